@@ -1,0 +1,150 @@
+// The contract of arch/arch.hpp on RISC-V, in S-mode, with memory mapped to itself.
+#pragma once
+
+#include "arch/riscv64/csr.hpp"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace inflight::arch {
+
+namespace riscv64 {
+
+// What belongs to one hart. Its address is in the register tp from the first instructions of boot.S on, which nobody
+// changes. trap.S knows where the first two members are.
+struct hart {
+    std::byte* trap_stack_end;               // the stack on which a panic runs
+    std::array<std::uint64_t, 32> registers; // x0 to x31 as an exception found them
+    std::uint64_t hardware_id;               // what the firmware and the device tree call this hart
+    hart_index index;
+    void* local;
+};
+static_assert(offsetof(hart, trap_stack_end) == 0 && offsetof(hart, registers) == 8);
+
+inline hart& current_hart() noexcept {
+    hart* self;
+    asm("mv %0, tp" : "=r"(self));
+    return *self;
+}
+
+// Set once, before the second hart starts and before the first use.
+struct clock {
+    ticks ticks_per_second;
+    bool has_sstc; // the deadline is a register of S-mode; else it is asked of the firmware
+};
+inline clock the_clock{10'000'000, false};
+
+void set_deadline_by_firmware(ticks deadline) noexcept;
+
+} // namespace riscv64
+
+inline hart_index this_hart() noexcept {
+    return riscv64::current_hart().index;
+}
+
+inline void*& hart_local() noexcept {
+    return riscv64::current_hart().local;
+}
+
+inline bool mask_interrupts() noexcept {
+    std::uint64_t before;
+    asm volatile("csrrci %0, sstatus, 2" : "=r"(before) : : "memory");
+    return (before & riscv64::sstatus_sie) != 0;
+}
+
+inline void restore_interrupts(bool unmasked) noexcept {
+    if (unmasked) {
+        asm volatile("csrsi sstatus, 2" : : : "memory");
+    }
+}
+
+inline void wait_for_interrupt() noexcept {
+    asm volatile("wfi" : : : "memory");
+}
+
+inline ticks now() noexcept {
+    ticks value;
+    asm volatile("rdtime %0" : "=r"(value));
+    return value;
+}
+
+inline ticks ticks_per_second() noexcept {
+    return riscv64::the_clock.ticks_per_second;
+}
+
+inline void set_deadline(ticks deadline) noexcept {
+    if (riscv64::the_clock.has_sstc) {
+        asm volatile("csrw 0x14d, %0" : : "r"(deadline) : "memory"); // stimecmp; the assembler is older than its name
+    } else {
+        riscv64::set_deadline_by_firmware(deadline);
+    }
+}
+
+inline std::uint64_t instructions() noexcept {
+    std::uint64_t value;
+    asm volatile("rdinstret %0" : "=r"(value));
+    return value;
+}
+
+// Written as instructions, so that no compiler can merge, split, repeat or address-fold an access. The memory clobber
+// keeps the compiler, and the fence keeps the hart, from moving a later access to memory before a read.
+
+inline std::uint8_t mmio_read8(std::uintptr_t address) noexcept {
+    std::uint64_t value;
+    asm volatile("lbu %0, 0(%1)\n\tfence i, rw" : "=r"(value) : "r"(address) : "memory");
+    return static_cast<std::uint8_t>(value);
+}
+
+inline std::uint16_t mmio_read16(std::uintptr_t address) noexcept {
+    std::uint64_t value;
+    asm volatile("lhu %0, 0(%1)\n\tfence i, rw" : "=r"(value) : "r"(address) : "memory");
+    return static_cast<std::uint16_t>(value);
+}
+
+inline std::uint32_t mmio_read32(std::uintptr_t address) noexcept {
+    std::uint64_t value;
+    asm volatile("lwu %0, 0(%1)\n\tfence i, rw" : "=r"(value) : "r"(address) : "memory");
+    return static_cast<std::uint32_t>(value);
+}
+
+inline void mmio_write8(std::uintptr_t address, std::uint8_t value) noexcept {
+    asm volatile("sb %0, 0(%1)" : : "r"(value), "r"(address) : "memory");
+}
+
+inline void mmio_write16(std::uintptr_t address, std::uint16_t value) noexcept {
+    asm volatile("sh %0, 0(%1)" : : "r"(value), "r"(address) : "memory");
+}
+
+inline void mmio_write32(std::uintptr_t address, std::uint32_t value) noexcept {
+    asm volatile("sw %0, 0(%1)" : : "r"(value), "r"(address) : "memory");
+}
+
+inline void fence_publish() noexcept {
+    asm volatile("fence rw, w" : : : "memory");
+}
+
+inline void fence_consume() noexcept {
+    asm volatile("fence r, rw" : : : "memory");
+}
+
+inline void fence_full() noexcept {
+    asm volatile("fence rw, rw" : : : "memory");
+}
+
+inline void fence_doorbell() noexcept {
+    asm volatile("fence w, o" : : : "memory");
+}
+
+inline void fence_acknowledge() noexcept {
+    asm volatile("fence o, r" : : : "memory");
+}
+
+inline std::uint64_t device_address(const void* memory) noexcept {
+    return reinterpret_cast<std::uintptr_t>(memory);
+}
+
+// Defined by the kernel: prints the message, a backtrace and what it knows, and ends the machine with a failure.
+[[noreturn]] void panic(const char* message) noexcept;
+
+} // namespace inflight::arch

@@ -1,0 +1,46 @@
+#include "arch/riscv64/plic.hpp"
+
+#include "arch/arch.hpp"
+
+namespace inflight::arch {
+
+namespace {
+
+std::uintptr_t priority(std::uint32_t source) noexcept {
+    return std::uintptr_t{4} * source;
+}
+
+// 32 sources to a word, 0x80 bytes to a context.
+std::uintptr_t enables(std::uint32_t source, std::uint32_t context) noexcept {
+    return 0x2000 + std::uintptr_t{0x80} * context + std::uintptr_t{4} * (source / 32);
+}
+
+std::uintptr_t threshold(std::uint32_t context) noexcept {
+    return 0x200000 + std::uintptr_t{0x1000} * context;
+}
+
+std::uintptr_t claim_complete(std::uint32_t context) noexcept {
+    return threshold(context) + 4;
+}
+
+} // namespace
+
+void plic::open(std::uint32_t context) noexcept {
+    mmio_write32(registers_ + threshold(context), 0);
+}
+
+void plic::enable(std::uint32_t source, std::uint32_t context) noexcept {
+    mmio_write32(registers_ + priority(source), 1);
+    const std::uintptr_t word = registers_ + enables(source, context);
+    mmio_write32(word, mmio_read32(word) | std::uint32_t{1} << (source % 32));
+}
+
+std::uint32_t plic::claim(std::uint32_t context) noexcept {
+    return mmio_read32(registers_ + claim_complete(context));
+}
+
+void plic::complete(std::uint32_t source, std::uint32_t context) noexcept {
+    mmio_write32(registers_ + claim_complete(context), source);
+}
+
+} // namespace inflight::arch

@@ -1,0 +1,59 @@
+#include "arch/riscv64/sbi.hpp"
+
+#include "arch/arch.hpp"
+
+namespace inflight::arch {
+
+namespace sbi {
+
+namespace {
+
+constexpr std::uint64_t base_extension = 0x10;
+constexpr std::uint64_t time_extension = 0x54494d45;         // "TIME"
+constexpr std::uint64_t system_reset_extension = 0x53525354; // "SRST"
+constexpr std::uint64_t legacy_put_character = 1;
+
+struct answer {
+    std::uint64_t error;
+    std::uint64_t value;
+};
+
+answer call(std::uint64_t extension, std::uint64_t function, std::uint64_t first = 0,
+            std::uint64_t second = 0) noexcept {
+    register std::uint64_t a0 asm("a0") = first;
+    register std::uint64_t a1 asm("a1") = second;
+    register std::uint64_t a6 asm("a6") = function;
+    register std::uint64_t a7 asm("a7") = extension;
+    asm volatile("ecall" : "+r"(a0), "+r"(a1) : "r"(a6), "r"(a7) : "memory");
+    return {.error = a0, .value = a1};
+}
+
+} // namespace
+
+std::uint64_t specification_version() noexcept {
+    return call(base_extension, 0).value;
+}
+
+void set_timer(std::uint64_t deadline) noexcept {
+    call(time_extension, 0, deadline);
+}
+
+void shut_down() noexcept {
+    call(system_reset_extension, 0, 0, 0);
+}
+
+void put_character(char character) noexcept {
+    call(legacy_put_character, 0, static_cast<unsigned char>(character));
+}
+
+} // namespace sbi
+
+namespace riscv64 {
+
+void set_deadline_by_firmware(ticks deadline) noexcept {
+    sbi::set_timer(deadline);
+}
+
+} // namespace riscv64
+
+} // namespace inflight::arch

@@ -1,0 +1,22 @@
+# Debian's riscv64-linux-gnu cross compiler, used freestanding; or a riscv64-unknown-elf one that has C++ headers
+# (Debian's has none): -DINFLIGHT_TOOLCHAIN_PREFIX=riscv64-unknown-elf-. Flags of the machine are here, flags of the code
+# are on the targets.
+set(CMAKE_SYSTEM_NAME Generic)
+set(CMAKE_SYSTEM_PROCESSOR riscv64)
+
+set(INFLIGHT_TOOLCHAIN_PREFIX "riscv64-linux-gnu-" CACHE STRING "Prefix of the RISC-V GNU toolchain's programs")
+list(APPEND CMAKE_TRY_COMPILE_PLATFORM_VARIABLES INFLIGHT_TOOLCHAIN_PREFIX)
+set(CMAKE_C_COMPILER ${INFLIGHT_TOOLCHAIN_PREFIX}gcc)
+set(CMAKE_CXX_COMPILER ${INFLIGHT_TOOLCHAIN_PREFIX}g++)
+set(CMAKE_ASM_COMPILER ${INFLIGHT_TOOLCHAIN_PREFIX}gcc)
+
+set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
+set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)
+set(CMAKE_FIND_ROOT_PATH_MODE_LIBRARY ONLY)
+set(CMAKE_FIND_ROOT_PATH_MODE_INCLUDE ONLY)
+
+# No floating point: a trap saves the integer registers only. medany: the kernel is linked above 2 GiB.
+set(INFLIGHT_MACHINE_FLAGS "-march=rv64imac_zicsr_zifencei -mabi=lp64 -mcmodel=medany -mno-relax")
+set(CMAKE_C_FLAGS_INIT "${INFLIGHT_MACHINE_FLAGS}")
+set(CMAKE_CXX_FLAGS_INIT "${INFLIGHT_MACHINE_FLAGS}")
+set(CMAKE_ASM_FLAGS_INIT "${INFLIGHT_MACHINE_FLAGS}")

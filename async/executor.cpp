@@ -1,0 +1,158 @@
+#include "async/executor.hpp"
+
+namespace inflight::async {
+
+namespace {
+
+// Bounds of the adaptive span, in parts of a second. The lower one is about what a sleep and a wake-up cost when nothing
+// else runs on the host, the upper one what is worth burning to save one.
+constexpr arch::ticks shortest_span_per_second = 50'000; // 20 us
+constexpr arch::ticks longest_span_per_second = 2'500;   // 400 us
+
+} // namespace
+
+executor::executor(std::span<std::byte> frame_memory) noexcept : frames_{frame_memory} {
+    arch::hart_local() = this;
+    round_time_ = arch::now();
+}
+
+executor::~executor() {
+    if (frames_.count().live != 0) {
+        arch::panic("an executor ends while coroutines live: join their scope first");
+    }
+    arch::hart_local() = nullptr;
+}
+
+void executor::add(completion_source& source) noexcept {
+    source.next_source_ = sources_;
+    sources_ = &source;
+}
+
+bool executor::poll_sources() noexcept {
+    bool found = false;
+    for (completion_source* source = sources_; source != nullptr; source = source->next_source_) {
+        found |= source->poll();
+    }
+    return found;
+}
+
+bool executor::tick() noexcept {
+    round_time_ = arch::now();
+    static_cast<void>(poll_sources());
+    while (timer* const due = timers_.pop_due(round_time_)) {
+        make_ready(*due);
+    }
+
+    // What becomes ready meanwhile waits for the next round, so that nothing runs twice before everything ran once. What
+    // the budget leaves over is first in line then.
+    if (running_ == nullptr) {
+        running_ = ready_.take_all();
+    }
+    std::size_t resumed = 0;
+    while (running_ != nullptr && resumed < round_budget) {
+        operation* const next = running_;
+        running_ = next->next;
+        next->continuation.resume();
+        ++resumed;
+    }
+
+    // Without polling, interrupts alone tell of completions. A hart that is about to sleep asks for them before it notifies
+    // the device, so that the first completion of what it has just submitted is told, not found.
+    if (poll_mode_ == poll_mode::off && running_ == nullptr && ready_.empty()) {
+        for (completion_source* source = sources_; source != nullptr; source = source->next_source_) {
+            static_cast<void>(source->arm());
+        }
+    }
+    // Also when nothing was resumed: a poll may have submitted what was waiting in line.
+    for (completion_source* source = sources_; source != nullptr; source = source->next_source_) {
+        source->publish();
+    }
+    counters_.resumptions += resumed;
+    ++counters_.rounds;
+    return running_ != nullptr || !ready_.empty();
+}
+
+void executor::idle() noexcept {
+    if (poll_mode_ != poll_mode::off && look_for_work()) {
+        return;
+    }
+    sleep();
+}
+
+// Looks for completions for as long as the poll mode allows. True if there is work.
+bool executor::look_for_work() noexcept {
+    const bool always = poll_mode_ == poll_mode::always;
+    if (!always && poll_span_ == 0) {
+        return false;
+    }
+    for (completion_source* source = sources_; source != nullptr; source = source->next_source_) {
+        source->disarm();
+    }
+    const arch::ticks start = arch::now();
+    const arch::ticks wake_up = timers_.earliest();
+    for (;;) {
+        if (poll_sources()) {
+            ++counters_.polls_paid;
+            return true;
+        }
+        const arch::ticks now = arch::now();
+        if (now >= wake_up) {
+            return true;
+        }
+        if (!always && now - start >= poll_span_) {
+            ++counters_.polls_in_vain;
+            return false;
+        }
+    }
+}
+
+// Sleeps until an interrupt. Masked from before the last look until after the wait: an interrupt that comes in between
+// stays pending, and a wait with a pending interrupt returns at once, so none can be slept through.
+void executor::sleep() noexcept {
+    arch::ticks slept = 0;
+    arch::ticks awake = 0;
+    {
+        const arch::interrupts_masked masked;
+        bool work = !ready_.empty() || running_ != nullptr;
+        for (completion_source* source = sources_; source != nullptr; source = source->next_source_) {
+            work |= source->arm();
+        }
+        if (!work) {
+            const arch::ticks wake_up = timers_.earliest();
+            if (wake_up != armed_deadline_) {
+                arch::set_deadline(wake_up);
+                armed_deadline_ = wake_up;
+            }
+            const arch::ticks start = arch::now();
+            const std::uint64_t instructions = arch::instructions();
+            arch::wait_for_interrupt();
+            counters_.instructions_asleep += arch::instructions() - instructions;
+            awake = arch::now();
+            slept = awake - start;
+            ++counters_.sleeps;
+            counters_.asleep += slept;
+        }
+    } // what became pending is taken here
+    if (armed_deadline_ <= awake) {
+        armed_deadline_ = arch::no_deadline; // it has fired, and the interrupt has taken it down
+    }
+    if (poll_mode_ == poll_mode::adaptive) {
+        adapt(slept);
+    }
+}
+
+// A sleep that a longer look would have saved makes the span longer; one that no look could have saved makes it shorter.
+void executor::adapt(arch::ticks slept) noexcept {
+    const arch::ticks shortest = arch::ticks_per_second() / shortest_span_per_second;
+    const arch::ticks longest = arch::ticks_per_second() / longest_span_per_second;
+    if (slept <= longest) {
+        poll_span_ = poll_span_ == 0 ? shortest : poll_span_ * 2;
+        if (poll_span_ > longest) {
+            poll_span_ = longest;
+        }
+    } else {
+        poll_span_ = poll_span_ <= shortest ? 0 : poll_span_ / 2;
+    }
+}
+
+} // namespace inflight::async

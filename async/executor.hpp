@@ -1,0 +1,123 @@
+// The executor of one hart: what is ready runs, in rounds; when nothing is, the hart sleeps until an interrupt.
+//
+// Everything here belongs to one hart and is touched by that hart only, never by an interrupt handler. A handler tells a
+// completion_source that something happened; the source says so when the executor asks it, in the next round.
+#pragma once
+
+#include "arch/arch.hpp"
+#include "async/frame_slab.hpp"
+#include "async/operation.hpp"
+#include "async/timer.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace inflight::async {
+
+// Where completions come from: a device, seen from the hart that owns it. All functions are called by the executor, on
+// its hart, never from an interrupt.
+class completion_source {
+  public:
+    completion_source() noexcept = default;
+    completion_source(const completion_source&) = delete;
+    completion_source& operator=(const completion_source&) = delete;
+
+    // Makes ready what has completed. While armed, only what an interrupt has announced. True if there was anything.
+    virtual bool poll() noexcept = 0;
+
+    // Hands the device, at once, all that was submitted during a round.
+    virtual void publish() noexcept = 0;
+
+    // Asks for an interrupt at the next completion, then looks once more (VIRTIO 1.2, 2.7.7.1 and 2.7.14). True if there
+    // is something to poll, or an interrupt has come already: then the hart must not sleep. Interrupts are masked.
+    virtual bool arm() noexcept = 0;
+
+    // Takes the wish for interrupts back: from here on poll() looks for itself.
+    virtual void disarm() noexcept = 0;
+
+  protected:
+    ~completion_source() = default;
+
+  private:
+    friend class executor;
+    completion_source* next_source_ = nullptr;
+};
+
+// Whether a hart without work looks for completions itself for a while before it sleeps. Waking up from a sleep costs a
+// virtual machine the wake-up of a host thread, so looking pays while completions are quick.
+enum class poll_mode : std::uint8_t {
+    off,      // sleep at once
+    adaptive, // look for a while if that has been paying: the span grows and shrinks with the sleeps it would have saved
+    always,   // never sleep
+};
+
+class executor {
+  public:
+    struct counters {
+        std::uint64_t rounds;
+        std::uint64_t resumptions;
+        std::uint64_t sleeps;              // times the hart waited for an interrupt
+        arch::ticks asleep;                // time spent so
+        std::uint64_t instructions_asleep; // what the machine's counter of instructions made of that time
+        std::uint64_t polls_paid;          // times looking before sleeping found something
+        std::uint64_t polls_in_vain;       // times it did not
+    };
+
+    // How many coroutines one round resumes at the most, before the sources are asked again.
+    static constexpr std::size_t round_budget = 256;
+
+    // Takes this hart. Frames of coroutines come from `frame_memory`, which must outlive the executor.
+    explicit executor(std::span<std::byte> frame_memory) noexcept;
+    ~executor();
+
+    executor(const executor&) = delete;
+    executor& operator=(const executor&) = delete;
+
+    // The executor of the calling hart.
+    [[nodiscard]] static executor& current() noexcept { return *static_cast<executor*>(arch::hart_local()); }
+
+    // Puts an operation at the end of the line of those to resume. Its continuation runs in this round or the next.
+    void make_ready(operation& ready) noexcept { ready_.push_back(ready); }
+
+    // Makes `sleeper` ready when its deadline has come.
+    void make_ready_at(timer& sleeper) noexcept { timers_.insert(sleeper); }
+
+    // From now on the source is asked in every round. It must outlive the executor.
+    void add(completion_source& source) noexcept;
+
+    void set_poll_mode(poll_mode mode) noexcept { poll_mode_ = mode; }
+    [[nodiscard]] poll_mode polling() const noexcept { return poll_mode_; }
+
+    // One round: collect what has completed and what is due, resume what is ready (at most round_budget), publish what was
+    // submitted. True if something is ready for the next round already; else idle() is what comes next.
+    bool tick() noexcept;
+
+    // Waits until there may be something to do. Interrupts are unmasked.
+    void idle() noexcept;
+
+    // The time at which this round began: costs a load, where arch::now() may cost a trap.
+    [[nodiscard]] arch::ticks round_time() const noexcept { return round_time_; }
+
+    [[nodiscard]] frame_slab& frames() noexcept { return frames_; }
+    [[nodiscard]] const counters& count() const noexcept { return counters_; }
+
+  private:
+    [[nodiscard]] bool poll_sources() noexcept;
+    [[nodiscard]] bool look_for_work() noexcept;
+    void sleep() noexcept;
+    void adapt(arch::ticks slept) noexcept;
+
+    operation_list ready_;         // to resume in the next round
+    operation* running_ = nullptr; // to resume in this one, linked
+    completion_source* sources_ = nullptr;
+    arch::ticks round_time_ = 0;
+    timer_queue timers_;
+    poll_mode poll_mode_ = poll_mode::adaptive;
+    arch::ticks poll_span_ = 0;
+    arch::ticks armed_deadline_ = arch::no_deadline;
+    counters counters_{};
+    frame_slab frames_;
+};
+
+} // namespace inflight::async

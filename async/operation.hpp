@@ -1,0 +1,63 @@
+// An operation: one asynchronous step that a coroutine awaits.
+//
+// It lives where the awaiter lives, which is the awaiting coroutine's frame; nothing is allocated for it. While it is
+// pending, exactly one list holds it (a ready list, a line of waiters, a device's slot), linked through `next`.
+#pragma once
+
+#include <coroutine>
+#include <cstddef>
+
+namespace inflight::async {
+
+struct operation {
+    operation() noexcept {} // leaves `next` as it is: whoever links the operation sets it
+    operation(const operation&) = delete;
+    operation& operator=(const operation&) = delete;
+
+    operation* next;
+    std::coroutine_handle<> continuation;
+};
+
+// A first-in, first-out list of operations, linked through the operations themselves. Owns nothing. Not for two harts.
+class operation_list {
+  public:
+    operation_list() noexcept = default;
+    operation_list(const operation_list&) = delete;
+    operation_list& operator=(const operation_list&) = delete;
+
+    [[nodiscard]] bool empty() const noexcept { return head_ == nullptr; }
+
+    [[nodiscard]] operation* front() const noexcept { return head_; }
+
+    void push_back(operation& last) noexcept {
+        last.next = nullptr;
+        *tail_ = &last;
+        tail_ = &last.next;
+    }
+
+    // The first operation, unlinked; nullptr if there is none.
+    operation* pop_front() noexcept {
+        operation* const first = head_;
+        if (first != nullptr) {
+            head_ = first->next;
+            if (head_ == nullptr) {
+                tail_ = &head_;
+            }
+        }
+        return first;
+    }
+
+    // Empties the list, and answers its first operation; the others follow through `next`.
+    operation* take_all() noexcept {
+        operation* const first = head_;
+        head_ = nullptr;
+        tail_ = &head_;
+        return first;
+    }
+
+  private:
+    operation* head_ = nullptr;
+    operation** tail_ = &head_;
+};
+
+} // namespace inflight::async

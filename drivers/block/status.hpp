@@ -1,0 +1,31 @@
+// How a block request ended.
+#pragma once
+
+#include <cstdint>
+
+namespace inflight::block {
+
+enum class [[nodiscard]] status : std::uint8_t{
+    ok,
+
+    // The device's own answers (VIRTIO 1.2, 5.2.6). After io_error nothing is known about the sectors: a part of a write may
+    // be on the disk.
+    io_error,
+    unsupported, // also: the device never offered this kind of request, and was not asked
+
+    // Refused before the device saw anything.
+    out_of_range,     // beyond the disk's capacity
+    invalid_argument, // length zero, or sector or length not a multiple of the logical block size
+    read_only,        // a write, discard or write-zeroes on a read-only disk
+
+    // The device broke the protocol, or had to be reset. Nothing is known about the sectors.
+    device_error, // it ended this request without a credible status
+    device_reset, // it was reset with the request inside; it works again, and the request may be repeated
+    device_lost,  // it does not even reset, or cannot be set up again. If the request was inside, the device may still
+                  // write into its buffer: never use that memory for anything else
+};
+
+// The name of a status, as above.
+const char* to_string(status outcome) noexcept;
+
+} // namespace inflight::block

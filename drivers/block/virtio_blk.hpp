@@ -1,0 +1,96 @@
+// The block device as the VIRTIO specification describes it (1.2, 5.2): features, configuration space, request.
+#pragma once
+
+#include "drivers/virtio/features.hpp"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace inflight::block::virtio_blk {
+
+// 5.2.3.
+namespace feature {
+inline constexpr virtio::feature_set size_max = 1u << 1;
+inline constexpr virtio::feature_set seg_max = 1u << 2;
+inline constexpr virtio::feature_set read_only = 1u << 5;
+inline constexpr virtio::feature_set blk_size = 1u << 6;
+inline constexpr virtio::feature_set flush = 1u << 9;
+inline constexpr virtio::feature_set topology = 1u << 10;
+inline constexpr virtio::feature_set config_wce = 1u << 11;
+inline constexpr virtio::feature_set mq = 1u << 12;
+inline constexpr virtio::feature_set discard = 1u << 13;
+inline constexpr virtio::feature_set write_zeroes = 1u << 14;
+} // namespace feature
+
+// All that this driver knows what to do with. The allow-list: no other bit of the device type is ever accepted.
+inline constexpr virtio::feature_set known_features =
+    feature::size_max | feature::seg_max | feature::read_only | feature::blk_size | feature::flush | feature::topology |
+    feature::config_wce | feature::mq | feature::discard | feature::write_zeroes;
+
+// 5.2.4: offsets into the configuration space. Each field but capacity exists only with its feature.
+namespace configuration {
+inline constexpr std::size_t capacity = 0;                  // 64 bits, sectors
+inline constexpr std::size_t size_max = 8;                  // 32 bits, bytes
+inline constexpr std::size_t seg_max = 12;                  // 32 bits
+inline constexpr std::size_t blk_size = 20;                 // 32 bits, bytes
+inline constexpr std::size_t physical_block_exp = 24;       // 8 bits, log2 of logical blocks
+inline constexpr std::size_t alignment_offset = 25;         // 8 bits, logical blocks
+inline constexpr std::size_t min_io_size = 26;              // 16 bits, logical blocks
+inline constexpr std::size_t opt_io_size = 28;              // 32 bits, logical blocks
+inline constexpr std::size_t writeback = 32;                // 8 bits, only after FEATURES_OK
+inline constexpr std::size_t num_queues = 34;               // 16 bits
+inline constexpr std::size_t max_discard_sectors = 36;      // 32 bits
+inline constexpr std::size_t max_discard_seg = 40;          // 32 bits
+inline constexpr std::size_t discard_sector_alignment = 44; // 32 bits
+inline constexpr std::size_t max_write_zeroes_sectors = 48; // 32 bits
+inline constexpr std::size_t max_write_zeroes_seg = 52;     // 32 bits
+inline constexpr std::size_t write_zeroes_may_unmap = 56;   // 8 bits
+} // namespace configuration
+
+// 5.2.6.
+enum class request_type : std::uint32_t {
+    in = 0,
+    out = 1,
+    flush = 4,
+    get_id = 8,
+    discard = 11,
+    write_zeroes = 13,
+};
+
+// The device-readable beginning of a request.
+struct request_header {
+    std::uint32_t type;
+    std::uint32_t reserved;
+    std::uint64_t sector;
+};
+static_assert(sizeof(request_header) == 16);
+
+// The data of a discard or write-zeroes request.
+struct range_segment {
+    std::uint64_t sector;
+    std::uint32_t num_sectors;
+    std::uint32_t flags;
+};
+static_assert(sizeof(range_segment) == 16);
+
+inline constexpr std::size_t id_length = 20; // padded with NUL, without one if it is this long
+using id_string = std::array<char, id_length>;
+
+// The device-writable end of a request.
+namespace status_byte {
+inline constexpr std::uint8_t ok = 0;
+inline constexpr std::uint8_t io_error = 1;
+inline constexpr std::uint8_t unsupported = 2;
+inline constexpr std::uint8_t poison = 0xff; // none of the device's; still there afterwards: the device wrote nothing
+} // namespace status_byte
+
+} // namespace inflight::block::virtio_blk
+
+namespace inflight::block {
+
+// The protocol's unit, whatever the disk's logical block size is.
+inline constexpr std::size_t sector_size = 512;
+inline constexpr unsigned sector_shift = 9;
+
+} // namespace inflight::block

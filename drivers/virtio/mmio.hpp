@@ -1,0 +1,64 @@
+// VIRTIO over MMIO (VIRTIO 1.2, 4.2): version 2, and version 1, the legacy interface (4.2.4).
+#pragma once
+
+#include "drivers/virtio/transport.hpp"
+
+#include <cstdint>
+
+namespace inflight::virtio {
+
+// What a slot says about itself.
+struct mmio_identity {
+    error outcome; // none: there is a device. no_device: an empty slot, which is no error.
+    std::uint32_t version;
+    device_id id;
+    std::uint32_t vendor;
+};
+
+// Looks at a slot in the order that the specification asks for (MMIO-24 to -27): an empty or foreign one is not touched
+// beyond what tells that it is.
+mmio_identity identify_mmio(std::uintptr_t registers) noexcept;
+
+// Version 2.
+class mmio_transport : public transport {
+  public:
+    // `registers` is the slot's address; identify_mmio() has answered version 2 there.
+    explicit mmio_transport(std::uintptr_t registers) noexcept : registers_{registers} {}
+
+    [[nodiscard]] bool is_legacy() const noexcept override { return false; }
+    [[nodiscard]] feature_set supported_features() const noexcept override;
+    [[nodiscard]] bool reset() noexcept override;
+    [[nodiscard]] std::uint8_t status() noexcept override;
+    void set_status(std::uint8_t bits) noexcept override;
+    [[nodiscard]] feature_set offered_features() noexcept override;
+    void accept_features(feature_set accepted) noexcept override;
+    [[nodiscard]] std::uint8_t configuration8(std::size_t offset) noexcept override;
+    [[nodiscard]] std::uint16_t configuration16(std::size_t offset) noexcept override;
+    [[nodiscard]] std::uint32_t configuration32(std::size_t offset) noexcept override;
+    [[nodiscard]] std::uint32_t configuration_generation() noexcept override;
+    [[nodiscard]] error queue_size_max(std::uint16_t index, std::uint32_t& size) noexcept override;
+    void enable_queue(std::uint16_t index, std::uint16_t size, const queue_addresses& where) noexcept override;
+    void notify(std::uint16_t index) noexcept override;
+    interrupt_cause acknowledge_interrupt() noexcept override;
+
+  protected:
+    std::uintptr_t registers_;
+};
+
+// Version 1: pages instead of addresses, no FEATURES_OK, no generation; the rest is the same.
+class legacy_mmio_transport final : public mmio_transport {
+  public:
+    // `registers` is the slot's address; identify_mmio() has answered version 1 there.
+    explicit legacy_mmio_transport(std::uintptr_t registers) noexcept : mmio_transport{registers} {}
+
+    [[nodiscard]] bool is_legacy() const noexcept override { return true; }
+    [[nodiscard]] feature_set supported_features() const noexcept override;
+    [[nodiscard]] bool reset() noexcept override;
+    [[nodiscard]] feature_set offered_features() noexcept override;
+    void accept_features(feature_set accepted) noexcept override;
+    [[nodiscard]] std::uint32_t configuration_generation() noexcept override { return 0; }
+    [[nodiscard]] error queue_size_max(std::uint16_t index, std::uint32_t& size) noexcept override;
+    void enable_queue(std::uint16_t index, std::uint16_t size, const queue_addresses& where) noexcept override;
+};
+
+} // namespace inflight::virtio

@@ -1,0 +1,29 @@
+#include "drivers/virtio/split_virtqueue.hpp"
+
+#include <cstring>
+
+namespace inflight::virtio {
+
+void split_virtqueue::lay_out(std::byte* memory, std::uint16_t size, bool legacy, bool event_idx) noexcept {
+    const ring_layout layout = ring_layout::of(size, legacy);
+    std::memset(memory, 0, layout.bytes);
+    driver_area_ = memory + layout.driver_area;
+    device_area_ = memory + layout.device_area;
+    descriptors_ = reinterpret_cast<descriptor*>(memory);
+    available_ = reinterpret_cast<shared<std::uint16_t>*>(driver_area_ + ring_entries);
+    used_ = reinterpret_cast<used_element*>(device_area_ + ring_entries);
+    size_ = size;
+    mask_ = static_cast<std::uint16_t>(size - 1);
+    next_available_ = 0;
+    published_ = 0;
+    next_used_ = 0;
+    event_idx_ = event_idx;
+}
+
+queue_addresses split_virtqueue::addresses() const noexcept {
+    return {.descriptors = arch::device_address(descriptors_),
+            .driver_area = arch::device_address(driver_area_),
+            .device_area = arch::device_address(device_area_)};
+}
+
+} // namespace inflight::virtio

@@ -1,0 +1,130 @@
+// A split virtqueue, driver side (VIRTIO 1.2, 2.7): puts chains in, takes used ones out, and says when to notify.
+//
+// It knows rings, not requests. The indices it works with are its own; what the device can write is read once and never
+// taken for state. One hart uses it.
+#pragma once
+
+#include "arch/arch.hpp"
+#include "drivers/virtio/split_ring.hpp"
+#include "drivers/virtio/transport.hpp"
+
+#include <cstddef>
+#include <cstdint>
+
+namespace inflight::virtio {
+
+class split_virtqueue {
+  public:
+    struct used {
+        std::uint32_t id;
+        std::uint32_t length;
+    };
+
+    split_virtqueue() noexcept = default;
+
+    // Lays a queue of `size` descriptors (a power of two) into `memory`, which has ring_layout::of(size, legacy).bytes
+    // bytes of its alignment, and zeroes it. The device must not know the memory yet, or have been reset.
+    void lay_out(std::byte* memory, std::uint16_t size, bool legacy, bool event_idx) noexcept;
+
+    [[nodiscard]] queue_addresses addresses() const noexcept;
+    [[nodiscard]] std::uint16_t size() const noexcept { return size_; }
+
+    // The descriptor table. A descriptor of a chain in flight must not be touched.
+    [[nodiscard]] descriptor& descriptor_at(std::uint16_t index) noexcept { return descriptors_[index]; }
+
+    // Puts the chain that begins at `head` into the available ring. The device sees it at the next publish(). There is
+    // always room: heads in flight are distinct, and no more than there are descriptors.
+    void offer(std::uint16_t head) noexcept {
+        const std::uint16_t place = next_available_;
+        available_[place & mask_].store(head);
+        next_available_ = static_cast<std::uint16_t>(place + 1);
+    }
+
+    [[nodiscard]] bool has_unpublished() const noexcept { return next_available_ != published_; }
+
+    // Shows the device all that was offered since the last time. True if the device wants to be notified of it.
+    [[nodiscard]] bool publish() noexcept {
+        const std::uint16_t before = published_;
+        published_ = next_available_;
+        arch::fence_publish(); // chains and ring entries before the index: pairs with the device's read of the index
+        field(driver_area_, ring_index).store(published_);
+        arch::
+            fence_full(); // the index before the device's wish is read: pairs with its wish, then its look at the index
+        if (event_idx_) {
+            const std::uint16_t event = field(device_area_, ring_entries + sizeof(used_element) * size_).load();
+            return crossed(event, published_, before);
+        }
+        return (field(device_area_, ring_flags).load() & used_no_notify) == 0;
+    }
+
+    // How many used chains the device says are waiting. More than are in flight is a lie; the caller checks.
+    [[nodiscard]] std::uint16_t used_count() const noexcept {
+        return static_cast<std::uint16_t>(field(device_area_, ring_index).load() - next_used_);
+    }
+
+    // The used chains, for a loop over them: entry i is the chain i places behind the next one. Valid for as many as
+    // used_count() has said, and after one fence_consume() since. Read each once: the device may write it again.
+    class used_chains {
+      public:
+        [[nodiscard]] used operator[](std::size_t i) const noexcept {
+            const used_element& element = elements_[(first_ + i) & mask_];
+            return {.id = element.id.load(), .length = element.length.load()};
+        }
+
+      private:
+        friend class split_virtqueue;
+        used_chains(const used_element* elements, std::size_t first, std::size_t mask) noexcept
+            : elements_{elements}, first_{first}, mask_{mask} {}
+
+        const used_element* elements_;
+        std::size_t first_;
+        std::size_t mask_;
+    };
+    [[nodiscard]] used_chains used_chains_now() const noexcept { return {used_, next_used_, mask_}; }
+
+    // Steps over used chains that have been dealt with.
+    void advance_used(std::size_t chains) noexcept { next_used_ = static_cast<std::uint16_t>(next_used_ + chains); }
+
+    // Asks for an interrupt at the next used chain. True if chains are waiting already, for which none may come.
+    [[nodiscard]] bool enable_interrupts() noexcept {
+        if (event_idx_) {
+            field(driver_area_, ring_entries + sizeof(std::uint16_t) * size_).store(next_used_);
+        } else {
+            field(driver_area_, ring_flags).store(0);
+        }
+        arch::fence_full(); // the wish before the look: pairs with the device's used index, then its read of the wish
+        return used_count() != 0;
+    }
+
+    // Asks for no interrupt. A hint: one may come nevertheless. With EVENT_IDX there is nothing to say: the index named
+    // last has passed, and comes round again only after 65536 chains.
+    void disable_interrupts() noexcept {
+        if (!event_idx_) {
+            field(driver_area_, ring_flags).store(avail_no_interrupt);
+        }
+    }
+
+  private:
+    // 2.7.10: whether the step from `before` to `now` put an entry at `event`.
+    static bool crossed(std::uint16_t event, std::uint16_t now, std::uint16_t before) noexcept {
+        return static_cast<std::uint16_t>(now - event - 1) < static_cast<std::uint16_t>(now - before);
+    }
+
+    static shared<std::uint16_t>& field(std::byte* area, std::size_t offset) noexcept {
+        return *reinterpret_cast<shared<std::uint16_t>*>(area + offset);
+    }
+
+    descriptor* descriptors_ = nullptr;
+    shared<std::uint16_t>* available_ = nullptr;
+    used_element* used_ = nullptr;
+    std::byte* driver_area_ = nullptr;
+    std::byte* device_area_ = nullptr;
+    std::uint16_t size_ = 0;
+    std::uint16_t mask_ = 0;
+    std::uint16_t next_available_ = 0; // where the next chain goes
+    std::uint16_t published_ = 0;      // what the device has been shown
+    std::uint16_t next_used_ = 0;      // the next used chain to take
+    bool event_idx_ = false;
+};
+
+} // namespace inflight::virtio

@@ -1,0 +1,27 @@
+// The floor: what the device and the bare ring can do, with nothing of ours above them.
+#pragma once
+
+#include "arch/arch.hpp"
+#include "drivers/block/disk.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace inflight::bench {
+
+struct floor_result {
+    std::uint64_t ios;
+    arch::ticks elapsed;
+    std::uint64_t notifications;
+    std::uint64_t instructions;
+};
+
+// Reads of `block_size` bytes at sectors that were chosen beforehand, `depth` in flight on the first queues, in a raw loop
+// over the driver's own virtqueues: chains built once and offered again and again, the used ring polled, no coroutine, no
+// request, nothing authenticated, no interrupt. Runs for `span`, or for `ios` reads if that is not 0. Nothing else may use
+// the disk; `buffers` has depth * block_size bytes. The depth is cut to what the queues hold.
+floor_result run_floor(block::disk& disk, std::uint32_t depth, std::uint32_t block_size, std::span<std::byte> buffers,
+                       arch::ticks span, std::uint64_t ios) noexcept;
+
+} // namespace inflight::bench

@@ -1,0 +1,41 @@
+// The kernel's memory: what the device tree says there is, less what is taken, handed out once and for ever.
+#pragma once
+
+#include "drivers/block/request_queue.hpp"
+#include "src/device_tree.hpp"
+
+#include <cstddef>
+#include <span>
+
+namespace inflight::kernel {
+
+class memory final : public block::device_memory {
+  public:
+    // Takes the largest stretch of `machine`'s memory that is free of the kernel, the firmware, the device tree itself and
+    // every reservation.
+    memory(const machine_description& machine, std::span<const std::byte> device_tree) noexcept;
+
+    // Uninitialised memory; nullptr if there is not so much left.
+    [[nodiscard]] std::byte* allocate(std::size_t bytes, std::size_t alignment) noexcept override;
+
+    [[nodiscard]] std::size_t available() const noexcept { return static_cast<std::size_t>(end_ - next_); }
+
+    // Everything allocated while a mark lives is given back with it. Not for memory that a device may still know.
+    class mark {
+      public:
+        explicit mark(memory& of) noexcept : memory_{of}, next_{of.next_} {}
+        ~mark() { memory_.next_ = next_; }
+        mark(const mark&) = delete;
+        mark& operator=(const mark&) = delete;
+
+      private:
+        memory& memory_;
+        std::byte* next_;
+    };
+
+  private:
+    std::byte* next_ = nullptr;
+    std::byte* end_ = nullptr;
+};
+
+} // namespace inflight::kernel

@@ -1,0 +1,38 @@
+// The kernel command line: `key=value` words, all of which are known here and checked before anything runs.
+#pragma once
+
+#include "async/executor.hpp"
+#include "drivers/virtio/features.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace inflight::kernel {
+
+enum class access_pattern : std::uint8_t { random_read, random_write, sequential_read, sequential_write, random_mixed };
+
+struct options {
+    std::string_view program = "info";
+    std::uint32_t depth = 0;      // requests in flight; 0: the program's own choice
+    std::uint32_t block_size = 0; // bytes in one request; 0: the program's own choice
+    access_pattern rw = access_pattern::random_read;
+    std::uint32_t seconds = 0; // length of a measurement; 0: the program's own choice
+    std::uint64_t ios = 0;     // or its number of requests; 0: not given
+    std::uint64_t seed = 1;
+    async::poll_mode poll = async::poll_mode::adaptive;
+    std::uint16_t queues = 64;
+    std::uint16_t queue_size = 1024;
+    virtio::feature_set features_off = 0;
+    bool interrupts = true; // false leaves the disks' interrupts disabled: to see that nothing else completes requests
+    bool icount = false;    // the machine counts instructions, so figures made of them mean something
+};
+
+// Parses `line`. True if all is well; else `message` holds one sentence that names the word and says what is right.
+[[nodiscard]] bool parse_options(std::string_view line, options& parsed, std::span<char> message) noexcept;
+
+// The pattern's name in fio's language.
+const char* to_string(access_pattern rw) noexcept;
+
+} // namespace inflight::kernel

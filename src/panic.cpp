@@ -1,0 +1,98 @@
+// Panics: the kernel found a defect of its own. Message, registers, backtrace, and the end of the machine.
+
+#include "arch/arch.hpp"
+#include "src/console.hpp"
+#include "src/end.hpp"
+
+#include <cstdint>
+
+extern "C" {
+extern const std::byte kernel_begin;
+extern const std::byte text_end;
+extern const std::byte boot_stack;
+extern const std::byte trap_stack_end;
+
+[[noreturn]] void exception_entry(const std::uint64_t* registers) noexcept;
+}
+
+namespace inflight {
+
+namespace {
+
+using kernel::console::print;
+
+constexpr const char* register_names[32] = {"zero", "ra", "sp", "gp", "tp",  "t0",  "t1", "t2", "s0", "s1", "a0",
+                                            "a1",   "a2", "a3", "a4", "a5",  "a6",  "a7", "s2", "s3", "s4", "s5",
+                                            "s6",   "s7", "s8", "s9", "s10", "s11", "t3", "t4", "t5", "t6"};
+
+const char* exception_name(std::uint64_t cause) noexcept {
+    switch (cause) {
+    case 0: return "instruction address misaligned";
+    case 1: return "instruction access fault";
+    case 2: return "illegal instruction";
+    case 3: return "breakpoint";
+    case 4: return "load address misaligned";
+    case 5: return "load access fault";
+    case 6: return "store address misaligned";
+    case 7: return "store access fault";
+    case 8: return "environment call from U-mode";
+    case 9: return "environment call from S-mode";
+    case 12: return "instruction page fault";
+    case 13: return "load page fault";
+    case 15: return "store page fault";
+    default: return "unknown exception";
+    }
+}
+
+bool within(std::uint64_t address, const std::byte& begin, const std::byte& end) noexcept {
+    return address >= reinterpret_cast<std::uint64_t>(&begin) && address < reinterpret_cast<std::uint64_t>(&end);
+}
+
+// Follows the frame pointers: below each, its caller's frame pointer and where to return to. A coroutine's frames end
+// where the executor resumed it. Stops at whatever is no stack of ours.
+void print_backtrace(std::uint64_t frame) noexcept {
+    for (int depth = 0; depth < 64; ++depth) {
+        if (frame % 8 != 0 || !within(frame - 16, boot_stack, trap_stack_end) || frame - 16 > frame) {
+            break;
+        }
+        const auto* const saved = reinterpret_cast<const std::uint64_t*>(frame);
+        const std::uint64_t return_address = saved[-1];
+        if (!within(return_address, kernel_begin, text_end)) {
+            break;
+        }
+        print("  at 0x%lx\n", return_address);
+        frame = saved[-2];
+    }
+}
+
+[[noreturn]] void end_in_panic() noexcept {
+    kernel::end(kernel::exit_panic);
+}
+
+} // namespace
+
+void arch::panic(const char* message) noexcept {
+    arch::mask_interrupts();
+    print("\npanic: %s (hart %u)\n", message, arch::this_hart());
+    print_backtrace(reinterpret_cast<std::uint64_t>(__builtin_frame_address(0)));
+    end_in_panic();
+}
+
+} // namespace inflight
+
+void exception_entry(const std::uint64_t* registers) noexcept {
+    using namespace inflight;
+    const std::uint64_t cause = INFLIGHT_CSR_READ(scause);
+    const std::uint64_t where = INFLIGHT_CSR_READ(sepc);
+    const std::uint64_t value = INFLIGHT_CSR_READ(stval);
+    print("\npanic: %s, value 0x%lx (hart %u)\n", exception_name(cause), value, arch::this_hart());
+    print("  at 0x%lx\n", where);
+    if (!within(where, kernel_begin, text_end)) {
+        print("  at 0x%lx\n", registers[1]); // a jump to nowhere: who made it
+    }
+    print_backtrace(registers[8]);
+    for (int i = 1; i < 32; ++i) {
+        print("%5s 0x%016lx%s", register_names[i], registers[i], i % 4 == 0 || i == 31 ? "\n" : " ");
+    }
+    end_in_panic();
+}

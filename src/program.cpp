@@ -1,0 +1,45 @@
+#include "src/program.hpp"
+
+#include "src/console.hpp"
+#include "src/end.hpp"
+
+namespace inflight::kernel {
+
+progress::progress(const char* what, std::uint64_t total) noexcept
+    : what_{what}, total_{total}, next_{arch::now() + arch::ticks_per_second()} {}
+
+void progress::update(std::uint64_t done) noexcept {
+    const arch::ticks now = async::executor::current().round_time();
+    if (now >= next_) {
+        next_ = now + arch::ticks_per_second();
+        const std::uint64_t percent = total_ == 0 ? 100 : done * 100 / total_;
+        console::print("@progress %s: %lu %%\n", what_, percent < 100 ? percent : 100);
+    }
+}
+
+std::span<std::byte> allocate_buffers(memory& from, std::uint32_t depth, std::uint32_t block_size) noexcept {
+    const std::size_t bytes = std::size_t{depth} * block_size;
+    const std::size_t available = from.available();
+    std::byte* const buffers = from.allocate(bytes, 4096);
+    if (buffers == nullptr) {
+        fail("depth=%u with blocks of %u bytes takes %lu KiB of buffers, and %lu KiB are free: use less of either, or "
+             "give "
+             "the machine more memory (./run --memory)",
+             depth, block_size, bytes / 1024, available / 1024);
+    }
+    return {buffers, bytes};
+}
+
+void print_queues_json(const block::disk& disk) noexcept {
+    const block::disk::counters& device = disk.count();
+    console::print("\"interrupts\":%lu,\"spurious_interrupts\":%lu,\"waited\":%lu,\"resets\":%lu,\"queues\":[",
+                   device.interrupts, device.spurious, device.waited, device.resets);
+    for (std::uint16_t i = 0; i < disk.properties().queues; ++i) {
+        const block::request_queue::counters& queue = disk.count(i);
+        console::print("%s{\"requests\":%lu,\"notifications\":%lu,\"interrupts\":%lu}", i == 0 ? "" : ",",
+                       queue.requests, queue.notifications, queue.interrupts);
+    }
+    console::write("]");
+}
+
+} // namespace inflight::kernel

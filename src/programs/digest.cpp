@@ -1,0 +1,117 @@
+// digest: reads every sector of every disk, many requests in flight, and prints the checksum of POSIX cksum.
+
+#include "async/counting_scope.hpp"
+#include "src/checksum.hpp"
+#include "src/console.hpp"
+#include "src/end.hpp"
+#include "src/programs/programs.hpp"
+
+#include <algorithm>
+
+namespace inflight::kernel {
+
+namespace {
+
+constexpr std::uint32_t default_depth = 128;
+constexpr std::uint32_t default_block_size = 64u << 10;
+
+// What the readers of one disk share.
+struct digest {
+    block::disk& disk;
+    posix_cksum checksum;
+    progress meter;
+    std::uint64_t next = 0;    // sector
+    std::uint64_t sectors = 0; // read and added
+    std::uint64_t requests = 0;
+    std::uint64_t failed_sector = 0;
+    block::status outcome = block::status::ok;
+};
+
+async::task<void> reader(digest& shared, std::span<std::byte> buffer) {
+    const std::uint64_t capacity = shared.disk.properties().capacity;
+    while (shared.next < capacity && shared.outcome == block::status::ok) {
+        const std::uint64_t sector = shared.next;
+        const std::uint64_t sectors = std::min<std::uint64_t>(buffer.size() / block::sector_size, capacity - sector);
+        shared.next += sectors;
+        const std::span<std::byte> chunk = buffer.first(sectors * block::sector_size);
+        const block::status outcome = co_await shared.disk.read(sector, chunk);
+        if (outcome != block::status::ok) {
+            shared.outcome = outcome;
+            shared.failed_sector = sector;
+            co_return;
+        }
+        shared.checksum.add(sector * block::sector_size, chunk);
+        shared.sectors += sectors;
+        ++shared.requests;
+        shared.meter.update(shared.sectors);
+    }
+}
+
+} // namespace
+
+async::task<bool> run_digest(const environment& here) {
+    require_disks(here);
+    const std::uint32_t depth = here.wanted.depth != 0 ? here.wanted.depth : default_depth;
+    const std::uint32_t block_size = here.wanted.block_size != 0 ? here.wanted.block_size : default_block_size;
+    const memory::mark given_back{here.free_memory};
+    const std::span<std::byte> buffers = allocate_buffers(here.free_memory, depth, block_size);
+    bool passed = true;
+    bool first = true;
+
+    for (const virtio_device& device : here.devices) {
+        if (device.disk == nullptr) {
+            continue;
+        }
+        const std::uint64_t capacity = device.disk->properties().capacity;
+        const std::uint64_t bytes = capacity * block::sector_size;
+        if (capacity == 0) {
+            fail("%s is empty: its capacity is 0 sectors", device.name);
+        }
+        if (block_size % device.disk->properties().logical_block_size != 0) {
+            fail("bs=%u is not a multiple of %s's logical block size, %u", block_size, device.name,
+                 device.disk->properties().logical_block_size);
+        }
+        const arch::ticks start = arch::now();
+        digest shared{.disk = *device.disk, .checksum = posix_cksum{bytes}, .meter = progress{device.name, capacity}};
+        async::counting_scope readers;
+        for (std::uint32_t i = 0; i < depth; ++i) {
+            if (!readers.spawn(reader(shared, buffers.subspan(std::size_t{i} * block_size, block_size)))) {
+                fail(
+                    "depth=%u takes more coroutine frames than there is memory for: use less, or give the machine more "
+                    "memory (./run --memory)",
+                    depth);
+            }
+        }
+        co_await readers.join();
+        const arch::ticks elapsed = std::max<arch::ticks>(arch::now() - start, 1);
+
+        if (shared.outcome != block::status::ok) {
+            console::print("error: digest: %s cannot be read at sector %lu: %s\n", device.name, shared.failed_sector,
+                           block::to_string(shared.outcome));
+            passed = false;
+            continue;
+        }
+        const std::uint32_t checksum = shared.checksum.value();
+        const std::uint64_t per_second = arch::ticks_per_second();
+        const std::uint64_t kilobytes_per_second = bytes / 1000 * per_second / elapsed;
+        const std::uint64_t iops = shared.requests * per_second / elapsed;
+        console::print("digest: %s %u %lu (%lu.%lu MB/s, %lu IOPS of %u KiB, depth %u, %u queue%s)\n", device.name,
+                       checksum, bytes, kilobytes_per_second / 1000, kilobytes_per_second / 100 % 10, iops,
+                       block_size / 1024, depth, device.disk->properties().queues,
+                       device.disk->properties().queues == 1 ? "" : "s");
+        for (std::uint16_t i = 0; i < device.disk->properties().queues; ++i) {
+            const block::request_queue::counters& queue = device.disk->count(i);
+            console::print("  queue %u: %lu requests, %lu notifications, %lu interrupts\n", i, queue.requests,
+                           queue.notifications, queue.interrupts);
+        }
+        console::print("@result {\"program\":\"digest\",\"disks\":[{\"name\":\"%s\",\"cksum\":%u,\"bytes\":%lu,"
+                       "\"seconds_e9\":%lu,\"iops\":%lu,",
+                       device.name, checksum, bytes, elapsed * (1'000'000'000 / per_second), iops);
+        print_queues_json(*device.disk);
+        console::print("}]}\n");
+        first = false;
+    }
+    co_return passed && !first;
+}
+
+} // namespace inflight::kernel

@@ -1,0 +1,34 @@
+#include "src/programs/programs.hpp"
+
+#include "bench/iops.hpp"
+#include "src/end.hpp"
+
+namespace inflight::kernel {
+
+namespace {
+
+constexpr program all_programs[] = {
+    {"demo", "info, the digest of vda, and the table of iops on the last disk", run_demo},
+    {"info", "what devices there are, and what the disks say about themselves", run_info},
+    {"digest", "reads every sector of every disk, and prints what POSIX cksum prints for the same image", run_digest},
+    {"verify", "writes every disk in random order, reads all of it back, and checks it", run_verify},
+    {"iops", "measures IOPS, latency, notifications and interrupts per I/O", bench::run_iops},
+};
+
+} // namespace
+
+std::span<const program> programs() noexcept {
+    return all_programs;
+}
+
+void require_disks(const environment& here) noexcept {
+    for (const virtio_device& device : here.devices) {
+        if (device.disk != nullptr) {
+            return;
+        }
+    }
+    fail("there is no virtio-blk device in any of the %lu slots: give the machine a disk (./run --disk)",
+         here.machine.virtio.size());
+}
+
+} // namespace inflight::kernel

@@ -1,0 +1,321 @@
+// verify: fills every disk in random order with blocks that know where they belong, many requests in flight, rewrites,
+// zeroes and discards some of them, and reads everything back. What must be on the disk afterwards follows from the seed
+// alone, so that the host checks the image again with code of its own.
+//
+// A block of 4096 bytes, little-endian: "inflight", u64 seed, u64 block number, u32 generation, u32 0; 507 words of
+// splitmix64; 4 bytes of zero; CRC-32 of all before.
+
+#include "async/counting_scope.hpp"
+#include "src/checksum.hpp"
+#include "src/console.hpp"
+#include "src/end.hpp"
+#include "src/programs/programs.hpp"
+#include "src/random.hpp"
+
+#include <cstring>
+
+namespace inflight::kernel {
+
+namespace {
+
+constexpr std::uint32_t default_depth = 128;
+constexpr std::size_t block_bytes = 4096;
+constexpr std::uint64_t block_sectors = block_bytes / block::sector_size;
+
+struct block_header {
+    char magic[8];
+    std::uint64_t seed;
+    std::uint64_t number;
+    std::uint32_t generation;
+    std::uint32_t reserved;
+};
+static_assert(sizeof(block_header) == 32);
+
+constexpr std::size_t words = 507;
+constexpr std::size_t words_offset = 32;
+constexpr std::size_t crc_offset = 4092;
+
+void fill_block(std::span<std::byte> buffer, std::uint64_t seed, std::uint64_t number,
+                std::uint32_t generation) noexcept {
+    const block_header header{.magic = {'i', 'n', 'f', 'l', 'i', 'g', 'h', 't'},
+                              .seed = seed,
+                              .number = number,
+                              .generation = generation,
+                              .reserved = 0};
+    std::memcpy(buffer.data(), &header, sizeof header);
+    std::uint64_t state = seed ^ number ^ std::uint64_t{generation} << 32;
+    for (std::size_t i = 0; i < words; ++i) {
+        const std::uint64_t word = mix(state);
+        std::memcpy(buffer.data() + words_offset + i * sizeof word, &word, sizeof word);
+        state += golden_gamma;
+    }
+    std::memset(buffer.data() + words_offset + words * 8, 0, 4);
+    const std::uint32_t crc = crc32(buffer.first(crc_offset));
+    std::memcpy(buffer.data() + crc_offset, &crc, sizeof crc);
+}
+
+bool is_zero(std::span<const std::byte> buffer) noexcept {
+    for (std::size_t i = 0; i < block_bytes; i += 8) {
+        std::uint64_t word;
+        std::memcpy(&word, buffer.data() + i, sizeof word);
+        if (word != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// Whether `buffer` is block `number` of that generation: the checksum covers all that is not in the header.
+bool is_block(std::span<const std::byte> buffer, std::uint64_t seed, std::uint64_t number,
+              std::uint32_t generation) noexcept {
+    block_header header;
+    std::memcpy(&header, buffer.data(), sizeof header);
+    std::uint32_t crc;
+    std::memcpy(&crc, buffer.data() + crc_offset, sizeof crc);
+    return std::memcmp(header.magic, "inflight", 8) == 0 && header.seed == seed && header.number == number &&
+           header.generation == generation && header.reserved == 0 && crc == crc32(buffer.first(crc_offset));
+}
+
+// What becomes of a block after it was first written.
+enum class fate : std::uint8_t { stays, rewritten, zeroed, discarded, discarded_and_rewritten };
+
+fate fate_of(std::uint64_t seed, std::uint64_t number, bool zeroes, bool discards) noexcept {
+    switch (mix(seed + number * golden_gamma) % 8) {
+    case 0: return fate::rewritten;
+    case 1: return zeroes ? fate::zeroed : fate::stays;
+    case 2: return discards ? fate::discarded : fate::stays;
+    case 3: return discards ? fate::discarded_and_rewritten : fate::stays;
+    default: return fate::stays;
+    }
+}
+
+bool is_as_due(std::span<const std::byte> buffer, std::uint64_t seed, std::uint64_t number, fate due) noexcept {
+    switch (due) {
+    case fate::stays: return is_block(buffer, seed, number, 1);
+    case fate::rewritten: return is_block(buffer, seed, number, 2);
+    case fate::zeroed: return is_zero(buffer);
+    case fate::discarded: return is_zero(buffer) || is_block(buffer, seed, number, 1);
+    case fate::discarded_and_rewritten: return is_block(buffer, seed, number, 3);
+    }
+    return false;
+}
+
+// What the workers of one disk share.
+struct verification {
+    block::disk& disk;
+    std::uint64_t seed;
+    std::uint64_t blocks;
+    bool zeroes;
+    bool discards;
+    permutation order;
+    progress meter;
+    std::uint64_t steps = 0; // blocks begun in this phase
+
+    std::uint64_t writes = 0;
+    std::uint64_t reads = 0;
+    std::uint64_t flushes = 0;
+    std::uint64_t zeroed = 0;
+    std::uint64_t discarded = 0;
+
+    std::uint64_t wrong_blocks = 0;
+    std::uint64_t first_wrong = 0;
+    block::status outcome = block::status::ok;
+    const char* what = "";
+
+    // True if all is well so far, this too.
+    bool expect(block::status result, const char* operation, std::uint64_t number) noexcept {
+        if (result != block::status::ok && outcome == block::status::ok) {
+            outcome = result;
+            what = operation;
+            first_wrong = number;
+        }
+        return outcome == block::status::ok;
+    }
+
+    void wrong(std::uint64_t number) noexcept {
+        if (wrong_blocks++ == 0) {
+            first_wrong = number;
+        }
+    }
+
+    [[nodiscard]] fate fate_of_block(std::uint64_t number) const noexcept {
+        return fate_of(seed, number, zeroes, discards);
+    }
+};
+
+constexpr std::uint64_t flush_every = 64;
+constexpr std::uint64_t read_back_every = 4;
+
+// Phase 1: every block once, in random order; some read back at once, a flush now and then.
+async::task<void> fill(verification& shared, std::span<std::byte> buffer) {
+    while (shared.order.has_next() && shared.outcome == block::status::ok) {
+        const std::uint64_t number = shared.order.next();
+        const std::uint64_t step = shared.steps++;
+        shared.meter.update(step);
+        fill_block(buffer, shared.seed, number, 1);
+        block::status result = co_await shared.disk.write(number * block_sectors, buffer);
+        if (!shared.expect(result, "write", number)) {
+            co_return;
+        }
+        ++shared.writes;
+        if (step % flush_every == 0) {
+            result = co_await shared.disk.flush();
+            if (!shared.expect(result, "flush", number)) {
+                co_return;
+            }
+            ++shared.flushes;
+        }
+        if (step % read_back_every == 0) {
+            std::memset(buffer.data(), 0x5a, buffer.size());
+            result = co_await shared.disk.read(number * block_sectors, buffer);
+            if (!shared.expect(result, "read", number)) {
+                co_return;
+            }
+            ++shared.reads;
+            if (!is_block(buffer, shared.seed, number, 1)) {
+                shared.wrong(number);
+            }
+        }
+    }
+}
+
+// Phase 2: what the seed has in store for each block.
+async::task<void> change(verification& shared, std::span<std::byte> buffer) {
+    while (shared.order.has_next() && shared.outcome == block::status::ok) {
+        const std::uint64_t number = shared.order.next();
+        const std::uint64_t sector = number * block_sectors;
+        shared.meter.update(shared.steps++);
+        const fate due = shared.fate_of_block(number);
+        if (due == fate::zeroed) {
+            const block::status result = co_await shared.disk.write_zeroes(sector, block_sectors);
+            if (!shared.expect(result, "write-zeroes", number)) {
+                co_return;
+            }
+            ++shared.zeroed;
+        }
+        if (due == fate::discarded || due == fate::discarded_and_rewritten) {
+            const block::status result = co_await shared.disk.discard(sector, block_sectors);
+            if (!shared.expect(result, "discard", number)) {
+                co_return;
+            }
+            ++shared.discarded;
+        }
+        if (due == fate::rewritten || due == fate::discarded_and_rewritten) {
+            fill_block(buffer, shared.seed, number, due == fate::rewritten ? 2 : 3);
+            const block::status result = co_await shared.disk.write(sector, buffer);
+            if (!shared.expect(result, "write", number)) {
+                co_return;
+            }
+            ++shared.writes;
+        }
+    }
+}
+
+// Phase 3: every block is as it should be.
+async::task<void> check(verification& shared, std::span<std::byte> buffer) {
+    while (shared.order.has_next() && shared.outcome == block::status::ok) {
+        const std::uint64_t number = shared.order.next();
+        shared.meter.update(shared.steps++);
+        std::memset(buffer.data(), 0x5a, buffer.size());
+        const block::status result = co_await shared.disk.read(number * block_sectors, buffer);
+        if (!shared.expect(result, "read", number)) {
+            co_return;
+        }
+        ++shared.reads;
+        if (!is_as_due(buffer, shared.seed, number, shared.fate_of_block(number))) {
+            shared.wrong(number);
+        }
+    }
+}
+
+async::task<void> run_phase(verification& shared, const char* name, std::uint32_t depth, std::span<std::byte> buffers,
+                            async::task<void> (*worker)(verification&, std::span<std::byte>)) {
+    shared.order = permutation{shared.blocks, shared.seed};
+    shared.meter = progress{name, shared.blocks};
+    shared.steps = 0;
+    async::counting_scope workers;
+    for (std::uint32_t i = 0; i < depth; ++i) {
+        if (!workers.spawn(worker(shared, buffers.subspan(i * block_bytes, block_bytes)))) {
+            fail("depth=%u takes more coroutine frames than there is memory for: use less, or give the machine more "
+                 "memory "
+                 "(./run --memory)",
+                 depth);
+        }
+    }
+    co_await workers.join();
+}
+
+async::task<bool> verify_disk(const virtio_device& device, std::uint64_t seed, std::uint32_t depth,
+                              std::span<std::byte> buffers) {
+    const block::disk_properties& properties = device.disk->properties();
+    verification shared{.disk = *device.disk,
+                        .seed = seed,
+                        .blocks = properties.capacity / block_sectors,
+                        .zeroes = properties.max_write_zeroes_sectors >= block_sectors,
+                        .discards = properties.max_discard_sectors >= block_sectors,
+                        .order = permutation{0, 0},
+                        .meter = progress{"", 0}};
+    co_await run_phase(shared, "verify: writing", depth, buffers, fill);
+    if (shared.outcome == block::status::ok) {
+        co_await run_phase(shared, "verify: rewriting, zeroing, discarding", depth, buffers, change);
+    }
+    if (shared.outcome == block::status::ok) {
+        const block::status result = co_await device.disk->flush();
+        if (shared.expect(result, "flush", 0)) {
+            ++shared.flushes;
+            co_await run_phase(shared, "verify: reading back", depth, buffers, check);
+        }
+    }
+
+    if (shared.outcome != block::status::ok) {
+        console::print("error: verify: %s of block %lu (sector %lu) of %s failed: %s\n", shared.what,
+                       shared.first_wrong, shared.first_wrong * block_sectors, device.name,
+                       block::to_string(shared.outcome));
+    } else if (shared.wrong_blocks != 0) {
+        console::print(
+            "error: verify: %lu blocks of %s are not what was written, the first is block %lu (sector %lu)\n",
+            shared.wrong_blocks, device.name, shared.first_wrong, shared.first_wrong * block_sectors);
+    } else {
+        console::print("verify: %s, %lu blocks of 4096 bytes are as they should be (seed %lu, depth %u): %lu writes, "
+                       "%lu reads, %lu flushes, %lu write-zeroes, %lu discards\n",
+                       device.name, shared.blocks, seed, depth, shared.writes, shared.reads, shared.flushes,
+                       shared.zeroed, shared.discarded);
+    }
+    console::print("@result {\"program\":\"verify\",\"seed\":%lu,\"disks\":[{\"name\":\"%s\",\"blocks\":%lu,"
+                   "\"write_zeroes\":%s,\"discard\":%s,\"wrong_blocks\":%lu,",
+                   seed, device.name, shared.blocks, shared.zeroes ? "true" : "false",
+                   shared.discards ? "true" : "false", shared.wrong_blocks);
+    print_queues_json(*device.disk);
+    console::print("}]}\n");
+    co_return shared.outcome == block::status::ok&& shared.wrong_blocks == 0;
+}
+
+} // namespace
+
+async::task<bool> run_verify(const environment& here) {
+    require_disks(here);
+    const std::uint32_t depth = here.wanted.depth != 0 ? here.wanted.depth : default_depth;
+    const memory::mark given_back{here.free_memory};
+    const std::span<std::byte> buffers = allocate_buffers(here.free_memory, depth, block_bytes);
+    bool passed = true;
+    for (const virtio_device& device : here.devices) {
+        if (device.disk == nullptr) {
+            continue;
+        }
+        const block::disk_properties& properties = device.disk->properties();
+        if (properties.read_only) {
+            fail("%s is read-only, and verify writes: attach it without --read-only", device.name);
+        }
+        if (properties.capacity < block_sectors) {
+            fail("%s has %lu sectors; verify needs at least %lu", device.name, properties.capacity, block_sectors);
+        }
+        if (properties.logical_block_size > block_bytes) {
+            fail("%s has logical blocks of %u bytes; verify writes blocks of 4096", device.name,
+                 properties.logical_block_size);
+        }
+        passed = co_await verify_disk(device, here.wanted.seed, depth, buffers) && passed;
+    }
+    co_return passed;
+}
+
+} // namespace inflight::kernel

@@ -1,0 +1,39 @@
+"""Builds the kernel, quietly unless that fails."""
+
+import fcntl
+import subprocess
+from typing import Any
+
+from console import ProgressLine
+from options import ROOT
+from values import Refusal
+
+PRESET = "riscv64"
+
+
+def build_kernel(progress: ProgressLine) -> None:
+    """Brings the kernel up to date; raises Refusal after showing why it could not."""
+    directory = ROOT / "build" / PRESET
+    directory.mkdir(parents=True, exist_ok=True)
+    with open(directory.parent / ".lock", "w", encoding="utf-8") as lock:
+        # Two builds in one directory disturb each other.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (directory / "build.ninja").exists():
+            progress.show("configuring the build")
+            _run(["cmake", "--preset", PRESET], progress)
+        progress.show("building the kernel")
+        _run(["cmake", "--build", "--preset", PRESET], progress)
+    progress.clear()
+
+
+def _run(command: list[str], progress: ProgressLine) -> None:
+    quietly: dict[str, Any] = {"stdin": subprocess.DEVNULL, "capture_output": True, "text": True, "errors": "replace"}
+    ended = subprocess.run(command, cwd=ROOT, **quietly)
+    if ended.returncode != 0:
+        progress.clear()
+        print(ended.stdout + ended.stderr, end="", flush=True)
+        raise BuildFailure(f"the kernel could not be built ({' '.join(command)})")
+
+
+class BuildFailure(Refusal):
+    """The kernel cannot be built; not the fault of the options."""

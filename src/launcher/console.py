@@ -1,0 +1,141 @@
+"""What the user sees of the guest's serial console, and what is kept from it."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+PROGRESS_INTERVAL = 5.0  # seconds between progress lines where they cannot be rewritten
+LONGEST_LINE = 1 << 20
+
+
+class ProgressLine:
+    """One transient line on stderr, rewritten in place on a terminal and shown now and then elsewhere."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._shown = False
+        self._last = time.monotonic()
+
+    def show(self, text: str) -> None:
+        """Shows `text` in place of what was shown before."""
+        if self._terminal:
+            width = shutil.get_terminal_size().columns - 1
+            self._write(f"\r\x1b[K{text[:width]}")
+            self._shown = True
+        elif time.monotonic() - self._last >= PROGRESS_INTERVAL:
+            self._last = time.monotonic()
+            self._write(text + "\n")
+
+    def clear(self) -> None:
+        """Makes room for a lasting line."""
+        if self._shown:
+            self._write("\r\x1b[K")
+            self._shown = False
+
+    @staticmethod
+    def _write(text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
+class Console:
+    """Takes the bytes of the serial console: prints lines, shows progress, keeps results.
+
+    A line `@progress TEXT` is shown and forgotten, `@result JSON` is kept and not shown. The banner of the firmware is
+    held back, and shown only if the kernel never speaks.
+    """
+
+    def __init__(self, kernel: Path, progress: ProgressLine) -> None:
+        self.results: list[dict[str, Any]] = []
+        self.broken_results: list[str] = []
+        self.last_line = ""
+        self.spoke = False
+        self._kernel = kernel
+        self._progress = progress
+        self._partial = b""
+        self._firmware: list[str] = []
+        self._in_firmware = False
+        self._banner_ended = False
+
+    def feed(self, data: bytes) -> None:
+        """Takes what arrived; an unfinished line waits for its end."""
+        self.spoke = True
+        *lines, self._partial = (self._partial + data).split(b"\n")
+        for line in lines:
+            self._take(line)
+        if len(self._partial) > LONGEST_LINE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Takes an unfinished line as it is."""
+        if self._partial:
+            line, self._partial = self._partial, b""
+            self._take(line)
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        self.flush()
+        self._progress.clear()
+        if self._in_firmware:
+            self._in_firmware = False
+            for line in self._firmware:
+                self.say(line)
+
+    def say(self, line: str) -> None:
+        """Prints a lasting line."""
+        self._progress.clear()
+        print(line, flush=True)
+
+    def _take(self, raw: bytes) -> None:
+        line = raw.decode("utf-8", errors="replace").rstrip("\r")
+        if line.strip():
+            self.last_line = line.strip()
+        if self._is_firmware(line):
+            self._firmware.append(line)
+        elif line.startswith("@progress "):
+            self._progress.show(line.removeprefix("@progress "))
+        elif line.startswith("@result "):
+            self._keep_result(line.removeprefix("@result "))
+        else:
+            self.say(line + self._place_of(line))
+
+    def _is_firmware(self, line: str) -> bool:
+        """OpenSBI's banner goes from its name to its last line; blank lines around it belong to it."""
+        if line.startswith("OpenSBI v"):
+            self._in_firmware = True
+        elif line.startswith("Boot HART MEDELEG"):
+            self._banner_ended = True
+        elif line.startswith(("@", "inflight", "panic:")) or (self._banner_ended and line.strip()):
+            self._in_firmware = False
+        return self._in_firmware or (not self._firmware and not line.strip())
+
+    def _keep_result(self, text: str) -> None:
+        try:
+            result = json.loads(text)
+        except ValueError:
+            result = None
+        if isinstance(result, dict):
+            self.results.append(result)
+        else:
+            self.broken_results.append(text)
+
+    def _place_of(self, line: str) -> str:
+        """The function and line of an address of a backtrace: of the call that would have returned there.
+
+        The return address itself may lie in another line, or, after a call that never returns, in another function.
+        """
+        match = re.fullmatch(r" +at (0x[0-9a-f]+)", line)
+        program = shutil.which("riscv64-linux-gnu-addr2line")
+        if match is None or program is None or not self._kernel.exists():
+            return ""
+        command = [program, "-Cfe", str(self._kernel), hex(int(match[1], 16) - 1)]
+        ended = subprocess.run(command, capture_output=True, text=True, errors="replace")
+        places = ended.stdout.splitlines()
+        if ended.returncode != 0 or len(places) < 2 or places[0] == "??":
+            return ""
+        return f"  {places[0]} ({places[1]})"

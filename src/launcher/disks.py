@@ -1,0 +1,193 @@
+"""The disks of the machine: what `--disk` names, and what QEMU is told about it."""
+
+import json
+import os
+import re
+import shutil
+import stat
+import subprocess
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from options import ROOT, Options
+from values import SECTOR, Refusal, parse_sectors
+
+IMAGES = ROOT / "build" / "disks"
+
+
+class Kind(Enum):
+    """Where the contents of a disk live."""
+
+    MADE = "an empty image, made for this run"
+    FILE = "an image of the user"
+    NULL = "nowhere: reads give zeroes"
+    URI = "somewhere that only QEMU can reach"
+
+
+@dataclass(frozen=True)
+class Disk:
+    """One disk. `size` is None where only QEMU could tell; `driver` is empty where `location` says it (json:{…})."""
+
+    name: str
+    kind: Kind
+    location: str
+    driver: str
+    size: int | None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the file at `location` holds the contents of the disk, byte for byte."""
+        return self.driver in ("file", "host_device")
+
+    @property
+    def raw_copy(self) -> list[str]:
+        """The arguments of `qemu-img convert` for the contents of the disk, up to the file that gets them."""
+        return [*(["-f", self.driver] if self.driver else []), "-O", "raw", self.location]
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether `./run` made it, so that nothing is lost by overwriting it."""
+        if self.kind is Kind.FILE:
+            path = Path(self.location).resolve()
+            return self.is_plain and path.parent.parent == IMAGES and path.suffix == ".raw"
+        return self.kind is not Kind.URI
+
+
+def name_of(index: int) -> str:
+    """vda, vdb, …"""
+    return "vd" + chr(ord("a") + index)
+
+
+def parse(specification: str, index: int, options: Options, scratch: Path) -> Disk:
+    """What one `--disk` means. A new image is going to be in `scratch`, but is not made here."""
+    what = f"--disk {specification}"
+    name = name_of(index)
+    if specification.startswith("null:"):
+        return Disk(name, Kind.NULL, "", "null-co", parse_sectors(specification.removeprefix("null:"), what))
+    if re.fullmatch(r"[0-9]+[KMGT]?(i?B)?", specification, re.IGNORECASE):
+        size = parse_sectors(specification, what)
+        return Disk(name, Kind.MADE, str(scratch / f"{name}.raw"), "file", size)
+    if not os.path.lexists(specification) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", specification):
+        return Disk(name, Kind.URI, specification, _uri_format(specification, what), None)
+    return _parse_file(specification, name, what, options)
+
+
+def make(disk: Disk) -> None:
+    """Makes the image of a disk of the kind MADE: sparse, so that it takes no room until it is written."""
+    assert disk.size is not None
+    path = Path(disk.location)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "wb") as image:
+            image.truncate(disk.size)
+    except OSError as error:
+        raise Refusal(f"--disk: an image of {disk.size} bytes cannot be made: {error.strerror}") from error
+
+
+def arguments(disk: Disk, index: int, options: Options) -> list[str]:
+    """QEMU's arguments for one disk: where its contents are, and the device in front of them."""
+    read_only = ",read-only=on" if options.read_only else ""
+    location = _escaped(disk.location)
+    node = f"node-name={disk.name}"
+    if disk.kind is Kind.NULL:
+        contents = ["-blockdev", f"driver=null-co,{node},size={disk.size},read-zeroes=on{read_only}"]
+    elif disk.kind is Kind.URI:
+        # Only -drive takes a URI as it is.
+        known = f",format={disk.driver}" if disk.driver else ""
+        contents = ["-drive", f"if=none,id={disk.name}{known},discard=unmap{read_only},file={location}"]
+    elif disk.is_plain:
+        contents = ["-blockdev", f"driver={disk.driver},{node},discard=unmap{read_only},filename={location}"]
+    else:
+        file = f"file.driver=file,file.filename={location}"
+        contents = ["-blockdev", f"driver={disk.driver},{node},discard=unmap{read_only},{file}"]
+    # Of a property that is named twice, QEMU takes the last: the user's.
+    properties = [
+        f"drive={disk.name}",
+        f"serial=inflight{index}",
+        f"num-queues={options.queues}",
+        *([] if options.queue_size is None else [f"queue-size={options.queue_size}"]),
+        *map(_escaped, options.device),
+    ]
+    return [*contents, "-device", ",".join(["virtio-blk-device", *properties])]
+
+
+def check_may_write(disk: Disk, options: Options) -> None:
+    """Refuses to let a program write to a disk that may hold something."""
+    if options.program == "verify" and disk.kind is Kind.NULL:
+        raise Refusal(f"--disk {disk.name}: verify needs a disk that keeps what is written; give a size such as 64M")
+    if options.program == "verify" and disk.size is not None and disk.size < 4096:
+        raise Refusal(f"--disk {disk.name}: verify needs a disk of 4096 bytes or more, not {disk.size}")
+    if not disk.is_ours and not options.destroy:
+        raise Refusal(
+            f"--disk {disk.location}: {options.program} would overwrite it; give a size such as 64M for a new image, "
+            "or add --destroy"
+        )
+
+
+def _escaped(value: str) -> str:
+    """A comma ends a property of QEMU unless it is doubled."""
+    return value.replace(",", ",,")
+
+
+def _parse_file(path: str, name: str, what: str, options: Options) -> Disk:
+    try:
+        status = os.stat(path)
+    except FileNotFoundError as error:
+        hint = "; a size is written like 64M" if re.match(r"[0-9]", path) else ""
+        raise Refusal(f"{what}: there is no such file{hint}") from error
+    except OSError as error:
+        raise Refusal(f"{what}: {(error.strerror or '').lower()}; give an image that can be read") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise Refusal(f"{what}: this is a directory; give an image file")
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISBLK(status.st_mode):
+        raise Refusal(f"{what}: this is neither a file nor a block device; give an image file")
+    if not os.access(path, os.R_OK):
+        raise Refusal(f"{what}: may not be read; give an image that can be read")
+    if not options.read_only and not os.access(path, os.W_OK):
+        raise Refusal(f"{what}: may not be written; add --read-only")
+    if stat.S_ISBLK(status.st_mode):
+        with open(path, "rb") as device:
+            return Disk(name, Kind.FILE, path, "host_device", device.seek(0, os.SEEK_END))
+    if status.st_size == 0:
+        raise Refusal(f"{what}: the file is empty; give an image with at least one sector of {SECTOR} bytes")
+    # What ./run made is raw whatever it holds: a guest may have written the header of another format.
+    if Disk(name, Kind.FILE, path, "file", None).is_ours:
+        image = {"format": "raw"}
+    else:
+        image = _image_information(os.path.abspath(path), what)
+    if image["format"] != "raw":
+        size = int(image["virtual-size"])
+        if size == 0 or size % SECTOR != 0:
+            raise Refusal(f"{what}: the {image['format']} image holds {size} bytes, not a multiple of {SECTOR} above 0")
+        return Disk(name, Kind.FILE, path, str(image["format"]), size)
+    if status.st_size % SECTOR != 0:
+        size = status.st_size
+        right = size // SECTOR * SECTOR + SECTOR
+        raise Refusal(f"{what}: {size} bytes are not a multiple of {SECTOR}; truncate -s {right} would mend it")
+    return Disk(name, Kind.FILE, path, "file", status.st_size)
+
+
+def _uri_format(uri: str, what: str) -> str:
+    # A server that serves one client once (qemu-nbd without --persistent) would be gone after a look; an NBD export
+    # is raw.
+    if re.match(r"nbd(\+[a-z]+)?:", uri):
+        return "raw"
+    image = _image_information(uri, what)
+    return "" if uri.startswith("json:") else str(image["format"])
+
+
+def _image_information(location: str, what: str) -> dict[str, str | int]:
+    if shutil.which("qemu-img") is None:
+        raise Refusal(f"{what}: qemu-img is needed to open it; install the package qemu-utils")
+    # -U: another process may hold the image open; QEMU itself minds that where it matters.
+    command = ["qemu-img", "info", "-U", "--output=json", location]
+    try:
+        ended = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=30)
+    except subprocess.TimeoutExpired as error:
+        raise Refusal(f"{what}: no answer within 30 s; is its server up?") from error
+    if ended.returncode != 0:
+        cause = ended.stderr.strip().splitlines()[-1].removeprefix("qemu-img: ")
+        raise Refusal(f"{what}: QEMU cannot open it ({cause})")
+    information: dict[str, str | int] = json.loads(ended.stdout)
+    return information

@@ -1,0 +1,190 @@
+"""`./run`: boots the kernel on QEMU, shows what it says, and holds the host's own checks against its word."""
+
+import io
+import json
+import os
+import shlex
+import signal
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import build
+import checks
+import demo_image
+import disks
+import machine
+import scratch
+from console import Console, ProgressLine
+from disks import Disk, Kind
+from host_sum import HostSum
+from options import KERNEL, Options, parse, parse_seed
+from values import Refusal
+
+REFUSED = 2
+BROKEN_PROTOCOL = 3
+INTERRUPTED = 130
+
+
+def attached_disks(options: Options, directory: Path) -> list[Disk]:
+    """The disks of the machine. Only the demo brings its own: a file system to read, and zeroes to measure on."""
+    attached = [disks.parse(word, index, options, directory) for index, word in enumerate(options.disks)]
+    if options.program == "demo":
+        if not attached:
+            attached.append(demo_image.disk(disks.name_of(0)))
+        if len(attached) == 1:
+            attached.append(disks.parse("null:1G", 1, options, directory))
+    if options.writes():
+        for disk in attached:
+            disks.check_may_write(disk, options)
+    return attached
+
+
+def digested_disks(program: str, attached: Sequence[Disk]) -> list[Disk]:
+    """The disks whose checksum the guest is going to print."""
+    return {"digest": list(attached), "demo": list(attached[:1])}.get(program, [])
+
+
+def merged(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the guest reported: one object, or one for each program if there were several."""
+    programs: dict[str, dict[str, Any]] = {}
+    for result in results:
+        whole = programs.setdefault(str(result.get("program", "")), {})
+        for key, value in result.items():
+            joins = isinstance(value, list) and isinstance(whole.get(key), list)
+            whole[key] = whole[key] + value if joins else value
+    return next(iter(programs.values())) if len(programs) == 1 else dict(programs)
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Writes the file whole or not at all."""
+    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            json.dump(value, file, indent=2)
+            file.write("\n")
+            file.close()
+            os.chmod(file.name, 0o644)
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+def boot(options: Options, attached: Sequence[Disk], directory: Path, progress: ProgressLine) -> int:
+    """Runs QEMU and then the host's checks; the exit status of `./run`."""
+    for disk in attached:
+        if disk.kind is Kind.MADE:
+            disks.make(disk)
+        elif disk.location == str(demo_image.DEMO_IMAGE):
+            demo_image.ensure()
+    gdb_port = machine.free_gdb_port() if options.gdb else None
+    words = machine.command(options, attached, gdb_port)
+    console = Console(options.kernel, progress)
+    if gdb_port is not None:
+        console.say(f"run: attach with: gdb-multiarch {options.kernel} -ex 'target remote :{gdb_port}'")
+    host_sums: dict[str, HostSum] = {}
+    reports: list[checks.Report] = []
+    try:
+        for disk in digested_disks(options.program, attached):
+            host_sums[disk.name] = HostSum(disk, directory)
+        ending = machine.run(words, console, None if options.gdb else options.timeout)
+        status, failure = ending.status, ending.failure
+        if status == 0 and console.broken_results:
+            status = BROKEN_PROTOCOL
+            failure = f"the kernel reported a result that is no JSON object: {console.broken_results[0][:200]}"
+        elif status == 0 and not console.results:
+            status, failure = BROKEN_PROTOCOL, "the kernel ended well but reported no result"
+        if status == 0:
+            digests = checks.disks_of(console.results, "digest")
+            for name, host_sum in host_sums.items():
+                reports.append(checks.check_digest(name, digests.get(name), host_sum, console))
+            if options.program == "verify":
+                seed = parse_seed(options.boot_arguments()["seed"])
+                verified = checks.disks_of(console.results, "verify")
+                for disk in attached:
+                    guest = verified.get(disk.name)
+                    reports.append(checks.check_verify(disk, guest, seed, directory, console, progress))
+            progress.clear()
+            status = 0 if all(report["passed"] for report in reports) else 1
+    finally:
+        for host_sum in host_sums.values():
+            host_sum.stop()
+    if failure is not None:
+        print(f"run: {failure}", file=sys.stderr)
+    if options.json is not None:
+        outcome = {
+            "program": options.program,
+            "qemu": machine.version(options.qemu),
+            "command": words,
+            "exit_status": status,
+            "guest": merged(console.results),
+            "results": console.results,
+            "host": {"checks": reports},
+        }
+        write_json(options.json, outcome)
+    return status
+
+
+def keep(attached: Sequence[Disk], directory: Path) -> None:
+    """Saves the images made for this run from being deleted with `directory`."""
+    kept = directory.with_name(directory.name.replace("run-", "kept-"))
+    for disk in attached:
+        if disk.kind is Kind.MADE and os.path.exists(disk.location):
+            kept.mkdir(exist_ok=True)
+            os.replace(disk.location, kept / f"{disk.name}.raw")
+            print(f"run: {disk.name} is kept as {kept / f'{disk.name}.raw'}")
+
+
+def launch(arguments: Sequence[str]) -> int:
+    """Everything that `./run` does once its packages are there."""
+    options = parse(arguments)
+    if options.dry_run:
+        attached = attached_disks(options, disks.IMAGES / "run")
+        print(shlex.join(machine.command(options, attached, machine.GDB_PORT if options.gdb else None)))
+        return 0
+    machine.check(options)
+    with scratch.directory() as directory:
+        attached = attached_disks(options, directory)
+        progress = ProgressLine()
+        if options.build:
+            build.build_kernel(progress)
+        if not options.kernel.is_file():
+            remedy = "./run without --no-build builds it" if options.kernel == KERNEL else "give a kernel's ELF file"
+            raise Refusal(f"there is no kernel {options.kernel}; {remedy}")
+        try:
+            return boot(options, attached, directory, progress)
+        finally:
+            if options.keep:
+                keep(attached, directory)
+
+
+def end_by_signal(number: int, _: FrameType | None) -> None:
+    """Unwinds, so that everything started is ended and everything made for this run is deleted."""
+    raise SystemExit(128 + number)
+
+
+def main() -> int:
+    """The exit status; nothing but a mistake of the launcher itself shows a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a guest may say what this terminal cannot show
+    signal.signal(signal.SIGTERM, end_by_signal)
+    signal.signal(signal.SIGHUP, end_by_signal)
+    try:
+        return launch(sys.argv[1:])
+    except Refusal as refusal:
+        print(f"run: {refusal}", file=sys.stderr)
+        return 1 if isinstance(refusal, build.BuildFailure) else REFUSED
+    except KeyboardInterrupt:
+        print("\nrun: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the flush at exit fails again
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""QEMU: its command line, and one run of it."""
+
+import os
+import selectors
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import disks
+import processes
+from console import Console
+from disks import Disk
+from options import Options
+from values import Refusal, human_size
+
+NO_PROGRESS = 124
+GDB_PORT = 1234
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How a run of QEMU ended. `failure` says in words what went wrong beside the guest's own verdict."""
+
+    status: int
+    failure: str | None = None
+
+
+def command(options: Options, attached: Sequence[Disk], gdb_port: int | None) -> list[str]:
+    """The command of QEMU. The disks are in order: QEMU gives the first the last slot, which the tree names first."""
+    boot_arguments = " ".join(f"{key}={value}" for key, value in options.boot_arguments().items())
+    words = [options.qemu, "-machine", "virt", "-smp", str(options.harts), "-m", human_size(options.memory)]
+    words += ["-bios", "default", "-kernel", str(options.kernel), "-append", boot_arguments]
+    words += ["-nodefaults", "-no-reboot", "-display", "none", "-monitor", "none", "-serial", "stdio"]
+    if not options.legacy:
+        words += ["-global", "virtio-mmio.force-legacy=false"]
+    if options.icount:
+        # sleep=off: an idle hart jumps to its next deadline instead of sleeping for it; with sleep=on no two runs agree
+        # even without a disk.
+        words += ["-icount", "shift=0,sleep=off"]
+    for index, disk in enumerate(attached):
+        words += disks.arguments(disk, index, options)
+    if gdb_port is not None:
+        words += ["-S", "-gdb", f"tcp:127.0.0.1:{gdb_port}"]
+    return words + list(options.qemu_arguments)
+
+
+def check(options: Options) -> None:
+    """Refuses a QEMU that is not there, and a property that its device does not have."""
+    if shutil.which(options.qemu) is None:
+        remedy = "give the path of a program" if os.sep in options.qemu else "install the package qemu-system-misc"
+        raise Refusal(f"--qemu: there is no program '{options.qemu}'; {remedy}")
+    if not options.device:
+        return
+    asking = [options.qemu, "-device", "virtio-blk-device,help"]
+    answer = subprocess.run(asking, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace").stdout
+    known = {line.split("=")[0].strip() for line in answer.splitlines() if "=<" in line}
+    for pair in options.device:
+        name = pair.split("=")[0]
+        if known and name not in known:
+            raise Refusal(f"--device: QEMU's virtio-blk-device has no '{name}'; see {shlex.join(asking)}")
+
+
+def version(qemu: str) -> str:
+    """The first line of `qemu --version`."""
+    asking = [qemu, "--version"]
+    ended = subprocess.run(asking, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
+    return ended.stdout.partition("\n")[0]
+
+
+def free_gdb_port() -> int:
+    """The usual port for a debugger, or another one if it is taken."""
+    for port in (GDB_PORT, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise Refusal("--gdb: no free port on 127.0.0.1")
+
+
+def run(words: Sequence[str], console: Console, timeout: float | None) -> Ending:
+    """Runs QEMU to its end, or kills it after `timeout` seconds of silence. It never outlives this."""
+    try:
+        pipe = subprocess.PIPE
+        process = processes.start(words, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)
+    except OSError as error:
+        return Ending(1, f"{words[0]} cannot be started: {error.strerror}")
+    try:
+        timely = _forward(process, console, timeout)
+        console.end()
+        if not timely:
+            return Ending(
+                NO_PROGRESS,
+                f'no progress for {timeout:g} s (last output: "{console.last_line[-200:]}"): QEMU was killed\n'
+                "run: --timeout SECONDS waits longer; --gdb shows where the guest is",
+            )
+        status = process.wait()
+    finally:
+        processes.stop(process)
+        for stream in (process.stdout, process.stderr):
+            assert stream is not None
+            stream.close()
+    if status < 0:
+        return Ending(128 - status, f"QEMU was killed by signal {-status}")
+    if status != 0 and not console.spoke:
+        return Ending(1, f"QEMU did not start (exit status {status})")
+    return Ending(status)
+
+
+def _forward(process: "subprocess.Popen[bytes]", console: Console, timeout: float | None) -> bool:
+    """Passes on what QEMU and its guest say until it ends; false if the guest said nothing for too long."""
+    assert process.stdout is not None and process.stderr is not None
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        selector.register(process.stderr, selectors.EVENT_READ)
+        last = time.monotonic()
+        while True:
+            # Looked at before the streams: what QEMU wrote before it ended is then in them.
+            ended = process.poll() is not None
+            if timeout is not None and not ended and time.monotonic() - last >= timeout:
+                return False
+            ready = selector.select(0 if ended else 0.1)
+            for key, _ in ready:
+                data = os.read(key.fd, 1 << 16)
+                if not data:
+                    selector.unregister(key.fileobj)
+                elif key.fileobj is process.stdout:
+                    last = time.monotonic()
+                    console.feed(data)
+                else:
+                    sys.stderr.write(data.decode("utf-8", errors="replace"))
+                    sys.stderr.flush()
+            if ended and not ready:
+                return True

@@ -1,0 +1,706 @@
+"""Tests of the launcher, with a stub in QEMU's place: no kernel, no guest, a few seconds."""
+
+import contextlib
+import io
+import json
+import os
+import random
+import re
+import shlex
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+import unittest.mock
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+LAUNCHER = ROOT / "src" / "launcher"
+STUB = HERE / "stub_qemu.py"
+sys.path.insert(0, str(LAUNCHER))
+
+import console  # noqa: E402 (the path is set above)
+import launch  # noqa: E402
+import verify_image  # noqa: E402
+
+PASS = ["say", '@result {"program": "info"}\n']
+URI = 'json:{"driver":"null-co","size":65536}'
+GOLDEN = 0x9E3779B97F4A7C15
+
+
+def posix_cksum(data: bytes) -> int:
+    """The CRC of POSIX cksum, bit by bit: the polynomial 0x04C11DB7 over the data and its length, complemented."""
+    length = len(data)
+    tail = length.to_bytes((length.bit_length() + 7) // 8, "little")
+    crc = 0
+    for byte in data + tail:
+        crc ^= byte << 24
+        for _ in range(8):
+            crc = (crc << 1 ^ 0x04C11DB7) & 0xFFFFFFFF if crc >> 31 else crc << 1
+    return crc ^ 0xFFFFFFFF
+
+
+def splitmix64(word: int) -> int:
+    """The finaliser of splitmix64, one word at a time."""
+    word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+    word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) % 2**64
+    return word ^ (word >> 31)
+
+
+def guest_block(seed: int, block: int, generation: int) -> bytes:
+    """A block as the guest is to write it, word by word."""
+    key = seed ^ block ^ (generation << 32)
+    data = bytearray(b"inflight" + struct.pack("<QQLL", seed, block, generation, 0))
+    for word in range(507):
+        data += splitmix64((key + word * GOLDEN) % 2**64).to_bytes(8, "little")
+    data += bytes(4)
+    return bytes(data) + zlib.crc32(data).to_bytes(4, "little")
+
+
+def guest_image(seed: int, blocks: int, discard: bool = True, write_zeroes: bool = True) -> bytearray:
+    """An image as a right guest leaves it. Every other discarded block lost its contents."""
+    image = bytearray()
+    discarded = 0
+    for block in range(blocks):
+        kind = splitmix64((seed + block * GOLDEN) % 2**64) % 8
+        generation = {0: 2, 3: 3 if discard else 1}.get(kind, 1)
+        zero = kind == 1 and write_zeroes
+        if kind == 2 and discard:
+            discarded += 1
+            zero = discarded % 2 == 0
+        image += bytes(4096) if zero else guest_block(seed, block, generation)
+    return image
+
+
+def blocks_of_kind(seed: int, blocks: int, kinds: set[int]) -> list[int]:
+    """The blocks whose fate is one of `kinds`."""
+    return [block for block in range(blocks) if splitmix64((seed + block * GOLDEN) % 2**64) % 8 in kinds]
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process is there and no zombie."""
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return False
+
+
+def comes_true(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
+    """Waits for the condition."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+class LauncherTest(unittest.TestCase):
+    """A directory of its own for each test, and a kernel that is never booted."""
+
+    def setUp(self) -> None:
+        directory = tempfile.TemporaryDirectory(prefix="inflight-test-")
+        self.addCleanup(directory.cleanup)
+        self.directory = Path(directory.name)
+        self.kernel = self.file("kernel.elf", b"not booted")
+        self.pid_file = self.directory / "pid"
+
+    def file(self, name: str, contents: bytes) -> Path:
+        path = self.directory / name
+        path.write_bytes(contents)
+        return path
+
+    def start(self, *arguments: str, steps: list[list[Any]] | None = None) -> "subprocess.Popen[str]":
+        own = [] if "--qemu" in arguments else ["--qemu", str(STUB)]
+        play = json.dumps(steps or [PASS, ["exit", 0]])
+        return subprocess.Popen(
+            [sys.executable, str(LAUNCHER / "launch.py"), *own, "--kernel", str(self.kernel), *arguments],
+            env=os.environ | {"INFLIGHT_STUB_STEPS": play, "INFLIGHT_STUB_PID": str(self.pid_file)},
+            cwd=self.directory,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def launch(self, *arguments: str, steps: list[list[Any]] | None = None) -> "subprocess.CompletedProcess[str]":
+        process = self.start(*arguments, steps=steps)
+        try:
+            out, err = process.communicate(timeout=60)
+        finally:
+            process.kill()
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def launch_here(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
+        """As launch, in this process: fast, for what starts nothing."""
+        own = [] if "--qemu" in arguments else ["--qemu", str(STUB)]
+        out, err, argv, directory = io.StringIO(), io.StringIO(), sys.argv, os.getcwd()
+        sys.argv = ["launch.py", *own, "--kernel", str(self.kernel), *arguments]
+        os.chdir(self.directory)
+        try:
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+                status = launch.main()
+        finally:
+            sys.argv = argv
+            os.chdir(directory)
+        return subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
+
+    def stub_pid(self) -> int:
+        started = comes_true(lambda: self.pid_file.exists() and self.pid_file.read_text(encoding="utf-8") != "")
+        self.assertTrue(started, "the stub did not start")
+        return int(self.pid_file.read_text(encoding="utf-8"))
+
+
+class BadInput(LauncherTest):
+    """Every wrong option, value or file is refused in one line that says what is right."""
+
+    def test_refusals(self) -> None:
+        self.file("empty", b"")
+        self.file("odd", bytes(1000))
+        self.file("precious", bytes(8192))
+        self.file("truncated.qcow2", b"QFI\xfb\0\0\0\3" + bytes(1016))
+        (self.directory / "folder").mkdir()
+        os.mkfifo(self.directory / "pipe")
+        nine_disks = ["--disk", "1M"] * 9
+        table: list[tuple[list[str], str]] = [
+            (["bogus"], "unknown program 'bogus'; the programs are demo, info, digest, verify, iops"),
+            (["info", "extra"], "one too many"),
+            (["--quiet"], "unknown option --quiet"),
+            (["--dept", "3"], "did you mean --depth?"),
+            (["--depth"], "expected one argument"),
+            (["--depth", "0"], "--depth: '0' is wrong; give a whole number of 1 or more"),
+            (["--depth", "-3"], "--depth"),
+            (["--depth", "many"], "give a whole number"),
+            (["--queues", "0"], "from 1 to 1024"),
+            (["--queues", "1025"], "from 1 to 1024"),
+            (["--queue-size", "2"], "a power of two from 4 to 1024"),
+            (["--queue-size", "100"], "a power of two from 4 to 1024"),
+            (["--queue-size", "2048"], "a power of two from 4 to 1024"),
+            (["--harts", "0"], "from 1 to 512"),
+            (["--harts", "513"], "from 1 to 512"),
+            (["--memory", "lots"], "--memory: 'lots' is not a size; a size is a number with K, M, G or T"),
+            (["--memory", "1M"], "give 32M or more"),
+            (["--memory", "33000K"], "in whole M"),
+            (["--transport", "pci"], "the transports are mmio and mmio-legacy"),
+            (["--timeout", "0"], "give a number of seconds above 0"),
+            (["--timeout", "soon"], "give a number of seconds above 0"),
+            (["--device", "event_idx"], "not of the form key=value"),
+            (["--device", "=on"], "not of the form key=value"),
+            (["--device", "drive=vdz"], "name the disk with --disk"),
+            (["--device", "no_such=1"], "has no 'no_such'"),
+            (["--append", "poll"], "'poll' is not of the form key=value"),
+            (["--append", "poll=off =3"], "not of the form key=value"),
+            (["--append", "program=info"], "the program is named without it"),
+            (["verify", "--append", "seed=x"], "give a whole number below 2^64"),
+            (["verify", "--append", "seed=18446744073709551616"], "give a whole number below 2^64"),
+            (["--disk", "nothere.img"], "there is no such file"),
+            (["--disk", "64Q"], "a size is written like 64M"),
+            (["--disk", "empty"], "the file is empty"),
+            (["--disk", "odd"], "1000 bytes are not a multiple of 512; truncate -s 1024 would mend it"),
+            (["--disk", "folder"], "this is a directory"),
+            (["--disk", "pipe"], "neither a file nor a block device"),
+            (["--disk", "truncated.qcow2"], "QEMU cannot open it"),
+            (["--disk", "nope://host/disk"], "QEMU cannot open it (Could not open 'nope://host/disk'"),
+            (["--disk", "700"], "700 bytes are not a multiple of 512"),
+            (["--disk", "0"], "an empty disk"),
+            (["--disk", "9999999999T"], "more than QEMU can address"),
+            (["--disk", "null:"], "'' is not a size"),
+            (["--disk", "null:1X"], "'1X' is not a size"),
+            (["--disk", "null:513"], "not a multiple of 512"),
+            (nine_disks, "9 disks are too many; the machine has 8 slots"),
+            (["verify", "--disk", "precious"], "would overwrite it"),
+            (["verify", "--disk", "nbd://127.0.0.1:1/x"], "would overwrite it"),
+            (["iops", "--disk", "precious", "--append", "rw=randwrite"], "would overwrite it"),
+            (["verify", "--disk", "1M", "--read-only"], "leave --read-only out"),
+            (["verify", "--disk", "null:1M"], "a disk that keeps what is written"),
+            (["verify", "--disk", "3K"], "a disk of 4096 bytes or more"),
+            (["--qemu", "./no-qemu"], "there is no program './no-qemu'; give the path of a program"),
+            (["--qemu", "no-qemu"], "install the package qemu-system-misc"),
+            (["--json", "folder"], "'folder' cannot be written"),
+            (["--json", "nowhere/result.json"], "name a file in a directory that exists"),
+            (["--kernel", "no.elf"], "there is no kernel no.elf"),
+        ]
+        for arguments, message in table:
+            with self.subTest(arguments=shlex.join(arguments)):
+                ended = self.launch_here(*arguments)
+                self.assertIn(message, ended.stderr)
+                self.assertRegex(ended.stderr, r"\Arun: [^\n]+\n\Z")
+                self.assertEqual((ended.returncode, ended.stdout), (2, ""))
+                self.assertFalse(self.pid_file.exists(), "QEMU was started all the same")
+        self.assertEqual((self.directory / "precious").read_bytes(), bytes(8192))
+
+    @unittest.skipIf(os.geteuid() == 0, "root may read and write everything")
+    def test_permissions(self) -> None:
+        image = self.file("image", bytes(512))
+        image.chmod(0)
+        self.assertIn("may not be read", self.launch("--disk", "image").stderr)
+        image.chmod(0o400)
+        self.assertIn("add --read-only", self.launch("--disk", "image").stderr)
+        self.assertEqual(self.launch("info", "--disk", "image", "--read-only").returncode, 0)
+
+
+class CommandLine(LauncherTest):
+    """What QEMU is told, by option."""
+
+    def command(self, *arguments: str) -> list[str]:
+        ended = self.launch_here("--dry-run", *arguments)
+        self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+        self.assertFalse(self.pid_file.exists())
+        return shlex.split(ended.stdout)
+
+    def value(self, option: str, *arguments: str) -> str:
+        words = self.command(*arguments)
+        self.assertEqual(words.count(option), 1, f"{option} in {words}")
+        return words[words.index(option) + 1]
+
+    def test_machine(self) -> None:
+        words = self.command("info")
+        for option in (["-machine", "virt"], ["-bios", "default"], ["-serial", "stdio"], ["-monitor", "none"]):
+            self.assertIn(" ".join(option), " ".join(words))
+        self.assertEqual(words[0], str(STUB))
+        self.assertEqual(self.value("-kernel", "info"), str(self.kernel))
+        self.assertNotIn("-device", words)
+        self.assertEqual(self.value("-smp", "--harts", "3"), "3")
+        self.assertEqual(self.value("-m", "--memory", "1024M"), "1G")
+        self.assertEqual(self.value("-icount", "--icount"), "shift=0,sleep=off")
+        self.assertNotIn("-icount", words)
+
+    def test_transport(self) -> None:
+        self.assertEqual(self.value("-global", "info"), "virtio-mmio.force-legacy=false")
+        self.assertNotIn("-global", self.command("info", "--transport", "mmio-legacy"))
+
+    def test_boot_arguments(self) -> None:
+        self.assertEqual(self.value("-append", "info"), "program=info")
+        self.assertEqual(self.value("-append", "digest"), "program=digest depth=128")
+        self.assertEqual(self.value("-append", "iops"), "program=iops")
+        self.assertEqual(self.value("-append", "info", "--queue-size", "64"), "program=info queue_size=64")
+        self.assertEqual(self.value("-append", "iops", "--depth", "7"), "program=iops depth=7")
+        self.assertEqual(self.value("-append", "info", "--icount"), "program=info icount=1")
+        self.assertEqual(
+            self.value("-append", "verify", "--append", "seed=9 poll=off", "--append", "bs=512"),
+            "program=verify depth=128 seed=9 poll=off bs=512",
+        )
+
+    def test_disks(self) -> None:
+        self.file("a,b.img", bytes(512))
+        given = ["a,b.img", "null:1M", "nbd://h/x", "2M", URI]
+        words = self.command("info", *(word for disk in given for word in ("--disk", disk)))
+        text = "\n".join(words)
+        self.assertIn("\ndriver=file,node-name=vda,discard=unmap,filename=a,,b.img\n", text)
+        self.assertIn("\ndriver=null-co,node-name=vdb,size=1048576,read-zeroes=on\n", text)
+        self.assertIn("\nif=none,id=vdc,format=raw,discard=unmap,file=nbd://h/x\n", text)
+        self.assertRegex(text, r"\ndriver=file,node-name=vdd,discard=unmap,filename=\S*/build/disks/run/vdd.raw\n")
+        self.assertIn("\nif=none,id=vde,discard=unmap,file=" + URI.replace(",", ",,") + "\n", text)
+        self.assertEqual(
+            [word for word in words if word.startswith("virtio-blk-device")],
+            [f"virtio-blk-device,drive=vd{'abcde'[i]},serial=inflight{i},num-queues=1" for i in range(5)],
+        )
+
+    def test_format_is_probed(self) -> None:
+        image = self.directory / "image"
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), "1M"], check=True)
+        self.assertEqual(
+            self.value("-blockdev", "info", "--disk", "image"),
+            "driver=qcow2,node-name=vda,discard=unmap,file.driver=file,file.filename=image",
+        )
+
+    def test_read_only(self) -> None:
+        self.file("image", bytes(512))
+        for disk, option in (("image", "-blockdev"), ("null:1M", "-blockdev"), ("nbd://h/x", "-drive")):
+            self.assertIn(",read-only=on", self.value(option, "info", "--disk", disk, "--read-only"))
+            self.assertNotIn("read-only", self.value(option, "info", "--disk", disk))
+
+    def test_device(self) -> None:
+        self.assertEqual(
+            self.value("-device", "info", "--disk", "null:1M", "--queues", "4", "--queue-size", "64",
+                       "--device", "event_idx=off", "--device", "serial=a,b"),
+            "virtio-blk-device,drive=vda,serial=inflight0,num-queues=4,queue-size=64,event_idx=off,serial=a,,b",
+        )
+
+    def test_demo_brings_its_disks(self) -> None:
+        words = self.command()
+        self.assertTrue(any("node-name=vda" in word and word.endswith("/build/disks/demo.ext4") for word in words))
+        self.assertTrue(any("null-co,node-name=vdb,size=1073741824" in word for word in words))
+
+    def test_debugger_and_extra_arguments(self) -> None:
+        self.assertIn("-S -gdb tcp:127.0.0.1:1234", " ".join(self.command("info", "--gdb")))
+        words = self.command("info", "--qemu-arg", "-device", "--qemu-arg", "virtio-rng-device")
+        self.assertEqual(words[-2:], ["-device", "virtio-rng-device"])
+
+    def test_writing_is_allowed_to_who_asks_for_it(self) -> None:
+        self.file("image", bytes(8192))
+        self.command("verify", "--disk", "image", "--destroy")
+        self.command("iops", "--disk", "image", "--append", "rw=randread")
+
+
+class Protocol(LauncherTest):
+    """Lines, progress, results, exit status."""
+
+    def test_lines_and_results(self) -> None:
+        report = self.directory / "result.json"
+        ended = self.launch(
+            "info", "--json", str(report),
+            steps=[
+                ["say", "\nOpenSBI v1.1\n   ____\nBoot HART ID : 0\nBoot HART MEDELEG         : 0x1\n\n"],
+                ["say", "inflight\r\nsplit "],
+                ["sleep", 0.2],
+                ["say", "line\n@progress 1 of 9\n@progress 2 of 9\n"],
+                ["say", '@result {"program": "info", "disks": [{"name": "vda"}]}\n'],
+                ["say", '@result {"program": "info", "disks": [{"name": "vdb"}], "answer": 42}\n'],
+                ["complain", "a warning of QEMU"],
+                ["say", "no newline"],
+                ["exit", 0],
+            ],
+        )  # fmt: skip
+        self.assertEqual(ended.stdout, "inflight\nsplit line\nno newline\n")
+        # Not a terminal: a progress line every five seconds, so none in this short time.
+        self.assertEqual(ended.stderr, "a warning of QEMU\n")
+        self.assertEqual(ended.returncode, 0)
+        written = json.loads(report.read_text(encoding="utf-8"))
+        self.assertEqual(written["program"], "info")
+        self.assertEqual(written["qemu"], "QEMU emulator version 0.0 (stub)")
+        self.assertEqual(written["command"][0], str(STUB))
+        self.assertEqual(written["exit_status"], 0)
+        self.assertEqual(written["guest"]["disks"], [{"name": "vda"}, {"name": "vdb"}])
+        self.assertEqual(written["guest"]["answer"], 42)
+        self.assertEqual(len(written["results"]), 2)
+        self.assertEqual(written["host"], {"checks": []})
+        self.assertEqual([path.name for path in self.directory.iterdir() if "result" in path.name], ["result.json"])
+
+    def test_results_of_several_programs(self) -> None:
+        report = self.directory / "result.json"
+        steps: list[list[Any]] = [PASS, ["say", '@result {"program": "iops", "table": [1]}\n'], ["exit", 0]]
+        self.assertEqual(self.launch("info", "--json", str(report), steps=steps).returncode, 0)
+        guest = json.loads(report.read_text(encoding="utf-8"))["guest"]
+        self.assertEqual(guest, {"info": {"program": "info"}, "iops": {"program": "iops", "table": [1]}})
+
+    def test_progress_elsewhere_comes_now_and_then(self) -> None:
+        now = 100.0
+        clock = unittest.mock.patch("console.time.monotonic", lambda: now)
+        with contextlib.redirect_stderr(io.StringIO()) as shown, clock:
+            line = console.ProgressLine()
+            for step in range(12):
+                line.show(f"after {step} s")
+                now += 1
+            line.clear()
+        self.assertEqual(shown.getvalue(), "after 5 s\nafter 10 s\n")
+
+    def test_progress_on_a_terminal(self) -> None:
+        steps: list[list[Any]] = [["say", "@progress one\n@progress two\nlasting\n"], PASS, ["exit", 0]]
+        environment = {"INFLIGHT_STUB_STEPS": json.dumps(steps), "INFLIGHT_STUB_PID": str(self.pid_file)}
+        launcher = [sys.executable, str(LAUNCHER / "launch.py")]
+        command = [*launcher, "info", "--qemu", str(STUB), "--kernel", str(self.kernel)]
+        ours, theirs = os.openpty()
+        process = subprocess.Popen(command, env=os.environ | environment, stdout=theirs, stderr=theirs, close_fds=True)
+        os.close(theirs)
+        shown = b""
+        try:
+            while data := os.read(ours, 4096):
+                shown += data
+        except OSError:  # the other side is closed
+            pass
+        os.close(ours)
+        self.assertEqual(process.wait(10), 0)
+        self.assertEqual(shown, b"\r\x1b[Kone\r\x1b[Ktwo\r\x1b[Klasting\r\n")
+
+    def test_guest_failure_is_the_exit_status(self) -> None:
+        report = self.directory / "result.json"
+        ended = self.launch("info", "--json", str(report), steps=[["say", "panic: it broke\n"], ["exit", 7]])
+        self.assertEqual((ended.returncode, ended.stdout), (7, "panic: it broke\n"))
+        self.assertEqual(json.loads(report.read_text(encoding="utf-8"))["exit_status"], 7)
+
+    def test_broken_result(self) -> None:
+        for text in ('{"program": ', "[1]", "7"):
+            ended = self.launch("info", steps=[["say", f"@result {text}\n"], ["exit", 0]])
+            self.assertEqual(ended.returncode, 3)
+            self.assertIn("run: the kernel reported a result that is no JSON object", ended.stderr)
+
+    def test_no_result(self) -> None:
+        ended = self.launch("info", steps=[["say", "hello\n"], ["exit", 0]])
+        self.assertEqual((ended.returncode, ended.stderr), (3, "run: the kernel ended well but reported no result\n"))
+
+    def test_banner_is_shown_if_the_kernel_never_speaks(self) -> None:
+        ended = self.launch("info", steps=[["say", "OpenSBI v1.1\nBoot HART ID : 0\n"], ["exit", 5]])
+        self.assertEqual((ended.returncode, ended.stdout), (5, "OpenSBI v1.1\nBoot HART ID : 0\n"))
+
+    def test_backtrace_is_resolved(self) -> None:
+        code = b'void deep(void) {\n    __asm__ volatile("nop");\n}\nvoid _start(void) { deep(); }\n'
+        source = self.file("crash.c", code)
+        flags = ["-g", "-O0", "-nostdlib", "-static", "-Wl,-Ttext=0x80200000"]
+        compiler = ["riscv64-linux-gnu-gcc", *flags, str(source), "-o", str(self.kernel)]
+        built = subprocess.run(compiler, capture_output=True)
+        self.assertEqual(built.returncode, 0, built.stderr)
+        symbols = subprocess.run(["riscv64-linux-gnu-nm", str(self.kernel)], capture_output=True, text=True).stdout
+        address = re.search(r"^0*([0-9a-f]+) T deep$", symbols, re.MULTILINE)
+        assert address is not None
+        inside = int(address[1], 16) + 2
+        steps: list[list[Any]] = [["say", f"panic: x\n  at {inside:#x}\n  at 0x10\n"], ["exit", 1]]
+        ended = self.launch("info", steps=steps)
+        self.assertRegex(ended.stdout, r"  at 0x[0-9a-f]+  deep \(.*crash\.c:1\)\n  at 0x10\n")
+
+    def test_qemu_that_does_not_start(self) -> None:
+        ended = self.launch("info", steps=[["complain", "qemu: no such bus"], ["exit", 9]])
+        self.assertEqual(ended.returncode, 1)
+        self.assertEqual(ended.stderr, "qemu: no such bus\nrun: QEMU did not start (exit status 9)\n")
+
+
+class Endings(LauncherTest):
+    """However the launcher ends, QEMU ends with it."""
+
+    def test_timeout(self) -> None:
+        ended = self.launch("info", "--timeout", "0.5", steps=[["say", "almost\n"]])
+        self.assertEqual(ended.returncode, 124)
+        self.assertIn('run: no progress for 0.5 s (last output: "almost"): QEMU was killed\n', ended.stderr)
+        self.assertFalse(is_running(self.stub_pid()))
+
+    def test_timeout_of_a_qemu_that_ignores_the_request_to_end(self) -> None:
+        ended = self.launch("info", "--timeout", "0.5", steps=[["deaf"], ["say", "stubborn\n"]])
+        self.assertEqual(ended.returncode, 124)
+        self.assertFalse(is_running(self.stub_pid()))
+
+    def test_progress_puts_the_timeout_off(self) -> None:
+        steps: list[list[Any]] = [["say", "@progress x\n"], ["sleep", 0.4]] * 4 + [PASS, ["exit", 0]]
+        self.assertEqual(self.launch("info", "--timeout", "1", steps=steps).returncode, 0)
+
+    def test_signals(self) -> None:
+        for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)):
+            with self.subTest(signal=number.name):
+                self.pid_file.unlink(missing_ok=True)
+                process = self.start("info", "--disk", "1M", steps=[["say", "here\n"]])
+                assert process.stdout is not None and process.stderr is not None
+                self.assertEqual(process.stdout.readline(), "here\n")
+                process.send_signal(number)
+                self.assertEqual(process.wait(10), status)
+                self.assertTrue(comes_true(lambda: not is_running(self.stub_pid())))
+                process.stdout.close()
+                process.stderr.close()
+
+    def test_the_next_run_deletes_what_a_killed_one_left(self) -> None:
+        process = self.start("info", "--disk", "1M", steps=[["say", "here\n"]])
+        assert process.stdout is not None and process.stderr is not None
+        self.assertEqual(process.stdout.readline(), "here\n")
+        command = Path(f"/proc/{self.stub_pid()}/cmdline").read_text(encoding="utf-8")
+        image = re.search(r"node-name=vda[^\0]*filename=([^\0]+)", command)
+        assert image is not None
+        self.assertEqual(self.launch("info").returncode, 0)
+        self.assertTrue(Path(image[1]).exists(), "deleted under the feet of a run")
+        process.kill()
+        process.communicate()
+        self.assertTrue(Path(image[1]).exists())
+        self.assertEqual(self.launch("info").returncode, 0)
+        self.assertFalse(Path(image[1]).parent.exists())
+
+    def test_reader_that_goes_away(self) -> None:
+        process = self.start("info", steps=[["say", "here\n"], ["sleep", 0.3], ["say", "more\n"]])
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        self.assertEqual(process.wait(10), 1)
+        self.assertEqual(process.stderr.read(), "")
+        process.stderr.close()
+        self.assertFalse(is_running(self.stub_pid()))
+
+    def test_images_made_for_a_run_are_deleted_unless_kept(self) -> None:
+        def image(json_name: str) -> Path:
+            command = json.loads((self.directory / json_name).read_text(encoding="utf-8"))["command"]
+            place = re.search(r"node-name=vda\S*filename=(\S+)", " ".join(command))
+            assert place is not None
+            return Path(place[1])
+
+        self.assertEqual(self.launch("info", "--disk", "1M", "--json", "gone").returncode, 0)
+        self.assertFalse(image("gone").parent.exists())
+        ended = self.launch("info", "--disk", "1M", "--json", "kept", "--keep")
+        kept = re.search(r"vda is kept as (\S+)", ended.stdout)
+        assert kept is not None
+        path = Path(kept[1])
+        try:
+            self.assertEqual(path.stat().st_size, 1 << 20)
+            self.assertFalse(image("kept").parent.exists())
+            # It is ours, so verify may overwrite it.
+            self.assertEqual(self.launch("verify", "--dry-run", "--disk", str(path)).returncode, 0)
+        finally:
+            path.unlink()
+            path.parent.rmdir()
+
+
+class Digest(LauncherTest):
+    """The guest's checksums against those of the host."""
+
+    def run_digest(self, disk: str, crc: int, count: int, *more: str) -> "subprocess.CompletedProcess[str]":
+        result = {"program": "digest", "disks": [{"name": "vda", "cksum": crc, "bytes": count}]}
+        steps: list[list[Any]] = [["say", f"@result {json.dumps(result)}\n"], ["exit", 0]]
+        return self.launch("digest", "--disk", disk, *more, steps=steps)
+
+    def test_check_value(self) -> None:
+        self.assertEqual(posix_cksum(b"123456789"), 930766865)  # the check value of POSIX cksum in the literature
+
+    def test_raw_file(self) -> None:
+        data = random.Random(1).randbytes(5120)
+        self.file("image", data)
+        crc = posix_cksum(data)
+        ended = self.run_digest("image", crc, 5120, "--json", "result.json")
+        self.assertEqual(ended.stdout, f"digest: vda matches the host (cksum {crc} 5120)\n")
+        self.assertEqual(ended.returncode, 0)
+        checks = json.loads((self.directory / "result.json").read_text(encoding="utf-8"))["host"]["checks"]
+        self.assertEqual(checks, [{"check": "digest", "disk": "vda", "passed": True, "cksum": crc, "bytes": 5120}])
+        for wrong in ((crc ^ 1, 5120), (crc, 5121)):
+            ended = self.run_digest("image", *wrong)
+            self.assertEqual(ended.returncode, 1)
+            self.assertIn("digest: vda MISMATCH", ended.stdout)
+
+    def test_zeroes_without_an_image(self) -> None:
+        crc = posix_cksum(bytes(65536))
+        self.assertEqual(self.run_digest("null:64K", crc, 65536).returncode, 0)
+        self.assertEqual(self.run_digest("64K", crc, 65536).returncode, 0)
+        self.assertEqual(self.run_digest("null:32K", crc, 65536).returncode, 1)
+
+    def test_other_formats_are_read_through_qemu(self) -> None:
+        data = random.Random(2).randbytes(65536)
+        raw = self.file("raw", data)
+        command = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(self.directory / "image")]
+        subprocess.run(command, check=True)
+        self.assertEqual(self.run_digest("image", posix_cksum(data), 65536).returncode, 0)
+        self.assertEqual(self.run_digest("image", posix_cksum(data) ^ 1, 65536).returncode, 1)
+        uri = "json:" + json.dumps({"driver": "file", "filename": str(raw)})
+        self.assertEqual(self.run_digest(uri, posix_cksum(data), 65536).returncode, 0)
+
+    def test_server_that_is_gone(self) -> None:
+        ended = self.run_digest("nbd://127.0.0.1:1/x", 0, 0)
+        self.assertEqual(ended.returncode, 1)
+        self.assertIn("digest: vda is not checked: the host cannot read it", ended.stdout)
+
+    def test_disk_that_the_guest_left_out(self) -> None:
+        ended = self.run_digest("null:64K", posix_cksum(bytes(65536)), 65536, "--disk", "null:1M")
+        self.assertEqual(ended.returncode, 1)
+        self.assertIn("digest: vdb MISMATCH: the guest reported no checksum of it", ended.stdout)
+
+
+class Verify(LauncherTest):
+    """The host's own look at what the guest wrote."""
+
+    BLOCKS = 96
+    SEED = 0x1234567890ABCDEF
+
+    def check(self, image: bytes, discard: bool = True, write_zeroes: bool = True) -> verify_image.Verdict:
+        return verify_image.check(self.file("image", image), self.SEED, discard, write_zeroes)
+
+    def assert_wrong(self, image: bytes, block: int, *said: str, wrong_blocks: int = 1) -> None:
+        verdict = self.check(image)
+        self.assertEqual(verdict.wrong_blocks, wrong_blocks)
+        first = verdict.wrong[0]
+        self.assertEqual(first.block, block)
+        for text in (f"block {block} (sector {block * 8})", *said):
+            self.assertIn(text, str(first))
+
+    RIGHT = bytes(guest_image(SEED, BLOCKS))
+
+    def image(self) -> bytearray:
+        return bytearray(self.RIGHT)
+
+    def of_kind(self, *kinds: int) -> list[int]:
+        blocks = blocks_of_kind(self.SEED, self.BLOCKS, set(kinds))
+        self.assertGreaterEqual(len(blocks), 2)
+        return blocks
+
+    def test_right_images(self) -> None:
+        for discard in (False, True):
+            for write_zeroes in (False, True):
+                verdict = self.check(guest_image(self.SEED, self.BLOCKS, discard, write_zeroes), discard, write_zeroes)
+                self.assertEqual((verdict.blocks, verdict.wrong_blocks), (self.BLOCKS, 0))
+
+    def test_every_bit_counts(self) -> None:
+        block = self.of_kind(4, 5, 6, 7)[1]
+        source = random.Random(3)
+        edges = [0, 8, 16, 24, 28, 31, 32, 4087, 4088, 4091, 4092, 4095]
+        for offset in edges + [source.randrange(4096) for _ in range(20)]:
+            image = self.image()
+            image[block * 4096 + offset] ^= 1 << source.randrange(8)
+            self.assert_wrong(image, block, "expected generation 1")
+
+    def test_where_a_bit_is_wrong(self) -> None:
+        block = self.of_kind(4, 5, 6, 7)[0]
+        image = self.image()
+        image[block * 4096 + 1000] ^= 0x10
+        self.assert_wrong(image, block, "with a wrong byte 1000")
+
+    def test_swapped_blocks(self) -> None:
+        one, other = self.of_kind(4, 5, 6, 7)[:2]
+        image = self.image()
+        a, b = slice(one * 4096, one * 4096 + 4096), slice(other * 4096, other * 4096 + 4096)
+        image[a], image[b] = image[b], image[a]
+        self.assert_wrong(image, one, f"found block {other}, generation 1", wrong_blocks=2)
+
+    def put(self, block: int, contents: bytes) -> bytearray:
+        image = self.image()
+        image[block * 4096 : block * 4096 + 4096] = contents
+        return image
+
+    def test_stale_generations(self) -> None:
+        rewritten, discarded_and_rewritten = self.of_kind(0)[0], self.of_kind(3)[0]
+        image = self.put(rewritten, guest_block(self.SEED, rewritten, 1))
+        self.assert_wrong(image, rewritten, "expected generation 2, found generation 1")
+        image = self.put(discarded_and_rewritten, guest_block(self.SEED, discarded_and_rewritten, 1))
+        self.assert_wrong(image, discarded_and_rewritten, "expected generation 3, found generation 1")
+        discarded = self.of_kind(2)[0]
+        image = self.put(discarded, guest_block(self.SEED, discarded, 2))
+        self.assert_wrong(image, discarded, "expected zeroes or generation 1, found generation 2")
+
+    def test_zeroes(self) -> None:
+        plain, zeroed = self.of_kind(4)[0], self.of_kind(1)[0]
+        self.assert_wrong(self.put(plain, bytes(4096)), plain, "expected generation 1, found zeroes")
+        image = self.put(zeroed, guest_block(self.SEED, zeroed, 1))
+        self.assert_wrong(image, zeroed, "expected zeroes, found generation 1")
+
+    def test_foreign_blocks(self) -> None:
+        block = self.of_kind(4)[0]
+        self.assert_wrong(self.put(block, guest_block(1, block, 1)), block, "the seed 1 instead of")
+        self.assert_wrong(self.put(block, b"\xa5" * 4096), block, "no block of ours (it begins with a5 a5")
+
+    def run_verify(self, image: bytes, result: dict[str, Any], *more: str) -> "subprocess.CompletedProcess[str]":
+        written = self.file("written", image)
+        steps: list[list[Any]] = [["write", str(written)], ["say", f"@result {json.dumps(result)}\n"], ["exit", 0]]
+        return self.launch("verify", "--disk", str(len(image)), *more, steps=steps)
+
+    def test_through_the_launcher(self) -> None:
+        result = {"program": "verify", "disks": [{"name": "vda", "discard": True, "write_zeroes": True}]}
+        image = guest_image(1, 8) + bytes(512)
+        ended = self.run_verify(image, result)
+        self.assertEqual(ended.returncode, 0, ended.stdout)
+        self.assertIn("verify: the host agrees: vda, 8 blocks (seed 1, with discards and write-zeroes)\n", ended.stdout)
+        self.assertEqual(self.run_verify(image, result, "--append", "seed=2").returncode, 1)
+        self.assertEqual(self.run_verify(guest_image(2, 8), result, "--append", "seed=2").returncode, 0)
+
+        image[7 * 4096 + 5] ^= 1
+        ended = self.run_verify(image, result)
+        self.assertEqual(ended.returncode, 1)
+        self.assertIn("vda FAILED: 1 of 8 blocks are wrong", ended.stdout)
+        image[7 * 4096 + 5] ^= 1
+
+        image[-1] = 1
+        ended = self.run_verify(image, result)
+        self.assertEqual((ended.returncode, "the tail after block 7 was written" in ended.stdout), (1, True))
+        self.assertEqual(self.run_verify(bytes(8192), {"program": "verify"}).returncode, 1)
+
+    def test_features_that_the_guest_says_of_all_disks(self) -> None:
+        result = {"program": "verify", "discard": False, "write_zeroes": False, "disks": [{"name": "vda"}]}
+        self.assertEqual(self.run_verify(bytes(guest_image(1, 16, False, False)), result).returncode, 0)
+
+    def test_other_formats(self) -> None:
+        raw = self.file("raw", bytes(guest_image(1, 16)))
+        convert = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(self.directory / "image")]
+        subprocess.run(convert, check=True)
+        result = {"program": "verify", "discard": True, "write_zeroes": True, "disks": [{"name": "vda"}]}
+        steps: list[list[Any]] = [["say", f"@result {json.dumps(result)}\n"], ["exit", 0]]
+        ended = self.launch("verify", "--disk", "image", "--destroy", steps=steps)
+        self.assertEqual(ended.returncode, 0, ended.stdout)
+
+
+if __name__ == "__main__":
+    unittest.main()

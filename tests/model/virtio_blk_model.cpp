@@ -1,0 +1,410 @@
+#include "tests/model/virtio_blk_model.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <utility>
+
+namespace inflight::model {
+
+using arch::host::fence_kind;
+
+namespace {
+
+constexpr std::size_t register_bytes = 0x200;
+
+std::uint64_t offered_features(const blk_configuration& configuration) {
+    const std::uint64_t features = configuration.features.value_or(usual_features(configuration.version));
+    return configuration.version == 1 ? features & 0xffff'ffff : features;
+}
+
+} // namespace
+
+std::uint64_t usual_features(std::uint32_t version) {
+    using namespace feature;
+    const std::uint64_t common = bit(seg_max) | bit(geometry) | bit(blk_size) | bit(flush) | bit(topology) |
+                                 bit(config_wce) | bit(mq) | bit(discard) | bit(write_zeroes) | bit(indirect_desc) |
+                                 bit(event_idx);
+    return version == 1 ? common | bit(scsi) | bit(notify_on_empty) : common | bit(version_1);
+}
+
+virtio_blk_model::virtio_blk_model(arch::host::machine& machine, blk_configuration configuration)
+    : machine_{machine},
+      configuration_{std::move(configuration)},
+      offered_{offered_features(configuration_)},
+      queues_(configuration_.queues),
+      writeback_{configuration_.writeback},
+      capacity_{configuration_.capacity},
+      disk_(configuration_.capacity * sector_bytes),
+      durable_(disk_),
+      durable_position_(static_cast<std::size_t>(configuration_.capacity)) {
+    for (auto& queue : queues_)
+        forget_queue(queue);
+    machine_.attach(configuration_.base, register_bytes, *this);
+    machine_.observe(*this);
+}
+
+virtio_blk_model::~virtio_blk_model() {
+    machine_.stop_observing(*this);
+    machine_.detach(*this);
+}
+
+void virtio_blk_model::report(std::string_view id, const std::string& message) {
+    if (configuration_.tolerated.find(id) == configuration_.tolerated.end())
+        machine_.report(id, message);
+}
+
+// ---- faults
+
+void virtio_blk_model::inject(fault what, std::uint64_t after, std::uint64_t times) {
+    auto& entry = armed_[what];
+    entry.after = after;
+    entry.times = times;
+}
+
+std::uint64_t virtio_blk_model::fired(fault what) const {
+    const auto found = armed_.find(what);
+    return found == armed_.end() ? 0 : found->second.fired;
+}
+
+bool virtio_blk_model::fires(fault what) {
+    const auto found = armed_.find(what);
+    if (found == armed_.end() || found->second.times == 0)
+        return false;
+    auto& entry = found->second;
+    if (entry.after != 0) {
+        --entry.after;
+        return false;
+    }
+    if (entry.times != forever)
+        --entry.times;
+    ++entry.fired;
+    return true;
+}
+
+ticks virtio_blk_model::draw(ticks low, ticks high) {
+    return high > low ? low + machine_.random_below(high - low + 1) : low;
+}
+
+// ---- interrupts
+
+void virtio_blk_model::raise(std::uint32_t interrupt_bits) {
+    if (removed_ || interrupt_bits == 0)
+        return;
+    if (interrupt_status_ == 0)
+        interrupt_status_read_ = false;
+    interrupt_status_ |= interrupt_bits;
+    update_line();
+}
+
+void virtio_blk_model::update_line() {
+    if (interrupt_status_ != 0)
+        machine_.raise_line(configuration_.line);
+    else
+        machine_.lower_line(configuration_.line);
+}
+
+// ---- reset
+
+void virtio_blk_model::begin_reset() {
+    reset_once_ = true;
+    reset_unconfirmed_ = true;
+    ++resets_;
+    resetting_ = true;
+    reset_reads_left_ = behave.reset_reads;
+    reset_hangs_ = reset_hangs_ || fires(fault::reset_never);
+    const auto late = armed_.find(fault::complete_during_reset);
+    const bool late_completion = late != armed_.end() && late->second.times != 0;
+    if (reset_reads_left_ == 0 && !reset_hangs_ && !late_completion)
+        finish_reset();
+}
+
+// From here on nothing of what was before touches memory.
+void virtio_blk_model::finish_reset() {
+    ++epoch_;
+    for (auto& queue : queues_) {
+        for (auto& each : queue.in_flight) // a write that was under way may have reached the disk or not
+            if (each->well_formed && each->type == request_type::out && each->verdict == request_status::ok &&
+                machine_.chance(500))
+                write_sectors(each->sector, gather(*each, header_bytes, each->data_bytes));
+        forget_queue(queue);
+    }
+    resetting_ = false;
+    status_ = 0;
+    interrupt_status_ = 0;
+    interrupt_bits_shown_ = 0;
+    update_line();
+    queue_sel_ = device_features_sel_ = driver_features_sel_ = guest_page_size_ = 0;
+    accepted_ = 0;
+    writeback_ = configuration_.writeback;
+    device_features_selected_ = driver_features_selected_ = queue_selected_ = false;
+    features_read_ = features_written_ = 0;
+    features_refused_ = features_ok_confirmed_ = false;
+    interrupt_status_read_ = acknowledge_fence_due_ = needs_reset_seen_ = false;
+    status_look_due_ = capacity_look_due_ = false;
+    config_run_ = 0;
+    generation_just_read_ = reread_due_ = false;
+    capacity_halves_read_ = 0;
+    capacity_known_ = 0;
+    capacities_read_.clear();
+}
+
+void virtio_blk_model::forget_queue(virtqueue& queue) {
+    const auto index = static_cast<unsigned>(&queue - queues_.data());
+    const queue_counters counters = queue.counters;
+    queue = virtqueue{};
+    queue.counters = counters;
+    const auto special = configuration_.queue_size_max_of.find(index);
+    queue.size_max =
+        special == configuration_.queue_size_max_of.end() ? configuration_.queue_size_max : special->second;
+}
+
+// ---- at the will of the test
+
+void virtio_blk_model::release(std::size_t requests) {
+    machine_.run_as_device([&] {
+        for (std::size_t done = 0; done < requests && complete_one_anywhere(true); ++done) {
+        }
+    });
+}
+
+void virtio_blk_model::push_used(unsigned index, std::uint32_t id, std::uint32_t length) {
+    machine_.run_as_device([&] {
+        auto& queue = queues_.at(index);
+        if (!queue.live)
+            return;
+        const std::uint16_t before = queue.used_index;
+        write_used_entry(queue, before, id, length);
+        publish_used_index(queue, static_cast<std::uint16_t>(before + 1));
+        ++queue.counters.interrupts;
+        raise(interrupt_used);
+    });
+}
+
+void virtio_blk_model::set_capacity(std::uint64_t sectors, bool announce) {
+    machine_.run_as_device([&] {
+        capacity_ = sectors;
+        ++generation_;
+        if (sectors * sector_bytes > disk_.size()) {
+            disk_.resize(sectors * sector_bytes);
+            durable_.resize(disk_.size());
+            durable_position_.resize(sectors);
+        }
+        if (!announce || (status_ & status_bit::driver_ok) == 0)
+            return;
+        status_look_due_ = capacity_look_due_ = true;
+        raise(interrupt_config);
+    });
+}
+
+void virtio_blk_model::raise_needs_reset() {
+    machine_.run_as_device([&] {
+        status_ |= status_bit::needs_reset;
+        if ((status_ & status_bit::driver_ok) == 0)
+            return;
+        status_look_due_ = true;
+        raise(interrupt_config);
+    });
+}
+
+void virtio_blk_model::raise_config_interrupt() {
+    machine_.run_as_device([&] {
+        status_look_due_ = capacity_look_due_ = true;
+        raise(interrupt_config);
+    });
+}
+
+void virtio_blk_model::raise_used_interrupt() {
+    machine_.run_as_device([&] { raise(interrupt_used); });
+}
+
+void virtio_blk_model::remove() {
+    ++epoch_;
+    removed_ = true;
+    for (auto& queue : queues_)
+        forget_queue(queue);
+    interrupt_status_ = 0;
+    update_line();
+}
+
+void virtio_blk_model::power_cut() {
+    machine_.run_as_device([&] {
+        for (auto& queue : queues_)
+            for (auto& each : queue.in_flight)
+                if (each->well_formed && each->type == request_type::out && each->verdict == request_status::ok) {
+                    const auto data = gather(*each, header_bytes, each->data_bytes);
+                    for (std::uint64_t done = 0; done < each->data_bytes; done += sector_bytes)
+                        if (machine_.chance(500))
+                            std::memcpy(durable_.data() + each->sector * sector_bytes + done, data.data() + done,
+                                        sector_bytes);
+                }
+        for (auto& queue : queues_)
+            queue.in_flight.clear();
+        finish_reset();
+        log_.clear();
+        log_bytes_ = 0;
+        disk_ = durable_;
+        removed_ = reset_once_ = reset_unconfirmed_ = reset_hangs_ = false;
+        identification_reads_ = 0;
+    });
+}
+
+bool virtio_blk_model::idle() {
+    const std::size_t before = machine_.violations().size();
+    for (unsigned index = 0; index < queues_.size(); ++index) {
+        auto& queue = queues_[index];
+        if (!queue.live || removed_)
+            continue;
+        look_at(index);
+        check_used_ring_untouched(queue, index);
+        const std::string name = "queue " + std::to_string(index) + ": ";
+        if (!queue.in_flight.empty())
+            report("IDLE", name + std::to_string(queue.in_flight.size()) + " requests in flight");
+        if (queue.taken != queue.seen)
+            report("IDLE", name + "available requests were never taken");
+        else if (queue.in_flight.empty() && queue.used_index != queue.seen)
+            report("IDLE", name + "used.idx is not avail.idx");
+    }
+    if (machine_.line_high(configuration_.line))
+        report("IDLE", "the interrupt line is still high");
+    if (status_look_due_)
+        report("INIT-15", "Status was not read after a configuration interrupt");
+    if (capacity_look_due_)
+        report("BLK-05", "capacity was not read after a configuration interrupt");
+    return machine_.violations().size() == before;
+}
+
+std::size_t virtio_blk_model::in_flight() const {
+    std::size_t sum = 0;
+    for (unsigned index = 0; index < queues_.size(); ++index)
+        sum += in_flight(index);
+    return sum;
+}
+
+std::size_t virtio_blk_model::in_flight(unsigned queue) const {
+    return queues_.at(queue).in_flight.size();
+}
+
+queue_counters virtio_blk_model::total() const {
+    queue_counters sum;
+    for (const auto& queue : queues_) {
+        sum.requests += queue.counters.requests;
+        sum.completed += queue.counters.completed;
+        sum.notifications += queue.counters.notifications;
+        sum.superfluous += queue.counters.superfluous;
+        sum.interrupts += queue.counters.interrupts;
+        sum.interrupts_avoided += queue.counters.interrupts_avoided;
+        sum.unaligned_segments += queue.counters.unaligned_segments;
+    }
+    return sum;
+}
+
+void virtio_blk_model::fill(std::uint64_t seed) {
+    for (std::size_t at = 0; at + 8 <= disk_.size(); at += 8) {
+        std::uint64_t value = (seed + at) * 0x9e3779b97f4a7c15;
+        value ^= value >> 29;
+        store(disk_.data() + at, value);
+    }
+    durable_ = disk_;
+}
+
+// ---- what the machine tells
+
+void virtio_blk_model::on_fence(fence_kind kind) {
+    if (acknowledge_fence_due_) {
+        acknowledge_fence_due_ = false;
+        if (kind != fence_kind::acknowledge)
+            report("ACKNOWLEDGE", "another fence than fence_acknowledge() follows the acknowledgement");
+    }
+    for (unsigned index = 0; index < queues_.size(); ++index) {
+        auto& queue = queues_[index];
+        if (!queue.live || queue.broken)
+            continue;
+        look_at(index);
+        if (queue.broken)
+            continue;
+        if (kind == fence_kind::doorbell)
+            queue.doorbell_since_advance = true;
+        if (kind == fence_kind::publish || kind == fence_kind::full)
+            record_window(queue);
+        if (kind != fence_kind::full)
+            continue;
+        queue.full_since_advance = true;
+        const std::uint16_t index_wish = event_idx() ? used_event(queue) : std::uint16_t{0};
+        const std::uint16_t flags_wish = avail_flags(queue);
+        const bool rearmed = index_wish != queue.wish_index || (flags_wish == 0 && queue.wish_flags != 0);
+        const std::uint16_t old_index = std::exchange(queue.wish_index, index_wish);
+        const std::uint16_t old_flags = std::exchange(queue.wish_flags, flags_wish);
+        if (!behave.complete_in_rearm_window || !rearmed || queue.in_flight.empty() || removed_)
+            continue;
+        // The device completes a request while the new wish is still on its way to memory, so it goes by the old one.
+        const std::uint16_t before = queue.used_index;
+        std::vector<request_pointer> one;
+        for (std::size_t position = 0; position < queue.in_flight.size(); ++position)
+            if (!queue.in_flight[position]->never) {
+                one.push_back(detach_request(queue, position));
+                break;
+            }
+        if (one.empty())
+            continue;
+        complete(index, std::move(one));
+        interrupt_for(queue, before, old_index, old_flags);
+    }
+}
+
+void virtio_blk_model::on_mmio_read(std::uintptr_t, unsigned) {
+    if (acknowledge_fence_due_) {
+        acknowledge_fence_due_ = false;
+        report("ACKNOWLEDGE", "a register is read before fence_acknowledge() follows the acknowledgement");
+    }
+    for (unsigned index = 0; index < queues_.size(); ++index)
+        look_at(index);
+}
+
+void virtio_blk_model::on_mmio_write(std::uintptr_t address, unsigned, std::uint32_t value) {
+    if (acknowledge_fence_due_) {
+        acknowledge_fence_due_ = false;
+        report("ACKNOWLEDGE", "a register is written before fence_acknowledge() follows the acknowledgement");
+    }
+    for (unsigned index = 0; index < queues_.size(); ++index)
+        look_at(index);
+    const std::uint32_t target = value & 0xffff;
+    if (address != configuration_.base + reg::queue_notify || target >= queues_.size() || removed_)
+        return;
+    auto& queue = queues_[target];
+    if (!queue.live || queue.broken)
+        return;
+    const std::string name = "queue " + std::to_string(target) + ": ";
+    if (!queue.full_since_advance)
+        report("SPLIT-27", name + "no full fence between avail.idx and the notification");
+    if (!queue.doorbell_since_advance)
+        report("DOORBELL", name + "no fence_doorbell() between avail.idx and the notification");
+    queue.full_since_advance = queue.doorbell_since_advance = true;
+}
+
+// The driver goes to sleep: whatever it has made available must be known to the device by now.
+void virtio_blk_model::on_wait_for_interrupt() {
+    if (acknowledge_fence_due_) {
+        acknowledge_fence_due_ = false;
+        report("ACKNOWLEDGE", "no fence_acknowledge() between the acknowledgement and the wait");
+    }
+    if (removed_ || (status_ & status_bit::driver_ok) == 0 || (status_ & status_bit::needs_reset) != 0 || resetting_)
+        return;
+    for (unsigned index = 0; index < queues_.size(); ++index) {
+        look_at(index);
+        auto& queue = queues_[index];
+        if (!queue.live || queue.broken)
+            continue;
+        if (!queue.full_since_advance) {
+            queue.full_since_advance = true;
+            report("SPLIT-27", "queue " + std::to_string(index) + ": no full fence after avail.idx");
+        }
+        if (queue.looks_scheduled != 0 || queue.taken == queue.seen || queue.lost_kick_reported == queue.seen)
+            continue;
+        queue.lost_kick_reported = queue.seen;
+        report(event_idx() ? "SPLIT-24" : "SPLIT-22",
+               "queue " + std::to_string(index) + ": the driver waits without having sent a notification");
+    }
+}
+
+} // namespace inflight::model

@@ -1,0 +1,862 @@
+// The register side of the model: identification, status, features, set-up of queues, interrupts, configuration space.
+#include "tests/model/virtio_blk_model.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <cstdio>
+#include <utility>
+
+namespace inflight::model {
+
+namespace {
+
+constexpr std::size_t accesses_kept = 4096;
+constexpr std::uint32_t all_ones = ~0U;
+constexpr std::uint32_t driver_status_bits =
+    status_bit::acknowledge | status_bit::driver | status_bit::driver_ok | status_bit::features_ok | status_bit::failed;
+constexpr std::uint32_t all_addresses = 0x3f;
+constexpr std::uint32_t magic_read = 1, version_read = 2, device_id_read = 4;
+
+std::string hexadecimal(std::uint64_t value) {
+    char text[24];
+    std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(value));
+    return text;
+}
+
+enum class access : std::uint8_t { none, read_only, write_only, read_write };
+
+// Which of the control registers exist, and for whom.
+access control_register(std::uint64_t offset, bool modern) {
+    using enum access;
+    switch (offset) {
+    case reg::magic_value:
+    case reg::version:
+    case reg::device_id:
+    case reg::vendor_id:
+    case reg::device_features:
+    case reg::queue_size_max:
+    case reg::interrupt_status: return read_only;
+    case reg::device_features_sel:
+    case reg::driver_features:
+    case reg::driver_features_sel:
+    case reg::queue_sel:
+    case reg::queue_size:
+    case reg::queue_notify:
+    case reg::interrupt_ack: return write_only;
+    case reg::status: return read_write;
+    case reg::guest_page_size:
+    case reg::queue_align: return modern ? none : write_only;
+    case reg::queue_pfn: return modern ? none : read_write;
+    case reg::queue_ready:
+    case reg::queue_reset: return modern ? read_write : none;
+    case reg::queue_desc_low:
+    case reg::queue_desc_high:
+    case reg::queue_driver_low:
+    case reg::queue_driver_high:
+    case reg::queue_device_low:
+    case reg::queue_device_high: return modern ? write_only : none;
+    case reg::config_generation: return modern ? read_only : none;
+    default: return none;
+    }
+}
+
+bool is_address(std::uint64_t offset) {
+    return offset >= reg::queue_desc_low && offset <= reg::queue_device_high;
+}
+
+bool of_interrupts(std::uint64_t offset) {
+    return offset == reg::interrupt_status || offset == reg::interrupt_ack;
+}
+
+struct config_field {
+    unsigned offset;
+    unsigned bytes;
+    unsigned width; // of one access
+    int feature;    // -1: always there
+};
+
+constexpr config_field config_fields[] = {
+    {0, 8, 4, -1},
+    {8, 4, 4, feature::size_max},
+    {12, 4, 4, feature::seg_max},
+    {16, 2, 2, feature::geometry},
+    {18, 1, 1, feature::geometry},
+    {19, 1, 1, feature::geometry},
+    {20, 4, 4, feature::blk_size},
+    {24, 1, 1, feature::topology},
+    {25, 1, 1, feature::topology},
+    {26, 2, 2, feature::topology},
+    {28, 4, 4, feature::topology},
+    {32, 1, 1, feature::config_wce},
+    {34, 2, 2, feature::mq},
+    {36, 4, 4, feature::discard},
+    {40, 4, 4, feature::discard},
+    {44, 4, 4, feature::discard},
+    {48, 4, 4, feature::write_zeroes},
+    {52, 4, 4, feature::write_zeroes},
+    {56, 1, 1, feature::write_zeroes},
+    {60, 4, 4, feature::secure_erase},
+    {64, 4, 4, feature::secure_erase},
+    {68, 4, 4, feature::secure_erase},
+    {72, 4, 4, feature::zoned},
+    {76, 4, 4, feature::zoned},
+    {80, 4, 4, feature::zoned},
+    {84, 4, 4, feature::zoned},
+    {88, 4, 4, feature::zoned},
+    {92, 1, 1, feature::zoned},
+};
+constexpr unsigned writeback_offset = 32, num_queues_offset = 34;
+
+const config_field* field_at(std::uint64_t offset) {
+    for (const auto& field : config_fields)
+        if (offset >= field.offset && offset < field.offset + field.bytes)
+            return &field;
+    return nullptr;
+}
+
+// Bits that a driver for MMIO and this device type may accept, whatever is offered.
+std::uint64_t acceptable_features(bool modern) {
+    using namespace feature;
+    std::uint64_t bits = bit(indirect_desc) | bit(event_idx);
+    for (const unsigned number : {size_max, seg_max, geometry, read_only, blk_size, flush, topology, config_wce, mq,
+                                  discard, write_zeroes, lifetime, secure_erase})
+        bits |= bit(number);
+    if (modern)
+        for (const unsigned number :
+             {zoned, version_1, access_platform, ring_packed, in_order, order_platform, notification_data, ring_reset})
+            bits |= bit(number);
+    else
+        bits |= bit(barrier) | bit(scsi) | bit(notify_on_empty) | bit(any_layout);
+    return bits;
+}
+
+} // namespace
+
+// ---- every access
+
+std::uint32_t virtio_blk_model::read(std::uint64_t offset, unsigned width) {
+    if (fires(fault::removed))
+        remove();
+    if (removed_) {
+        note_access(offset, width, false, all_ones);
+        return all_ones;
+    }
+    check_identification(offset, false);
+    check_reset_confirmed(offset, false);
+    check_given_up(offset, false, 0);
+    check_queue_stopped(offset, false);
+    follow_config_reads(offset, false);
+    std::uint32_t value = 0;
+    if (offset >= reg::config) {
+        value = read_config(offset - reg::config, width);
+    } else if (width != 4 || offset % 4 != 0) {
+        report("MMIO-04", "read of " + std::to_string(width) + " bytes at " + hexadecimal(offset));
+    } else if (check_register(offset, false)) {
+        value = read_register(offset);
+    }
+    note_access(offset, width, false, value);
+    return value;
+}
+
+void virtio_blk_model::write(std::uint64_t offset, unsigned width, std::uint32_t value) {
+    if (fires(fault::removed))
+        remove();
+    note_access(offset, width, true, value);
+    if (removed_)
+        return;
+    check_identification(offset, true);
+    if (!reset_once_ && !(offset == reg::status && value == 0))
+        report("INIT-01", "the first write is to " + hexadecimal(offset) + " and not a reset");
+    check_reset_confirmed(offset, true);
+    check_given_up(offset, true, value);
+    check_queue_stopped(offset, true);
+    follow_config_reads(offset, true);
+    if (offset >= reg::config)
+        write_config(offset - reg::config, width, value);
+    else if (width != 4 || offset % 4 != 0)
+        report("MMIO-04", "write of " + std::to_string(width) + " bytes at " + hexadecimal(offset));
+    else if (check_register(offset, true))
+        write_register(offset, value);
+}
+
+void virtio_blk_model::note_access(std::uint64_t offset, unsigned width, bool write, std::uint32_t value) {
+    if (accesses_.size() == accesses_kept)
+        accesses_.pop_front();
+    accesses_.push_back({machine_.time(), write, offset, width, value});
+}
+
+void virtio_blk_model::check_identification(std::uint64_t offset, bool write) {
+    constexpr std::uint32_t both = magic_read | version_read;
+    const bool first_two = !write && (offset == reg::magic_value || offset == reg::version);
+    if (!first_two && configuration_.magic_value != magic)
+        return report("MMIO-06", "access to " + hexadecimal(offset) + " of something that has not the magic value");
+    if (!first_two && configuration_.version != 1 && configuration_.version != 2)
+        return report("MMIO-08", "access to " + hexadecimal(offset) + " of a device of unknown version");
+    if (!first_two && (identification_reads_ & both) != both)
+        report("MMIO-24", "access to " + hexadecimal(offset) + " before MagicValue and Version were read");
+    else if (!first_two && (write || offset != reg::device_id)) {
+        if (configuration_.device_id == 0)
+            return report("MMIO-27", "access to " + hexadecimal(offset) + " of an empty slot");
+        if ((identification_reads_ & device_id_read) == 0)
+            report("MMIO-25", "access to " + hexadecimal(offset) + " before DeviceID was read");
+    }
+    if (!write && offset == reg::magic_value)
+        identification_reads_ |= magic_read;
+    if (!write && offset == reg::version)
+        identification_reads_ |= version_read;
+    if (offset >= reg::device_id) // said once is enough
+        identification_reads_ = both | device_id_read;
+}
+
+void virtio_blk_model::check_reset_confirmed(std::uint64_t offset, bool write) {
+    if (!resetting_ && !(modern() && reset_unconfirmed_))
+        return;
+    if (offset == reg::status || of_interrupts(offset) || (!write && offset <= reg::device_id))
+        return;
+    report("RST-01", "access to " + hexadecimal(offset) + " after a reset and before Status read 0");
+    reset_unconfirmed_ = false;
+}
+
+void virtio_blk_model::check_given_up(std::uint64_t offset, bool write, std::uint32_t value) {
+    if (offset == reg::status || of_interrupts(offset))
+        return;
+    if (features_refused_ && (status_ & status_bit::failed) == 0)
+        report("INIT-09", "access to " + hexadecimal(offset) + " although FEATURES_OK was not accepted");
+    else if (write && (status_ & status_bit::failed) != 0)
+        report("INIT-13", "write of " + hexadecimal(value) + " to " + hexadecimal(offset) + " after FAILED");
+}
+
+// After a queue was told to stop or to reset, the next thing is to ask whether it has.
+void virtio_blk_model::check_queue_stopped(std::uint64_t offset, bool write) {
+    if (offset == reg::status || of_interrupts(offset))
+        return;
+    for (auto& queue : queues_) {
+        if (queue.stopping && (write || offset != reg::queue_ready)) {
+            queue.stopping = false;
+            report("MMIO-17", "access to " + hexadecimal(offset) + " before QueueReady was read back as 0");
+        }
+        if (queue.resetting && (write || (offset != reg::queue_reset && offset != reg::queue_ready))) {
+            queue.resetting = false;
+            report("MMIO-21", "access to " + hexadecimal(offset) + " before QueueReset read 0");
+        }
+    }
+}
+
+bool virtio_blk_model::check_register(std::uint64_t offset, bool write) {
+    const access kind = control_register(offset, modern());
+    const std::string name = hexadecimal(offset);
+    if (kind == access::none) {
+        if (!modern() && (control_register(offset, true) != access::none ||
+                          (offset >= reg::shm_sel && offset <= reg::shm_base_high)))
+            report("MMIOL-12", "access to " + name + ", which version 1 does not have");
+        else if (offset >= reg::shm_sel && offset <= reg::shm_base_high)
+            report("MMIO-28", "access to the shared memory register " + name);
+        else
+            report("MMIO-01", "access to " + name + ", where no register is");
+        return false;
+    }
+    if (write && kind == access::read_only) {
+        report("MMIO-02", "write to the read-only register " + name);
+        return false;
+    }
+    if (!write && kind == access::write_only) {
+        report("MMIO-03", "read of the write-only register " + name);
+        if (is_address(offset) || offset == reg::queue_size)
+            for (std::size_t index = 0; index < queues_.size(); ++index)
+                if (index == queue_sel_ && queues_[index].ready)
+                    report("MMIO-15", "read of " + name + " while the queue is ready");
+        return false;
+    }
+    return true;
+}
+
+// ---- control registers
+
+std::uint32_t virtio_blk_model::read_register(std::uint64_t offset) {
+    switch (offset) {
+    case reg::magic_value: return configuration_.magic_value;
+    case reg::version: return configuration_.version;
+    case reg::device_id: return configuration_.device_id;
+    case reg::vendor_id: return configuration_.vendor_id;
+    case reg::device_features:
+        if (!device_features_selected_)
+            report("MMIO-12", "DeviceFeatures is read before DeviceFeaturesSel was written");
+        if ((status_ & status_bit::driver) == 0)
+            report("INIT-03", "DeviceFeatures is read before DRIVER was set");
+        if (device_features_sel_ > 1)
+            return 0;
+        features_read_ |= 1U << device_features_sel_;
+        return static_cast<std::uint32_t>(offered_ >> 32 * device_features_sel_);
+    case reg::interrupt_status: {
+        interrupt_status_read_ = true;
+        interrupt_bits_shown_ |= interrupt_status_;
+        const auto noise = behave.undefined_interrupt_bits ? static_cast<std::uint32_t>(machine_.random()) & ~3U : 0U;
+        return interrupt_status_ | noise;
+    }
+    case reg::status: return read_status();
+    case reg::config_generation: return read_generation();
+    default: return read_queue_register(offset);
+    }
+}
+
+void virtio_blk_model::write_register(std::uint64_t offset, std::uint32_t value) {
+    switch (offset) {
+    case reg::device_features_sel:
+        device_features_selected_ = true;
+        device_features_sel_ = value;
+        return;
+    case reg::driver_features_sel:
+        driver_features_selected_ = true;
+        driver_features_sel_ = value;
+        return;
+    case reg::driver_features:
+        if (!driver_features_selected_)
+            report("MMIO-13", "DriverFeatures is written before DriverFeaturesSel");
+        if ((status_ & status_bit::driver) == 0)
+            report("INIT-03", "DriverFeatures is written before DRIVER was set");
+        if ((status_ & status_bit::features_ok) != 0)
+            return report("INIT-08", "DriverFeatures is written after FEATURES_OK");
+        if ((status_ & status_bit::driver_ok) != 0)
+            return report("FEAT-09", "DriverFeatures is written after DRIVER_OK");
+        if (driver_features_sel_ <= 1) {
+            const unsigned shift = 32 * driver_features_sel_;
+            accepted_ = (accepted_ & ~(std::uint64_t{all_ones} << shift)) | std::uint64_t{value} << shift;
+            features_written_ |= 1U << driver_features_sel_;
+        } else if (value != 0) {
+            report("FEAT-01", "bits beyond 63 are accepted");
+        }
+        return;
+    case reg::guest_page_size:
+        if (!std::has_single_bit(value))
+            report("MMIOL-02", "GuestPageSize " + std::to_string(value) + " is not a power of two");
+        for (const auto& queue : queues_)
+            if (queue.pfn != 0)
+                report("MMIOL-02", "GuestPageSize is written after a queue was set up");
+        guest_page_size_ = value;
+        return;
+    case reg::queue_sel:
+        queue_selected_ = true;
+        queue_sel_ = value;
+        return;
+    case reg::queue_notify: return write_queue_notify(value);
+    case reg::interrupt_ack: return write_interrupt_ack(value);
+    case reg::status: return write_status(value);
+    default: return write_queue_register(offset, value);
+    }
+}
+
+// ---- status and features
+
+std::uint32_t virtio_blk_model::read_status() {
+    status_look_due_ = false;
+    if (resetting_) {
+        if (fires(fault::complete_during_reset)) {
+            complete_one_anywhere(true);
+        } else if (!reset_hangs_) {
+            if (reset_reads_left_ == 0)
+                finish_reset();
+            else
+                --reset_reads_left_;
+        }
+        if (resetting_)
+            return status_ != 0 ? status_ : status_bit::acknowledge;
+    }
+    reset_unconfirmed_ = false;
+    if ((status_ & status_bit::features_ok) != 0)
+        features_ok_confirmed_ = true;
+    if ((status_ & status_bit::needs_reset) != 0)
+        needs_reset_seen_ = true;
+    return status_;
+}
+
+void virtio_blk_model::write_status(std::uint32_t value) {
+    using namespace status_bit;
+    if (value == 0)
+        return begin_reset();
+    if (resetting_)
+        return report("RST-01", "Status is written before it read 0 after a reset");
+    if (reset_unconfirmed_ && modern()) {
+        reset_unconfirmed_ = false;
+        report("RST-01", "Status is written before it read 0 after a reset");
+    }
+    if ((status_ & failed) != 0)
+        report("STAT-03", "Status is written after FAILED without a reset");
+    if ((status_ & driver_status_bits & ~value) != 0)
+        report("STAT-02", "Status goes from " + hexadecimal(status_) + " to " + hexadecimal(value));
+    if ((value & ~driver_status_bits & ~(status_ & needs_reset)) != 0)
+        report("STAT-01", "Status " + hexadecimal(value) + " has bits that are not the driver's");
+    const std::uint32_t added = value & ~status_ & driver_status_bits;
+    if (std::popcount(added & ~failed) > 1)
+        report("STAT-01", "several steps are reported at once: Status goes from " + hexadecimal(status_) + " to " +
+                              hexadecimal(value));
+    if ((added & driver) != 0 && (value & acknowledge) == 0)
+        report("INIT-02", "DRIVER without ACKNOWLEDGE");
+    if ((added & features_ok) != 0) {
+        if (!modern())
+            report("LEG-12", "FEATURES_OK on the legacy interface");
+        if ((value & driver) == 0)
+            report("INIT-03", "FEATURES_OK without DRIVER");
+        if ((status_ & driver_ok) != 0)
+            report("INIT-11", "FEATURES_OK after DRIVER_OK");
+        check_accepted_features();
+        if (fires(fault::features_refused)) {
+            features_refused_ = true;
+            value &= ~features_ok;
+        }
+    }
+    status_ = (value & driver_status_bits) | (status_ & needs_reset);
+    if ((added & driver_ok) != 0)
+        check_driver_ok();
+}
+
+void virtio_blk_model::check_driver_ok() {
+    if ((status_ & status_bit::driver) == 0)
+        report("INIT-03", "DRIVER_OK without DRIVER");
+    if (features_refused_)
+        report("INIT-09", "DRIVER_OK although FEATURES_OK was not accepted");
+    else if (modern() && (status_ & status_bit::features_ok) == 0)
+        report("INIT-07", "DRIVER_OK without FEATURES_OK");
+    else if (modern() && !features_ok_confirmed_)
+        report("INIT-09", "DRIVER_OK and Status was not read again after FEATURES_OK");
+    else if (std::none_of(queues_.begin(), queues_.end(), [](const virtqueue& queue) { return queue.live; }))
+        report("INIT-10", "DRIVER_OK and no queue is set up");
+    if (modern())
+        return;
+    check_accepted_features();
+    const auto& read = capacities_read_;
+    if (!read.empty() && (read.size() < 2 || read[read.size() - 1] != read[read.size() - 2]))
+        report("LEG-04", "capacity was not read until two reads agreed");
+}
+
+void virtio_blk_model::check_accepted_features() {
+    using namespace feature;
+    const std::uint32_t words = modern() ? 3 : 1;
+    if ((features_read_ & words) != words)
+        report("INIT-04", "not all words of DeviceFeatures were read");
+    if ((features_written_ & words) != words)
+        report("INIT-04", "not all words of DriverFeatures were written");
+    if ((accepted_ & ~offered_) != 0)
+        report("FEAT-01", "accepted and not offered: " + hexadecimal(accepted_ & ~offered_));
+    std::uint64_t strange = accepted_ & offered_ & ~acceptable_features(modern());
+    const struct {
+        unsigned number;
+        const char* id;
+    } never[] = {{sr_iov, "RSVD-10"}, {admin_vq, "MMIO-40"}, {unused, "LEG-14"}};
+    for (const auto& each : never)
+        if ((strange & bit(each.number)) != 0) {
+            report(each.id, "bit " + std::to_string(each.number) + " is accepted");
+            strange &= ~bit(each.number);
+        }
+    if (strange != 0)
+        report("FEAT-05", "accepted and not for this driver: " + hexadecimal(strange));
+    if (accepted(zoned)) {
+        report("BLKZ-01", "ZONED is accepted, and this model has no zones");
+    }
+    if (offers(zoned) && configuration_.zoned_model == 1 && accepted(discard))
+        report("BLKZ-02", "DISCARD is accepted from a host-managed zoned device");
+    if (accepted(ring_packed))
+        report("MODEL", "RING_PACKED is accepted, and this model has split rings only");
+    const struct {
+        unsigned number;
+        const char* id;
+        bool of_modern, of_legacy;
+    } wanted[] = {{version_1, "RSVD-01", true, false},         {access_platform, "RSVD-03", true, false},
+                  {ring_packed, "RSVD-06", true, false},       {order_platform, "RSVD-07", true, false},
+                  {notif_config_data, "RSVD-13", true, false}, {read_only, "BLK-07", true, true},
+                  {any_layout, "LEG-13", false, true}};
+    for (const auto& each : wanted)
+        if ((modern() ? each.of_modern : each.of_legacy) && offers(each.number) && !accepted(each.number))
+            report(each.id, "bit " + std::to_string(each.number) + " is offered and not accepted");
+}
+
+// ---- queues
+
+virtio_blk_model::virtqueue* virtio_blk_model::selected_queue(std::uint64_t offset, bool write, std::uint32_t value) {
+    if (!queue_selected_)
+        report(modern() ? "MMIO-33" : "MMIOL-03", hexadecimal(offset) + " is used before QueueSel was written");
+    virtqueue* const queue = queue_sel_ < queues_.size() ? &queues_[queue_sel_] : nullptr;
+    const bool stop = write && value == 0 && (offset == reg::queue_ready || offset == reg::queue_pfn);
+    const bool live = (status_ & status_bit::driver_ok) != 0;
+    const bool again = queue != nullptr && queue->enabled_before && accepted(feature::ring_reset);
+    const bool watching = offset == reg::queue_ready || offset == reg::queue_reset || offset == reg::queue_pfn;
+    const bool early = modern() ? (status_ & status_bit::features_ok) == 0 : (status_ & status_bit::driver) == 0;
+    if (early || (live && !stop && !again && !(watching && (!write || offset == reg::queue_reset)))) {
+        // Looking at the size of a running legacy queue has a rule of its own.
+        if (!(live && !modern() && offset == reg::queue_size_max))
+            report("INIT-10",
+                   hexadecimal(offset) + " is used " + (early ? "before the features are settled" : "after DRIVER_OK"));
+    }
+    return queue;
+}
+
+std::uint32_t virtio_blk_model::read_queue_register(std::uint64_t offset) {
+    virtqueue* const queue = selected_queue(offset, false, 0);
+    if (queue == nullptr)
+        return 0;
+    switch (offset) {
+    case reg::queue_size_max:
+        if (queue->pfn != 0)
+            report("MMIOL-04", "QueueSizeMax is read while QueuePFN is not 0");
+        queue->size_max_read = false;
+        if (fires(fault::queue_size_zero) || queue->size_max == 0)
+            return 0;
+        queue->size_max_read = true;
+        return queue->size_max;
+    case reg::queue_pfn:
+        queue->in_use_read = false;
+        if (queue->pfn == 0 && fires(fault::queue_in_use))
+            return 0x12345;
+        queue->in_use_read = queue->pfn == 0;
+        return queue->pfn;
+    case reg::queue_ready:
+        if (queue->stopping) {
+            if (queue->stop_reads_left != 0) {
+                --queue->stop_reads_left;
+                return 1;
+            }
+            const bool enabled_before = queue->enabled_before;
+            forget_queue(*queue);
+            queue->enabled_before = enabled_before;
+        }
+        queue->in_use_read = false;
+        if (!queue->ready && !queue->enabled_before && fires(fault::queue_in_use))
+            return 1;
+        queue->in_use_read = !queue->ready;
+        return queue->ready ? 1 : 0;
+    case reg::queue_reset:
+        if (!accepted(feature::ring_reset))
+            report("VQR-04", "QueueReset is read without RING_RESET");
+        if (!queue->resetting)
+            return 0;
+        if (queue->reset_reads_left != 0) {
+            --queue->reset_reads_left;
+            return 1;
+        }
+        forget_queue(*queue);
+        queue->enabled_before = true;
+        return 0;
+    default: return 0;
+    }
+}
+
+void virtio_blk_model::write_queue_register(std::uint64_t offset, std::uint32_t value) {
+    virtqueue* const queue = selected_queue(offset, true, value);
+    if (queue == nullptr) {
+        if (value != 0)
+            report(modern() ? "MMIO-35" : "MMIOL-06",
+                   "set-up of queue " + std::to_string(queue_sel_) + ", which does not exist");
+        return;
+    }
+    switch (offset) {
+    case reg::queue_size: return write_queue_size(*queue, value);
+    case reg::queue_align:
+        if (!queue->size_written)
+            report("MMIOL-07", "QueueAlign is written before QueueSize");
+        if (!std::has_single_bit(value))
+            report("MMIOL-09", "QueueAlign " + std::to_string(value) + " is not a power of two");
+        queue->align = value;
+        queue->align_written = true;
+        return;
+    case reg::queue_pfn: return write_queue_pfn(*queue, queue_sel_, value);
+    case reg::queue_ready: return write_queue_ready(*queue, queue_sel_, value);
+    case reg::queue_reset:
+        if (!accepted(feature::ring_reset))
+            return report("VQR-04", "QueueReset is written without RING_RESET");
+        if (value != 1)
+            return report("MMIO-21", "QueueReset is written with another value than 1");
+        if (behave.queue_reset_ignored)
+            return;
+        queue->resetting = true;
+        queue->reset_reads_left = behave.queue_reset_reads;
+        queue->live = false;
+        queue->ready = false;
+        queue->in_flight.clear();
+        return;
+    default: return write_queue_address(*queue, offset, value);
+    }
+}
+
+void virtio_blk_model::write_queue_size(virtqueue& queue, std::uint32_t value) {
+    if (queue.ready)
+        return report("MMIO-15", "QueueSize is written while the queue is ready");
+    if (!queue.in_use_read)
+        report(modern() ? "MMIO-34" : "MMIOL-05", "the queue was not found to be free before its set-up");
+    if (!queue.size_max_read)
+        report(modern() ? "MMIO-35" : "MMIOL-06", "QueueSizeMax was not found to be above 0 before set-up");
+    if (!std::has_single_bit(value) || value > 32768)
+        report("SPLIT-37", "queue size " + std::to_string(value));
+    if (value > queue.size_max)
+        report(modern() ? "MMIO-14" : "MMIOL-07", "queue size " + std::to_string(value) + " is above the maximum");
+    if (!modern() && guest_page_size_ == 0)
+        report("MMIOL-02", "a queue is set up before GuestPageSize was written");
+    queue.size = value;
+    queue.size_written = true;
+}
+
+void virtio_blk_model::write_queue_address(virtqueue& queue, std::uint64_t offset, std::uint32_t value) {
+    if (queue.ready)
+        return report("MMIO-15", hexadecimal(offset) + " is written while the queue is ready");
+    if (!queue.size_written)
+        report("MMIO-37", "an address is written before QueueSize");
+    const bool high = offset % 8 != 0;
+    const unsigned area = static_cast<unsigned>((offset - reg::queue_desc_low) / 0x10);
+    std::uint64_t& address = area == 0 ? queue.descriptor_area : area == 1 ? queue.driver_area : queue.device_area;
+    address = high ? (address & all_ones) | std::uint64_t{value} << 32 : (address & ~std::uint64_t{all_ones}) | value;
+    queue.addresses_written |= 1U << (2 * area + (high ? 1 : 0));
+}
+
+void virtio_blk_model::check_queue_count(unsigned index) {
+    const unsigned usable = !accepted(feature::mq)
+                                ? 1
+                                : configuration_.num_queues.value_or(static_cast<std::uint16_t>(configuration_.queues));
+    if (index >= usable)
+        report("BLK-22", "queue " + std::to_string(index) + " is enabled, and there are " + std::to_string(usable));
+}
+
+void virtio_blk_model::write_queue_ready(virtqueue& queue, unsigned index, std::uint32_t value) {
+    if (value == 0) {
+        if (!queue.ready)
+            return;
+        queue.ready = queue.live = false;
+        queue.in_flight.clear();
+        queue.stopping = true;
+        queue.stop_reads_left = behave.queue_stop_reads;
+        return;
+    }
+    if (value != 1)
+        report("MMIO-37", "QueueReady is written with " + std::to_string(value));
+    if (queue.ready)
+        return report("MMIO-34", "QueueReady is set while it is set");
+    if (!queue.size_written || queue.addresses_written != all_addresses)
+        return report(queue.enabled_before ? "VQR-03" : "MMIO-37", "the queue is enabled before size and addresses");
+    check_queue_count(index);
+    queue.ready = true;
+    start_queue(index, queue.descriptor_area, queue.driver_area, queue.device_area);
+}
+
+void virtio_blk_model::write_queue_pfn(virtqueue& queue, unsigned index, std::uint32_t value) {
+    if (value == 0) {
+        if (queue.pfn == 0 && !queue.live)
+            report("MMIOL-10", "QueuePFN 0 is no address");
+        return forget_queue(queue);
+    }
+    if (queue.pfn != 0)
+        return report("MMIOL-05", "QueuePFN is written while the queue is in use");
+    if (!queue.size_written)
+        return report("MMIOL-07", "QueuePFN is written before QueueSize");
+    if (!queue.align_written)
+        return report("MMIOL-09", "QueuePFN is written before QueueAlign");
+    if (guest_page_size_ == 0)
+        return;
+    check_queue_count(index);
+    queue.pfn = value;
+    const std::uint64_t size = queue.size;
+    const std::uint64_t align = queue.align;
+    const std::uint64_t start = std::uint64_t{value} * guest_page_size_;
+    const std::uint64_t available_end = 16 * size + 2 * (3 + size);
+    const std::uint64_t used = (available_end + align - 1) & ~(align - 1);
+    const std::uint64_t total = used + ((6 + 8 * size + align - 1) & ~(align - 1));
+    if (machine_.translate(start, 1) == nullptr)
+        return report("MMIOL-10", "QueuePFN " + hexadecimal(value) + " names no memory");
+    const std::byte* const memory = machine_.translate(start, total);
+    if (memory == nullptr)
+        return report("LEG-07", "the memory of the queue reaches beyond the machine's");
+    for (std::uint64_t at = 0; at < total; ++at) // padding included: the formula says how much is the queue's
+        if (memory[at] != std::byte{0}) {
+            const bool in_rings = at < available_end || (at >= used && at < used + 6 + 8 * size);
+            report(in_rings ? "MMIOL-08" : "LEG-07", "byte " + std::to_string(at) + " of the queue is not zero");
+            break;
+        }
+    start_queue(index, start, start + 16 * size, start + used);
+}
+
+void virtio_blk_model::write_queue_notify(std::uint32_t value) {
+    using namespace status_bit;
+    const std::uint32_t index = accepted(feature::notification_data) ? value & 0xffff : value;
+    if ((status_ & driver_ok) == 0)
+        return report("INIT-14", "a notification before DRIVER_OK");
+    if (needs_reset_seen_)
+        report("STAT-04", "a notification after DEVICE_NEEDS_RESET was seen");
+    if (index > 0xffff)
+        return report("NOTE-01", "a notification of " + hexadecimal(value));
+    if (index >= queues_.size() || !queues_[index].live)
+        return report("MMIO-38", "a notification of queue " + std::to_string(index) + ", which is not enabled");
+    auto& queue = queues_[index];
+    if (accepted(feature::notification_data) && value >> 16 != queue.seen)
+        report("NOTE-02", "the notification carries index " + std::to_string(value >> 16) + ", avail.idx is " +
+                              std::to_string(queue.seen));
+    ++queue.counters.notifications;
+    check_avail_flags(queue, index);
+    const bool something_new = queue.seen != queue.notified;
+    const std::byte* const event = queue.used + 4 + std::size_t{8} * queue.size;
+    const bool asked = event_idx() ? event_passed(load<std::uint16_t>(event), queue.seen, queue.notified)
+                                   : (load<std::uint16_t>(queue.used) & 1) == 0;
+    if (!something_new || !asked) {
+        ++queue.counters.superfluous;
+        if (queue.counters.superfluous > configuration_.superfluous_permitted)
+            report(!something_new ? "NOTIFY"
+                   : event_idx()  ? "SPLIT-25"
+                                  : "SPLIT-21",
+                   "superfluous notification of queue " + std::to_string(index));
+    }
+    queue.notified = queue.seen;
+    schedule_look(index, draw(behave.notification_latency_min, behave.notification_latency_max));
+}
+
+// ---- interrupts
+
+void virtio_blk_model::write_interrupt_ack(std::uint32_t value) {
+    if ((value & ~3U) != 0)
+        report("MMIO-20", "InterruptACK is written with " + hexadecimal(value));
+    value &= 3;
+    if (!interrupt_status_read_)
+        report("MMIO-30", "InterruptACK is written before InterruptStatus was read");
+    else if ((value & ~interrupt_bits_shown_) != 0)
+        report("MMIO-32", "an event is acknowledged that InterruptStatus did not show");
+    interrupt_bits_shown_ &= ~value;
+    if (behave.complete_at_acknowledge)
+        complete_one_anywhere(true);
+    acknowledge_fence_due_ = (value & interrupt_used) != 0;
+    if (fires(fault::interrupt_stuck))
+        return;
+    interrupt_status_ &= ~value;
+    update_line();
+}
+
+// ---- configuration space
+
+std::array<std::uint8_t, 96> virtio_blk_model::config_image() const {
+    std::array<std::uint8_t, 96> image{};
+    const auto put = [&](unsigned offset, auto value, int number) {
+        if (number < 0 || offers(static_cast<unsigned>(number)))
+            std::memcpy(image.data() + offset, &value, sizeof value);
+    };
+    const auto& c = configuration_;
+    put(0, capacity_, -1);
+    put(8, c.size_max, feature::size_max);
+    put(12, c.seg_max, feature::seg_max);
+    put(16, static_cast<std::uint16_t>(capacity_ / (16 * 63)), feature::geometry);
+    put(18, std::uint8_t{16}, feature::geometry);
+    put(19, std::uint8_t{63}, feature::geometry);
+    put(20, c.blk_size, feature::blk_size);
+    put(26, std::uint16_t{1}, feature::topology);
+    put(writeback_offset, writeback_, feature::config_wce);
+    put(num_queues_offset, c.num_queues.value_or(static_cast<std::uint16_t>(c.queues)), feature::mq);
+    put(36, c.max_discard_sectors, feature::discard);
+    put(40, c.max_discard_seg, feature::discard);
+    put(44, c.discard_sector_alignment, feature::discard);
+    put(48, c.max_write_zeroes_sectors, feature::write_zeroes);
+    put(52, c.max_write_zeroes_seg, feature::write_zeroes);
+    put(56, c.write_zeroes_may_unmap, feature::write_zeroes);
+    put(60, c.max_secure_erase_sectors, feature::secure_erase);
+    put(64, c.max_secure_erase_seg, feature::secure_erase);
+    put(68, c.secure_erase_sector_alignment, feature::secure_erase);
+    put(92, c.zoned_model, feature::zoned);
+    return image;
+}
+
+std::uint32_t virtio_blk_model::read_config(std::uint64_t offset, unsigned width) {
+    const config_field* const field = field_at(offset);
+    const std::string name = "field at " + std::to_string(offset);
+    if (field == nullptr || offset + width > 96) {
+        report("MMIO-01", "read of " + std::to_string(width) + " bytes of configuration at " + std::to_string(offset));
+        return all_ones;
+    }
+    if (width != field->width || (offset - field->offset) % width != 0)
+        report("MMIO-05", "read of " + std::to_string(width) + " bytes of the " + name);
+    if (field->feature >= 0) {
+        const bool known = (features_read_ & 1) != 0 && offers(static_cast<unsigned>(field->feature));
+        if (!known)
+            report(field->offset == num_queues_offset ? "BLK-23" : "CFG-04",
+                   "the " + name + " is read without its feature being offered and looked for");
+        else if (field->offset == writeback_offset && modern() && (status_ & status_bit::features_ok) == 0)
+            report("BLK-04", "writeback is read before FEATURES_OK");
+    }
+    const auto image = config_image();
+    std::uint32_t value = 0;
+    std::memcpy(&value, image.data() + offset, width);
+    if (field->offset == 0 && width == 4) {
+        note_capacity_read(static_cast<unsigned>(offset / 4), value);
+        if (capacity_halves_read_ != 0 && fires(fault::config_tear)) {
+            capacity_ = (std::uint64_t{1} << 32) + capacity_ / 2 + machine_.random_below(capacity_ / 4);
+            ++generation_;
+        }
+    }
+    if (fires(fault::config_change)) {
+        ++capacity_;
+        ++generation_;
+    }
+    return value;
+}
+
+void virtio_blk_model::note_capacity_read(unsigned half, std::uint32_t value) {
+    const std::uint64_t kept = capacity_being_read_ & ~(std::uint64_t{all_ones} << 32 * half);
+    capacity_being_read_ = kept | std::uint64_t{value} << 32 * half;
+    capacity_halves_read_ |= 1U << half;
+    if (capacity_halves_read_ != 3)
+        return;
+    capacity_halves_read_ = 0;
+    capacity_known_ = capacity_being_read_;
+    capacities_read_.push_back(capacity_known_);
+    if (capacities_read_.size() > 2)
+        capacities_read_.erase(capacities_read_.begin());
+    capacity_look_due_ = false;
+}
+
+void virtio_blk_model::write_config(std::uint64_t offset, unsigned width, std::uint32_t value) {
+    const config_field* const field = field_at(offset);
+    if (field == nullptr)
+        return report("MMIO-01", "write to the configuration at " + std::to_string(offset));
+    if (field->offset != writeback_offset)
+        return report("MMIO-02", "write to the read-only configuration at " + std::to_string(offset));
+    if (width != 1)
+        return report("MMIO-05", "write of " + std::to_string(width) + " bytes to writeback");
+    if (modern() && (status_ & status_bit::features_ok) == 0)
+        return report("INIT-06", "writeback is written before FEATURES_OK");
+    if (!accepted(feature::config_wce))
+        return report("BLK-17", "writeback is written without CONFIG_WCE");
+    if (value > 1)
+        return report("BLK-17", "writeback is set to " + std::to_string(value));
+    for (unsigned index = 0; index < queues_.size(); ++index)
+        if (queues_[index].live && (!queues_[index].in_flight.empty() || !queues_[index].exposed.empty())) {
+            report("BLK-36", "writeback is written with requests in flight");
+            break;
+        }
+    writeback_ = static_cast<std::uint8_t>(value);
+}
+
+// Reads of the configuration come in runs, and a run of several reads stands between two looks at the generation that
+// agree. Interrupts and notifications in between do not count.
+void virtio_blk_model::follow_config_reads(std::uint64_t offset, bool write) {
+    if (!modern() || of_interrupts(offset) || offset == reg::queue_notify ||
+        (!write && offset == reg::config_generation))
+        return;
+    if (offset >= reg::config && !write) {
+        if (config_run_++ == 0) {
+            generation_before_run_ = std::exchange(generation_just_read_, false);
+            reread_due_ = false;
+        }
+        return;
+    }
+    if (config_run_ > 1)
+        report("CFG-03", "several configuration reads are not followed by a look at ConfigGeneration");
+    if (reread_due_ && offset != reg::status)
+        report("CFG-03", "ConfigGeneration has changed and the configuration is not read again");
+    config_run_ = 0;
+    generation_just_read_ = reread_due_ = false;
+}
+
+std::uint32_t virtio_blk_model::read_generation() {
+    if (fires(fault::generation_unstable))
+        ++generation_;
+    if (config_run_ > 1 && !generation_before_run_)
+        report("CFG-03", "several configuration reads do not follow a look at ConfigGeneration");
+    else if (config_run_ > 0 && generation_before_run_)
+        reread_due_ = generation_ != generation_read_;
+    config_run_ = 0;
+    generation_just_read_ = true;
+    generation_read_ = generation_;
+    return generation_;
+}
+
+} // namespace inflight::model

@@ -1,5 +1,5 @@
-// A histogram of latencies: logarithmic, each power of two cut into 64 equal parts, so that a percentile is at most 1.6 %
-// too high; fixed memory.
+// A histogram of latencies: exact for small values, then logarithmic, each power of two cut into 64 equal parts, so that a
+// percentile is at most 1.6 % too high; fixed memory.
 #pragma once
 
 #include <array>
@@ -13,7 +13,11 @@ class histogram {
   public:
     // `value` in any unit; from 2^32 on it counts as the largest.
     void record(std::uint64_t value) noexcept {
-        ++buckets_[index_of(value)];
+        if (value < exact_values) [[likely]] {
+            ++exact_[value]; // finding the power of two would cost more than all else here
+        } else {
+            ++buckets_[index_of(value)];
+        }
         ++count_;
     }
 
@@ -26,6 +30,12 @@ class histogram {
         }
         const std::uint64_t rank = (count_ * per_mille + 999) / 1000;
         std::uint64_t seen = 0;
+        for (std::size_t i = 0; i < exact_.size(); ++i) {
+            seen += exact_[i];
+            if (seen >= rank && seen != 0) {
+                return i;
+            }
+        }
         for (std::size_t i = 0; i < buckets_.size(); ++i) {
             seen += buckets_[i];
             if (seen >= rank && seen != 0) {
@@ -36,6 +46,7 @@ class histogram {
     }
 
     void clear() noexcept {
+        exact_.fill(0);
         buckets_.fill(0);
         count_ = 0;
     }
@@ -44,6 +55,8 @@ class histogram {
     static constexpr unsigned part_bits = 6; // 64 parts
     static constexpr std::size_t parts = std::size_t{1} << part_bits;
     static constexpr unsigned value_bits = 32;
+
+    static constexpr std::size_t exact_values = 2048;
 
     // Values below 2 * parts have a bucket each; above, the top part_bits + 1 bits decide.
     static std::size_t index_of(std::uint64_t value) noexcept {
@@ -66,6 +79,7 @@ class histogram {
         return ((top + 1) << shift) - 1;
     }
 
+    std::array<std::uint64_t, exact_values> exact_{};
     std::array<std::uint64_t, (std::size_t{value_bits - part_bits} << part_bits) + parts> buckets_{};
     std::uint64_t count_ = 0;
 };

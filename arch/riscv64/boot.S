@@ -4,6 +4,10 @@
     .section .text.start, "ax"
     .globl _start
 _start:
+    .option push
+    .option norelax             # gp cannot be found through gp
+    lla gp, __global_pointer$
+    .option pop
     csrw sie, zero
     csrw sstatus, zero          # SIE off
 

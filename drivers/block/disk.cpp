@@ -22,9 +22,6 @@ constexpr std::uint16_t smallest_queue = 4;
 // 32-bit lengths of descriptors and used elements, with the status byte.
 constexpr std::uint32_t largest_piece = 1u << 30;
 
-// How many requests a queue takes before the next one's turn comes, within a round.
-constexpr std::uint32_t requests_per_turn = 16;
-
 constexpr std::uint32_t round_down(std::uint32_t value, std::uint32_t unit) noexcept {
     return value - value % unit;
 }
@@ -144,20 +141,6 @@ status disk::check_range(std::uint64_t sector, std::uint64_t sectors) const noex
         return status::out_of_range;
     }
     return status::ok;
-}
-
-// While requests wait in line there is no free slot: whoever frees one hands it to them at once.
-void disk::submit(request& started) noexcept {
-    if (!started.plain_ || !current_->has_plain_slot()) [[unlikely]] {
-        submit_slowly(started);
-        return;
-    }
-    const auto length = static_cast<std::uint32_t>(started.length_);
-    started.length_ = 0;
-    current_->submit_plain_data(started, started.sector_, started.data_, length);
-    if (--turn_ == 0) [[unlikely]] {
-        next_turn();
-    }
 }
 
 void disk::submit_slowly(request& started) noexcept {

@@ -520,6 +520,7 @@ error disk::set_up_queues(device_memory* memory) noexcept {
         }
         queue.reset(properties_.legacy, accepted(virtio::feature::event_idx));
         device_.enable_queue(i, queue.ring().size(), queue.ring().addresses());
+        queue.build_chains();
     }
     properties_.seg_max = seg_max;
     return error::none;

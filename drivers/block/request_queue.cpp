@@ -52,10 +52,10 @@ bool request_queue::allocate(device_memory& memory, std::uint16_t size, bool leg
     free_ = reinterpret_cast<std::uint16_t*>(free_heads);
     tables_ = reinterpret_cast<virtio::descriptor*>(tables);
     for (std::uint32_t i = 0; i < size; ++i) {
-        ::new (&slots_[i]) slot{};
+        ::new (slots_ + i) slot{};
     }
     for (std::uint32_t i = 0; i < slot_count_; ++i) {
-        slots_[i * stride_].memory = ::new (slot_memories + sizeof(slot_memory) * i) slot_memory{};
+        slots_[std::size_t{i} * stride_].memory = ::new (slot_memories + sizeof(slot_memory) * i) slot_memory{};
     }
     return true;
 }
@@ -64,14 +64,17 @@ void request_queue::reset(bool legacy, bool event_idx) noexcept {
     ring_.lay_out(ring_memory_, size_, legacy, event_idx);
     trusts_length_ = !legacy; // legacy devices report what they like (LEG-11, BLKL-04)
     free_count_ = 0;
+    armed_ = false;
+    pending_.store(false, std::memory_order_relaxed);
+}
+
+void request_queue::build_chains() noexcept {
     for (std::uint32_t i = slot_count_; i-- > 0;) { // the lowest is taken first
         const auto head = static_cast<std::uint16_t>(i * stride_);
         slots_[head].owner = nullptr;
         chain(head, 1);
         free_[free_count_++] = head;
     }
-    armed_ = false;
-    pending_.store(false, std::memory_order_relaxed);
 }
 
 // Builds the chain of a free slot with so many data descriptors between header and status, all but their contents.
@@ -223,7 +226,7 @@ request_queue::drained request_queue::drain(async::executor& hart) noexcept {
 
 void request_queue::abandon(async::executor& hart, status outcome) noexcept {
     for (std::uint32_t i = 0; i < slot_count_; ++i) {
-        slot& inside = slots_[i * stride_];
+        slot& inside = slots_[std::size_t{i} * stride_];
         if (inside.owner != nullptr) {
             request& owner = *inside.owner;
             inside.owner = nullptr;

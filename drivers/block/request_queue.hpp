@@ -53,8 +53,11 @@ class request_queue {
     [[nodiscard]] bool allocate(device_memory& memory, std::uint16_t size, bool legacy, bool indirect,
                                 std::uint32_t segments) noexcept;
 
-    // Lays out an empty queue. The device does not know it, or has been reset.
+    // Lays out an empty queue, all zero, as the device wants to be given it. The device does not know it, or has been reset.
     void reset(bool legacy, bool event_idx) noexcept;
+
+    // Builds the chains of all slots; after the device has been given the queue, before anything is submitted.
+    void build_chains() noexcept;
 
     [[nodiscard]] virtio::split_virtqueue& ring() noexcept { return ring_; }
 

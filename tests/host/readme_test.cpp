@@ -1,0 +1,60 @@
+// The example of the README, compiled as it stands there and run against the device model.
+
+#include "async/counting_scope.hpp"
+#include "async/sync_wait.hpp"
+#include "drivers/block/disk.hpp"
+#include "drivers/virtio/mmio.hpp"
+#include "tests/model/virtio_blk_model.hpp"
+
+#include <boost/test/unit_test.hpp>
+
+#include <algorithm>
+#include <vector>
+
+#include "readme_example.inc"
+
+namespace {
+
+using namespace inflight;
+
+class arena final : public block::device_memory {
+  public:
+    explicit arena(arch::host::machine& of) : machine_{of} {}
+    std::byte* allocate(std::size_t bytes, std::size_t alignment) noexcept override {
+        return machine_.allocate(bytes, alignment);
+    }
+
+  private:
+    arch::host::machine& machine_;
+};
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(readme)
+
+BOOST_AUTO_TEST_CASE(the_example_copies_blocks) {
+    arch::host::machine host{{.harts = 1, .memory_bytes = std::size_t{16} << 20, .seed = 1}};
+    model::blk_configuration configuration;
+    model::virtio_blk_model device{host, configuration};
+    std::vector<std::byte> frames(1 << 20);
+    async::executor executor{frames};
+    BOOST_REQUIRE(virtio::identify_mmio(configuration.base).id == virtio::device_id::block);
+    virtio::mmio_transport transport{configuration.base};
+    block::disk disk{transport};
+    host.line_handler(configuration.line, [&] { disk.handle_interrupt(); });
+    arena memory{host};
+    BOOST_REQUIRE(disk.start(memory, {}) == virtio::error::none);
+
+    constexpr std::size_t copied = std::size_t{64} * 4096;
+    constexpr std::size_t target = std::size_t{4096} * 512;
+    for (std::size_t i = 0; i < copied; ++i) {
+        device.disk()[i] = static_cast<std::byte>(i * 7 + i / 4096);
+    }
+    const std::span<std::byte> buffers{host.allocate(copied, 4096), copied};
+    BOOST_TEST(async::sync_wait(copy_many(disk, buffers)));
+    BOOST_TEST(std::equal(device.disk().begin(), device.disk().begin() + copied, device.disk().begin() + target));
+    BOOST_TEST(device.idle());
+    BOOST_TEST(host.violations().empty(), host.describe());
+}
+
+BOOST_AUTO_TEST_SUITE_END()

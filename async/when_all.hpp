@@ -17,17 +17,19 @@
 
 namespace inflight::async {
 
+// What answers for `awaitable` in an await expression. An awaiter stays an lvalue: GCC 12 moves what an rvalue names into
+// the frame, and operations do not move.
 template <typename Awaitable>
-decltype(auto) get_awaiter(Awaitable&& awaitable) noexcept {
-    if constexpr (requires { std::forward<Awaitable>(awaitable).operator co_await(); }) {
-        return std::forward<Awaitable>(awaitable).operator co_await();
+decltype(auto) get_awaiter(Awaitable& awaitable) noexcept {
+    if constexpr (requires { std::move(awaitable).operator co_await(); }) {
+        return std::move(awaitable).operator co_await();
     } else {
-        return std::forward<Awaitable>(awaitable);
+        return (awaitable);
     }
 }
 
 template <typename Awaitable>
-using await_result_t = decltype(get_awaiter(std::declval<Awaitable>()).await_resume());
+using await_result_t = decltype(get_awaiter(std::declval<Awaitable&>()).await_resume());
 
 template <typename T>
 using value_or_monostate = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
@@ -36,16 +38,18 @@ using value_or_monostate = std::conditional_t<std::is_void_v<T>, std::monostate,
 template <typename Awaitable>
 task<value_or_monostate<await_result_t<Awaitable>>> as_task(Awaitable& awaitable) noexcept {
     if constexpr (std::is_void_v<await_result_t<Awaitable>>) {
-        co_await std::move(awaitable);
+        co_await get_awaiter(awaitable);
         co_return std::monostate{};
     } else {
-        co_return co_await std::move(awaitable);
+        co_return co_await get_awaiter(awaitable);
     }
 }
 
 template <typename... Awaitables>
 class [[nodiscard]] when_all final : task_group {
   public:
+    using results = std::tuple<value_or_monostate<await_result_t<Awaitables>>...>;
+
     explicit when_all(Awaitables&&... awaitables) noexcept : children_{as_task(awaitables)...} {}
 
     when_all(const when_all&) = delete;
@@ -59,7 +63,7 @@ class [[nodiscard]] when_all final : task_group {
     }
 
     auto await_resume() noexcept {
-        return std::apply([](auto&... child) { return std::tuple{child.take_result()...}; }, children_);
+        return std::apply([](auto&... child) { return results{child.take_result()...}; }, children_);
     }
 
   private:

@@ -86,7 +86,7 @@ void exception_entry(const std::uint64_t* registers) noexcept {
     const std::uint64_t where = INFLIGHT_CSR_READ(sepc);
     const std::uint64_t value = INFLIGHT_CSR_READ(stval);
     print("\npanic: %s, value 0x%lx (hart %u)\n", exception_name(cause), value, arch::this_hart());
-    print("  at 0x%lx\n", where);
+    print("  pc 0x%lx\n", where); // the instruction itself, not one to return to
     if (!within(where, kernel_begin, text_end)) {
         print("  at 0x%lx\n", registers[1]); // a jump to nowhere: who made it
     }

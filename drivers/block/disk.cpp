@@ -259,6 +259,9 @@ void disk::complete(request& ended, status outcome) noexcept {
 // ---- what the executor asks ----
 
 bool disk::poll() noexcept {
+    if (lost_) [[unlikely]] {
+        return false; // its rings mean nothing any more
+    }
     if (configuration_change_.load(std::memory_order_relaxed)) [[unlikely]] {
         configuration_change_.store(false, std::memory_order_relaxed);
         configuration_changed();
@@ -285,6 +288,9 @@ bool disk::poll() noexcept {
 }
 
 void disk::publish() noexcept {
+    if (lost_) [[unlikely]] {
+        return;
+    }
     bool published = false;
     for (request_queue& queue : queues()) {
         if (queue.ring().has_unpublished()) {
@@ -301,6 +307,9 @@ void disk::publish() noexcept {
 }
 
 bool disk::arm() noexcept {
+    if (lost_) [[unlikely]] {
+        return false;
+    }
     bool work = configuration_change_.load(std::memory_order_relaxed);
     for (request_queue& queue : queues()) {
         work |= queue.arm();
@@ -353,7 +362,7 @@ error disk::set_up(device_memory* memory) noexcept {
     if (outcome != error::none) {
         return outcome; // not even FAILED: the device has not come out of its reset
     }
-    outcome = negotiate();
+    outcome = memory != nullptr ? negotiate() : negotiate_again();
     if (outcome != error::none) {
         return outcome;
     }
@@ -379,6 +388,12 @@ error disk::negotiate() noexcept {
     properties_.offered = offered;
     properties_.accepted = offered & wanted;
     return virtio::agree_on_features(device_, properties_.accepted);
+}
+
+// After a reset, exactly what was accepted before: the queues are built for it, and the device should take it again (2.2.2).
+error disk::negotiate_again() noexcept {
+    const virtio::feature_set missing = properties_.accepted & ~device_.offered_features();
+    return missing == 0 ? virtio::agree_on_features(device_, properties_.accepted) : error::features_refused;
 }
 
 namespace {
@@ -509,8 +524,8 @@ error disk::set_up_queues(device_memory* memory) noexcept {
             if (size < smallest_queue) {
                 return largest == 0 ? error::queue_missing : error::queue_too_small;
             }
-            seg_max = std::min<std::uint32_t>(seg_max, size - 2u);
-            if (!queue.allocate(*memory, size, properties_.legacy, indirect, seg_max)) {
+            const std::uint32_t segments = std::min<std::uint32_t>(seg_max, size - 2u);
+            if (!queue.allocate(*memory, size, properties_.legacy, indirect, segments)) {
                 return error::out_of_memory;
             }
             properties_.queue_size = i == 0 ? size : std::min(properties_.queue_size, size);
@@ -518,6 +533,7 @@ error disk::set_up_queues(device_memory* memory) noexcept {
         } else if (largest < queue.ring().size()) {
             return error::queue_missing;
         }
+        seg_max = std::min(seg_max, queue.segments());
         queue.reset(properties_.legacy, accepted(virtio::feature::event_idx));
         device_.enable_queue(i, queue.ring().size(), queue.ring().addresses());
         queue.build_chains();

@@ -148,6 +148,7 @@ class disk final : private async::completion_source {
 
     [[nodiscard]] virtio::error set_up(device_memory* memory) noexcept;
     [[nodiscard]] virtio::error negotiate() noexcept;
+    [[nodiscard]] virtio::error negotiate_again() noexcept;
     [[nodiscard]] virtio::error read_properties() noexcept;
     [[nodiscard]] virtio::error set_up_queues(device_memory* memory) noexcept;
     [[nodiscard]] bool accepted(virtio::feature_set bits) const noexcept { return (properties_.accepted & bits) != 0; }

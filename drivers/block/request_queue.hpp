@@ -68,6 +68,9 @@ class request_queue {
     }
     [[nodiscard]] bool full() const noexcept { return free_count_ == 0; }
 
+    // The largest number of data segments in one request of the device.
+    [[nodiscard]] std::uint32_t segments() const noexcept { return table_entries_ == 0 ? 1 : table_entries_ - 2; }
+
     // True if there is a free slot whose chain, as it is, takes one data segment.
     [[nodiscard]] bool has_plain_slot() const noexcept {
         return free_count_ != 0 && slots_[free_[free_count_ - 1]].segments == 1;

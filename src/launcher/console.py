@@ -125,15 +125,16 @@ class Console:
             self.broken_results.append(text)
 
     def _place_of(self, line: str) -> str:
-        """The function and line of an address of a backtrace: of the call that would have returned there.
+        """The function and line of an address of a backtrace.
 
-        The return address itself may lie in another line, or, after a call that never returns, in another function.
+        "pc" is the instruction that failed. "at" is a return address, and may lie in another line than the call or, after
+        a call that never returns, in another function: the byte before it is asked for.
         """
-        match = re.fullmatch(r" +at (0x[0-9a-f]+)", line)
+        match = re.fullmatch(r" +(pc|at) (0x[0-9a-f]+)", line)
         program = shutil.which("riscv64-linux-gnu-addr2line")
         if match is None or program is None or not self._kernel.exists():
             return ""
-        command = [program, "-Cfe", str(self._kernel), hex(int(match[1], 16) - 1)]
+        command = [program, "-Cfe", str(self._kernel), hex(int(match[2], 16) - (match[1] == "at"))]
         ended = subprocess.run(command, capture_output=True, text=True, errors="replace")
         places = ended.stdout.splitlines()
         if ended.returncode != 0 or len(places) < 2 or places[0] == "??":

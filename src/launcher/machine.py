@@ -42,11 +42,13 @@ def command(options: Options, attached: Sequence[Disk], gdb_port: int | None) ->
         # sleep=off: an idle hart jumps to its next deadline instead of sleeping for it; with sleep=on no two runs agree
         # even without a disk.
         words += ["-icount", "shift=0,sleep=off"]
-    for index, disk in enumerate(attached):
-        words += disks.arguments(disk, index, options)
     if gdb_port is not None:
         words += ["-S", "-gdb", f"tcp:127.0.0.1:{gdb_port}"]
-    return words + list(options.qemu_arguments)
+    # Before the disks, so that a device of the user's can have a slot in front of theirs (bus=virtio-mmio-bus.7).
+    words += options.qemu_arguments
+    for index, disk in enumerate(attached):
+        words += disks.arguments(disk, index, options)
+    return words
 
 
 def check(options: Options) -> None:

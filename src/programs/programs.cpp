@@ -13,6 +13,7 @@ constexpr program all_programs[] = {
     {"digest", "reads every sector of every disk, and prints what POSIX cksum prints for the same image", run_digest},
     {"verify", "writes every disk in random order, reads all of it back, and checks it", run_verify},
     {"iops", "measures IOPS, latency, notifications and interrupts per I/O", bench::run_iops},
+    {"crash", "ends in a panic on purpose: shows what a panic looks like", run_crash},
 };
 
 } // namespace

@@ -73,6 +73,9 @@ bool executor::tick() noexcept {
 }
 
 void executor::idle() noexcept {
+    if (running_ != nullptr || !ready_.empty()) {
+        return; // since the last round
+    }
     if (poll_mode_ != poll_mode::off && look_for_work()) {
         return;
     }
@@ -113,17 +116,18 @@ void executor::sleep() noexcept {
     arch::ticks awake = 0;
     {
         const arch::interrupts_masked masked;
-        bool work = !ready_.empty() || running_ != nullptr;
+        bool work = false;
         for (completion_source* source = sources_; source != nullptr; source = source->next_source_) {
             work |= source->arm();
         }
-        if (!work) {
-            const arch::ticks wake_up = timers_.earliest();
+        const arch::ticks wake_up = timers_.earliest();
+        const arch::ticks start = arch::now();
+        // A deadline that has passed may have had its interrupt already, while the hart was awake: there is no other.
+        if (!work && start < wake_up) {
             if (wake_up != armed_deadline_) {
                 arch::set_deadline(wake_up);
                 armed_deadline_ = wake_up;
             }
-            const arch::ticks start = arch::now();
             const std::uint64_t instructions = arch::instructions();
             arch::wait_for_interrupt();
             counters_.instructions_asleep += arch::instructions() - instructions;

@@ -30,7 +30,8 @@ class completion_source {
     virtual void publish() noexcept = 0;
 
     // Asks for an interrupt at the next completion, then looks once more (VIRTIO 1.2, 2.7.7.1 and 2.7.14). True if there
-    // is something to poll, or an interrupt has come already: then the hart must not sleep. Interrupts are masked.
+    // is something to poll, or an interrupt has come already: then the hart must not sleep. Interrupts are masked before a
+    // sleep, and are not at the end of a round.
     virtual bool arm() noexcept = 0;
 
     // Takes the wish for interrupts back: from here on poll() looks for itself.

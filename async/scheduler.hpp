@@ -31,9 +31,10 @@ class [[nodiscard]] sleep_until : timer {
     void await_resume() const noexcept {}
 };
 
-// co_await sleep_for(span): the same, counted from now.
+// co_await sleep_for(span): the same, counted from now. A span beyond the end of time has no end.
 [[nodiscard]] inline sleep_until sleep_for(arch::ticks span) noexcept {
-    return sleep_until{arch::now() + span};
+    const arch::ticks now = arch::now();
+    return sleep_until{span < arch::no_deadline - now ? now + span : arch::no_deadline};
 }
 
 } // namespace inflight::async

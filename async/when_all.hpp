@@ -17,8 +17,7 @@
 
 namespace inflight::async {
 
-// What answers for `awaitable` in an await expression. An awaiter stays an lvalue: GCC 12 moves what an rvalue names into
-// the frame, and operations do not move.
+// What answers for `awaitable` in an await expression: its awaiter, or itself.
 template <typename Awaitable>
 decltype(auto) get_awaiter(Awaitable& awaitable) noexcept {
     if constexpr (requires { std::move(awaitable).operator co_await(); }) {
@@ -37,11 +36,12 @@ using value_or_monostate = std::conditional_t<std::is_void_v<T>, std::monostate,
 // A task that awaits `awaitable`, which must outlive it.
 template <typename Awaitable>
 task<value_or_monostate<await_result_t<Awaitable>>> as_task(Awaitable& awaitable) noexcept {
+    auto&& awaiter = get_awaiter(awaitable); // GCC 12 would copy what has no name, and operations cannot be copied
     if constexpr (std::is_void_v<await_result_t<Awaitable>>) {
-        co_await get_awaiter(awaitable);
+        co_await awaiter;
         co_return std::monostate{};
     } else {
-        co_return co_await get_awaiter(awaitable);
+        co_return co_await awaiter;
     }
 }
 
@@ -59,7 +59,7 @@ class [[nodiscard]] when_all final : task_group {
 
     void await_suspend(std::coroutine_handle<> frame) noexcept {
         finish_.continuation = frame;
-        std::apply([this](auto&... child) { (start(child), ...); }, children_);
+        std::apply([this](auto&... child) { (this->start(child), ...); }, children_);
     }
 
     auto await_resume() noexcept {

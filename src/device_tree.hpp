@@ -9,7 +9,7 @@
 
 namespace inflight::kernel {
 
-/// Why a device tree cannot be read, or why the machine that it describes cannot be used.
+// Why a device tree cannot be read, or why the machine that it describes cannot be used.
 enum class device_tree_error : std::uint8_t {
     none,
     // device_tree::open
@@ -39,10 +39,10 @@ enum class device_tree_error : std::uint8_t {
     initrd_damaged,
 };
 
-/// One sentence that names the cause and, where there is one, the remedy. Static storage.
+// One sentence that names the cause and, where there is one, the remedy. Static storage.
 [[nodiscard]] std::string_view text(device_tree_error error) noexcept;
 
-/// `size` bytes from physical address `base`; never runs over the end of the 64-bit address space.
+// `size` bytes from physical address `base`; never runs over the end of the 64-bit address space.
 struct memory_range {
     std::uint64_t base = 0;
     std::uint64_t size = 0;
@@ -50,12 +50,12 @@ struct memory_range {
     friend bool operator==(const memory_range&, const memory_range&) noexcept = default;
 };
 
-/// Reader of a flattened device tree (Devicetree Specification 0.4, chapter 5), version 17.
-///
-/// A small value that refers to the blob, as do its nodes and properties and every view that they hand out: the blob
-/// must stay where it is, unchanged, for as long as any of them is used. `open` checks the whole blob once, so that
-/// whatever is reached afterwards lies inside it; nothing allocates, nothing recurses and every walk is finite,
-/// whatever the bytes are. The blob needs no alignment. May be called in every context, from several harts at once.
+// Reader of a flattened device tree (Devicetree Specification 0.4, chapter 5), version 17.
+//
+// A small value that refers to the blob, as do its nodes and properties and every view that they hand out: the blob
+// must stay where it is, unchanged, for as long as any of them is used. `open` checks the whole blob once, so that
+// whatever is reached afterwards lies inside it; nothing allocates, nothing recurses and every walk is finite,
+// whatever the bytes are. The blob needs no alignment. May be called in every context, from several harts at once.
 class device_tree {
   public:
     class property;
@@ -64,35 +64,35 @@ class device_tree {
     class node_range;
     struct open_result;
 
-    /// Nodes nested deeper than this below the root are refused (the machines that we know have four levels).
+    // Nodes nested deeper than this below the root are refused (the machines that we know have four levels).
     static constexpr std::size_t maximum_depth = 15;
 
-    /// A tree without any node but a nameless, empty root.
+    // A tree without any node but a nameless, empty root.
     device_tree() noexcept = default;
 
-    /// Checks the blob. Reads nothing outside [blob, blob + maximum_size), whatever its header claims.
+    // Checks the blob. Reads nothing outside [blob, blob + maximum_size), whatever its header claims.
     [[nodiscard]] static open_result open(const void* blob, std::size_t maximum_size) noexcept;
 
-    /// The blob's length by its header, in bytes: at most the `maximum_size` given to `open`.
+    // The blob's length by its header, in bytes: at most the `maximum_size` given to `open`.
     [[nodiscard]] std::size_t size() const noexcept { return size_; }
 
-    /// Number of entries in the memory reservation block, and one of them (index < count).
+    // Number of entries in the memory reservation block, and one of them (index < count).
     [[nodiscard]] std::size_t reservation_count() const noexcept { return reservation_count_; }
     [[nodiscard]] std::optional<memory_range> reservation(std::size_t index) const noexcept;
 
     [[nodiscard]] node root() const noexcept;
 
-    /// All nodes, depth first, beginning with the root.
+    // All nodes, depth first, beginning with the root.
     [[nodiscard]] node_range nodes() const noexcept;
 
-    /// An absolute path ("/soc/serial@10000000"), or one that begins with a property name of /aliases whose value is
-    /// an absolute path. A component without unit address also matches the first such node with one.
+    // An absolute path ("/soc/serial@10000000"), or one that begins with a property name of /aliases whose value is
+    // an absolute path. A component without unit address also matches the first such node with one.
     [[nodiscard]] std::optional<node> find_by_path(std::string_view path) const noexcept;
 
-    /// The first node with that phandle. 0 and 0xffffffff are no phandles.
+    // The first node with that phandle. 0 and 0xffffffff are no phandles.
     [[nodiscard]] std::optional<node> find_by_phandle(std::uint32_t phandle) const noexcept;
 
-    /// Calls `visitor(node)` for each node of the tree that is compatible with `name`, depth first.
+    // Calls `visitor(node)` for each node of the tree that is compatible with `name`, depth first.
     template <class Visitor>
     void for_each_compatible(std::string_view name, Visitor&& visitor) const noexcept;
 
@@ -112,7 +112,7 @@ class device_tree {
     std::uint32_t strings_size_ = 0; // up to the last NUL: each offset below it begins a terminated string
 };
 
-/// A property's name and value. Values are big endian; the accessors convert them.
+// A property's name and value. Values are big endian; the accessors convert them.
 class device_tree::property {
   public:
     property() noexcept = default;
@@ -122,16 +122,16 @@ class device_tree::property {
     [[nodiscard]] std::string_view name() const noexcept { return name_; }
     [[nodiscard]] std::span<const std::uint8_t> value() const noexcept { return value_; }
 
-    /// The 32-bit cell at that index, if the value reaches so far.
+    // The 32-bit cell at that index, if the value reaches so far.
     [[nodiscard]] std::optional<std::uint32_t> cell(std::size_t index) const noexcept;
 
-    /// The whole value as a number: exactly one cell or two.
+    // The whole value as a number: exactly one cell or two.
     [[nodiscard]] std::optional<std::uint64_t> number() const noexcept;
 
-    /// The index-th string of the list, without its NUL. A string without NUL inside the value is none.
+    // The index-th string of the list, without its NUL. A string without NUL inside the value is none.
     [[nodiscard]] std::optional<std::string_view> string(std::size_t index = 0) const noexcept;
 
-    /// Is `wanted` one of the strings of the list?
+    // Is `wanted` one of the strings of the list?
     [[nodiscard]] bool contains(std::string_view wanted) const noexcept;
 
   private:
@@ -139,72 +139,72 @@ class device_tree::property {
     std::span<const std::uint8_t> value_;
 };
 
-/// A node: its place in the structure block and those of its ancestors.
+// A node: its place in the structure block and those of its ancestors.
 class device_tree::node {
   public:
-    /// The full name ("serial@10000000"); empty for the root.
+    // The full name ("serial@10000000"); empty for the root.
     [[nodiscard]] std::string_view name() const noexcept;
-    /// The name before '@'.
+    // The name before '@'.
     [[nodiscard]] std::string_view base_name() const noexcept;
-    /// What follows '@', or empty.
+    // What follows '@', or empty.
     [[nodiscard]] std::string_view unit_address() const noexcept;
 
-    /// 0 for the root.
+    // 0 for the root.
     [[nodiscard]] std::size_t depth() const noexcept { return depth_; }
 
     [[nodiscard]] std::optional<node> parent() const noexcept;
     [[nodiscard]] std::optional<node> first_child() const noexcept;
     [[nodiscard]] std::optional<node> next_sibling() const noexcept;
-    /// The next node of the whole tree, depth first.
+    // The next node of the whole tree, depth first.
     [[nodiscard]] std::optional<node> next() const noexcept;
     [[nodiscard]] node_range children() const noexcept;
-    /// The first child with that name; `wanted` without '@' also matches a name with unit address.
+    // The first child with that name; `wanted` without '@' also matches a name with unit address.
     [[nodiscard]] std::optional<node> child(std::string_view wanted) const noexcept;
 
     [[nodiscard]] property_range properties() const noexcept;
-    /// The first property with that name.
+    // The first property with that name.
     [[nodiscard]] std::optional<property> find(std::string_view wanted) const noexcept;
-    /// The whole value of a property as a number (one cell or two).
+    // The whole value of a property as a number (one cell or two).
     [[nodiscard]] std::optional<std::uint64_t> number(std::string_view wanted) const noexcept;
-    /// The first string of a property.
+    // The first string of a property.
     [[nodiscard]] std::optional<std::string_view> string(std::string_view wanted) const noexcept;
 
-    /// Is `wanted` one of the strings of "compatible"?
+    // Is `wanted` one of the strings of "compatible"?
     [[nodiscard]] bool compatible(std::string_view wanted) const noexcept;
-    /// "status" is absent, "okay" or "ok".
+    // "status" is absent, "okay" or "ok".
     [[nodiscard]] bool okay() const noexcept;
-    /// 0 if the node has none.
+    // 0 if the node has none.
     [[nodiscard]] std::uint32_t phandle() const noexcept;
 
-    /// #address-cells and #size-cells for the node's children: 2 and 1 where absent, nothing if damaged.
+    // #address-cells and #size-cells for the node's children: 2 and 1 where absent, nothing if damaged.
     [[nodiscard]] std::optional<std::uint32_t> address_cells() const noexcept;
     [[nodiscard]] std::optional<std::uint32_t> size_cells() const noexcept;
-    /// #interrupt-cells of this controller; nothing if it is absent or damaged.
+    // #interrupt-cells of this controller; nothing if it is absent or damaged.
     [[nodiscard]] std::optional<std::uint32_t> interrupt_cells() const noexcept;
 
-    /// Number of entries in "reg"; 0 if it is absent, if its length is no multiple of an entry, or if an address or
-    /// size has more cells than two (PCI) or an address none.
+    // Number of entries in "reg"; 0 if it is absent, if its length is no multiple of an entry, or if an address or
+    // size has more cells than two (PCI) or an address none.
     [[nodiscard]] std::size_t reg_count() const noexcept;
-    /// An entry of "reg" as it stands there, in the address space of the parent: what a hart id needs.
+    // An entry of "reg" as it stands there, in the address space of the parent: what a hart id needs.
     [[nodiscard]] std::optional<memory_range> bus_reg(std::size_t index) const noexcept;
-    /// An entry of "reg" as physical address: translated by the "ranges" of all parents. Nothing if a parent has no
-    /// "ranges", or if none of its entries holds the whole range.
+    // An entry of "reg" as physical address: translated by the "ranges" of all parents. Nothing if a parent has no
+    // "ranges", or if none of its entries holds the whole range.
     [[nodiscard]] std::optional<memory_range> reg(std::size_t index) const noexcept;
 
-    /// The controller to which "interrupts" refers: by the "interrupt-parent" of this node or of its nearest ancestor
-    /// that has one, or the nearest ancestor that is itself a controller.
+    // The controller to which "interrupts" refers: by the "interrupt-parent" of this node or of its nearest ancestor
+    // that has one, or the nearest ancestor that is itself a controller.
     [[nodiscard]] std::optional<node> interrupt_parent() const noexcept;
-    /// An entry of "interrupts", where the controller's #interrupt-cells is 1 (as the PLIC's).
+    // An entry of "interrupts", where the controller's #interrupt-cells is 1 (as the PLIC's).
     [[nodiscard]] std::optional<std::uint32_t> interrupt(std::size_t index) const noexcept;
 
-    /// Calls `visitor(index, controller, cells)` - std::size_t, const node&, const property& - for each entry of
-    /// "interrupts-extended". Entries with phandle 0 are empty: they count, but are not visited. Returns whether the
-    /// property is present and whole; false as well, after the entries before it, at an entry whose phandle is
-    /// unknown or whose cells are cut off.
+    // Calls `visitor(index, controller, cells)` - std::size_t, const node&, const property& - for each entry of
+    // "interrupts-extended". Entries with phandle 0 are empty: they count, but are not visited. Returns whether the
+    // property is present and whole; false as well, after the entries before it, at an entry whose phandle is
+    // unknown or whose cells are cut off.
     template <class Visitor>
     bool for_each_extended_interrupt(Visitor&& visitor) const noexcept;
 
-    /// The same node of the same blob?
+    // The same node of the same blob?
     bool operator==(const node& other) const noexcept {
         return tree_.blob_ == other.tree_.blob_ && path_[depth_] == other.path_[other.depth_];
     }
@@ -222,7 +222,7 @@ class device_tree::node {
     std::uint32_t depth_ = 0;
 };
 
-/// The outcome of `device_tree::open`: `tree` is the empty one unless `error` is none.
+// The outcome of `device_tree::open`: `tree` is the empty one unless `error` is none.
 struct device_tree::open_result {
     device_tree tree;
     device_tree_error error = device_tree_error::none;
@@ -230,7 +230,7 @@ struct device_tree::open_result {
     explicit operator bool() const noexcept { return error == device_tree_error::none; }
 };
 
-/// For range-based for.
+// For range-based for.
 class device_tree::node_range {
   public:
     struct end_marker {};
@@ -259,7 +259,7 @@ class device_tree::node_range {
     iterator first_;
 };
 
-/// For range-based for.
+// For range-based for.
 class device_tree::property_range {
   public:
     struct end_marker {};
@@ -327,7 +327,7 @@ bool device_tree::node::for_each_extended_interrupt(Visitor&& visitor) const noe
     return true;
 }
 
-/// A fixed array that counts what it had no room for.
+// A fixed array that counts what it had no room for.
 template <class Item, std::size_t capacity>
 class bounded_list {
   public:
@@ -340,7 +340,7 @@ class bounded_list {
     }
     [[nodiscard]] std::size_t size() const noexcept { return size_; }
     [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
-    /// How many items were pushed beyond the capacity.
+    // How many items were pushed beyond the capacity.
     [[nodiscard]] std::size_t dropped() const noexcept { return dropped_; }
     [[nodiscard]] Item& operator[](std::size_t index) noexcept { return items_[index]; }
     [[nodiscard]] const Item& operator[](std::size_t index) const noexcept { return items_[index]; }
@@ -363,8 +363,8 @@ struct hart_description {
     std::optional<std::uint32_t> plic_context; // of its supervisor mode, at machine_description::plic
     std::uint64_t sswi_register = 0; // physical address of its SETSSIP word; 0: the machine has no ACLINT SSWI
 
-    /// Does the hart announce that extension ("c", "zba", "sstc")? Lower case; versions in the ISA string are ignored
-    /// and "g" stands for what it abbreviates.
+    // Does the hart announce that extension ("c", "zba", "sstc")? Lower case; versions in the ISA string are ignored
+    // and "g" stands for what it abbreviates.
     [[nodiscard]] bool has_extension(std::string_view name) const noexcept;
 };
 
@@ -386,7 +386,7 @@ struct uart_description {
     bool is_standard_output = false;  // /chosen/stdout-path names it
 };
 
-/// What the kernel wants to know of the machine. Views refer to the blob.
+// What the kernel wants to know of the machine. Views refer to the blob.
 struct machine_description {
     bounded_list<memory_range, 8> memory;        // in tree order, empty banks left out
     bounded_list<memory_range, 32> reservations; // reservation block and /reserved-memory; never drops: an error
@@ -401,9 +401,9 @@ struct machine_description {
     std::optional<memory_range> initrd;
 };
 
-/// Fills `machine`, which must be as its default constructor made it, from the tree. Whatever exceeds one of its lists
-/// is counted in `dropped()`. On an error the description is incomplete and must not be used, except for `uart` and
-/// `test_finisher`, which are looked for first so that the error can be told.
+// Fills `machine`, which must be as its default constructor made it, from the tree. Whatever exceeds one of its lists
+// is counted in `dropped()`. On an error the description is incomplete and must not be used, except for `uart` and
+// `test_finisher`, which are looked for first so that the error can be told.
 [[nodiscard]] device_tree_error describe(const device_tree& tree, machine_description& machine) noexcept;
 
 } // namespace inflight::kernel

@@ -82,16 +82,21 @@ constexpr choice<virtio::feature_set> optional_features[] = {
 
 bool parse_features(std::string_view text, virtio::feature_set& parsed) noexcept {
     parsed = 0;
-    while (!text.empty()) {
+    if (text.empty()) {
+        return true;
+    }
+    for (;;) {
         const std::size_t comma = text.find(',');
         virtio::feature_set bit = 0;
         if (!parse_choice(text.substr(0, comma), optional_features, bit)) {
             return false;
         }
         parsed |= bit;
-        text = comma == std::string_view::npos ? std::string_view{} : text.substr(comma + 1);
+        if (comma == std::string_view::npos) {
+            return true;
+        }
+        text.remove_prefix(comma + 1);
     }
-    return true;
 }
 
 struct known_option {
@@ -125,7 +130,7 @@ constexpr known_option known_options[] = {
      [](std::string_view value, options& parsed) noexcept {
          return parse_number<std::uint64_t>(value, 1, 1'000'000'000'000, true, parsed.ios);
      },
-     "a number of requests, at least 1"},
+     "a number of requests from 1 to 1000000000000"},
     {"seed",
      [](std::string_view value, options& parsed) noexcept {
          return parse_number<std::uint64_t>(value, 0, ~std::uint64_t{0}, false, parsed.seed);

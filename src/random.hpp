@@ -35,7 +35,7 @@ class random {
 class permutation {
   public:
     constexpr permutation(std::uint64_t count, std::uint64_t seed) noexcept
-        : count_{count}, multiplier_{mix(seed) | 1}, offset_{mix(seed + 1)} {
+        : count_{count}, multiplier_{mix(seed + golden_gamma) | 1}, offset_{mix(seed)} { // mix(0) is 0: no factor
         while (mask_ < count - 1) {
             mask_ = mask_ << 1 | 1;
         }

@@ -250,6 +250,27 @@ void disk::push_waiting() noexcept {
     }
 }
 
+// What waits was admitted to the disk as it was. What has failed since, or does not fit into what it is now, goes no further.
+void disk::check_waiting() noexcept {
+    async::operation* next = waiting_.take_all();
+    while (next != nullptr) {
+        request& waiting = static_cast<request&>(*next);
+        next = next->next;
+        if (waiting.result_ == status::ok) {
+            waiting.result_ = check(waiting);
+        }
+        if (waiting.result_ == status::ok) {
+            waiting_.push_back(waiting);
+            continue;
+        }
+        waiting.length_ = 0;
+        waiting.segments_left_ = 0;
+        if (waiting.pieces_ == 0) { // else it ends with the last piece that the device has
+            complete(waiting, waiting.result_);
+        }
+    }
+}
+
 void disk::complete(request& ended, status outcome) noexcept {
     ended.result_ = outcome;
     ended.state_ = request::state::completed;
@@ -385,6 +406,9 @@ error disk::negotiate() noexcept {
     if ((offered & wanted & feature::flush) == 0) {
         wanted &= ~feature::config_wce; // useless without, and not to be offered alone (5.2.5.2)
     }
+    if ((offered & feature::zoned) != 0) {
+        wanted &= ~feature::discard; // not to be accepted from a host-managed device (BLKZ-02), and it may be one
+    }
     properties_.offered = offered;
     properties_.accepted = offered & wanted;
     return virtio::agree_on_features(device_, properties_.accepted);
@@ -392,8 +416,11 @@ error disk::negotiate() noexcept {
 
 // After a reset, exactly what was accepted before: the queues are built for it, and the device should take it again (2.2.2).
 error disk::negotiate_again() noexcept {
-    const virtio::feature_set missing = properties_.accepted & ~device_.offered_features();
-    return missing == 0 ? virtio::agree_on_features(device_, properties_.accepted) : error::features_refused;
+    if ((properties_.accepted & ~device_.offered_features()) != 0) {
+        virtio::set_failed(device_);
+        return error::features_refused;
+    }
+    return virtio::agree_on_features(device_, properties_.accepted);
 }
 
 namespace {
@@ -467,6 +494,9 @@ error disk::read_properties() noexcept {
     const std::uint32_t block = raw.blk_size;
     if (!std::has_single_bit(block) || block < sector_size || raw.size_max < block) {
         return error::limits_unusable;
+    }
+    if (raw.num_queues == 0) {
+        return error::queue_missing;
     }
     const std::uint32_t block_sectors = block >> sector_shift;
 
@@ -554,6 +584,7 @@ void disk::configuration_changed() noexcept {
         })) {
         properties_.capacity = capacity;
         admit();
+        check_waiting();
     }
 }
 
@@ -567,13 +598,8 @@ void disk::recover() noexcept {
     }
     lost_ = !reset || set_up(nullptr) != error::none;
     admit();
-    if (!lost_) {
-        push_waiting();
-        return;
-    }
-    while (async::operation* const first = waiting_.pop_front()) {
-        complete(static_cast<request&>(*first), status::device_lost);
-    }
+    check_waiting();
+    push_waiting();
 }
 
 } // namespace inflight::block

@@ -143,6 +143,7 @@ class disk final : private async::completion_source {
     void push_data(request& started, request_queue& queue) noexcept;
     [[nodiscard]] request_queue* queue_with_room() noexcept;
     void push_waiting() noexcept;
+    void check_waiting() noexcept;
     void next_turn() noexcept;
     void complete(request& ended, status outcome) noexcept;
 

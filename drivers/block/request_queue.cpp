@@ -64,7 +64,7 @@ void request_queue::reset(bool legacy, bool event_idx) noexcept {
     ring_.lay_out(ring_memory_, size_, legacy, event_idx);
     trusts_length_ = !legacy; // legacy devices report what they like (LEG-11, BLKL-04)
     free_count_ = 0;
-    armed_ = false;
+    armed_ = true; // a zeroed ring asks for interrupts
     pending_.store(false, std::memory_order_relaxed);
 }
 

@@ -20,7 +20,7 @@ enum class [[nodiscard]] status : std::uint8_t{
 
     // The device broke the protocol, or had to be reset. Nothing is known about the sectors.
     device_error, // it ended this request without a credible status
-    device_reset, // it was reset with the request inside; it works again, and the request may be repeated
+    device_reset, // it was reset with the request inside, which may be repeated
     device_lost,  // it does not even reset, or cannot be set up again. If the request was inside, the device may still
                   // write into its buffer: never use that memory for anything else
 };

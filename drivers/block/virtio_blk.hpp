@@ -21,6 +21,7 @@ inline constexpr virtio::feature_set config_wce = 1u << 11;
 inline constexpr virtio::feature_set mq = 1u << 12;
 inline constexpr virtio::feature_set discard = 1u << 13;
 inline constexpr virtio::feature_set write_zeroes = 1u << 14;
+inline constexpr virtio::feature_set zoned = 1u << 17; // known only to be kept away from
 } // namespace feature
 
 // All that this driver knows what to do with. The allow-list: no other bit of the device type is ever accepted.

@@ -12,14 +12,12 @@ const char* to_string(error why) noexcept {
         return "the device does not finish its reset within a second: it is broken, or hangs in I/O";
     case error::version_1_missing: return "the device has the modern register layout but does not offer VERSION_1";
     case error::features_refused:
-        return "the device refused the features (FEATURES_OK did not stay set): try without optional ones, for "
-               "instance "
-               "features-off=event_idx,indirect_desc";
+        return "the device refused the features (FEATURES_OK did not stay set): accept fewer of the optional ones";
     case error::configuration_unstable: return "the device's configuration changes all the time";
-    case error::queue_missing: return "the device has fewer queues than it says, or its first has size 0";
+    case error::queue_missing: return "the device says that it has no queues, or its first has size 0";
     case error::queue_in_use: return "a queue of the device is in use right after its reset";
     case error::queue_too_small:
-        return "a queue has fewer than 4 descriptors, and a request takes 3: use a larger queue-size";
+        return "a queue has fewer than 4 descriptors, and a request takes 3: give it larger queues";
     case error::limits_unusable: return "the device's limits (size_max, blk_size) allow no request at all";
     case error::out_of_memory:
         return "no memory is left for the queues: use fewer or smaller ones, or give more memory";

@@ -28,22 +28,11 @@ void set_failed(transport& device) noexcept;
 // `read` is called as read(transport&) and answers a value that can be compared.
 template <typename Value, typename Read>
 [[nodiscard]] bool read_configuration(transport& device, Value& value, Read read) noexcept {
-    std::uint32_t generation = device.configuration_generation();
-    value = read(device);
     for (int attempt = 0; attempt < 100; ++attempt) {
-        if (device.is_legacy()) {
-            const Value before = value;
-            value = read(device);
-            if (value == before) {
-                return true;
-            }
-        } else {
-            const std::uint32_t generation_before = generation;
-            generation = device.configuration_generation();
-            if (generation == generation_before) {
-                return true;
-            }
-            value = read(device);
+        const std::uint32_t generation = device.configuration_generation();
+        value = read(device);
+        if (device.is_legacy() ? read(device) == value : device.configuration_generation() == generation) {
+            return true;
         }
     }
     return false;

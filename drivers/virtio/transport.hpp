@@ -20,7 +20,7 @@ enum class error : std::uint8_t {
     version_1_missing,      // a modern device that does not offer VERSION_1
     features_refused,       // FEATURES_OK did not stay set
     configuration_unstable, // ConfigGeneration never settles
-    queue_missing,          // QueueSizeMax is 0 where a queue must be
+    queue_missing,          // QueueSizeMax is 0 where a queue must be, or num_queues is 0
     queue_in_use,           // QueueReady or QueuePFN is not 0 after a reset
     queue_too_small,        // fewer descriptors than one request needs
     limits_unusable,        // a limit in the configuration space leaves no room for any request

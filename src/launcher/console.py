@@ -127,8 +127,8 @@ class Console:
     def _place_of(self, line: str) -> str:
         """The function and line of an address of a backtrace.
 
-        "pc" is the instruction that failed. "at" is a return address, and may lie in another line than the call or, after
-        a call that never returns, in another function: the byte before it is asked for.
+        "pc" is the instruction that failed. "at" is a return address, and may lie in another line than the call or,
+        after a call that never returns, in another function: the byte before it is asked for.
         """
         match = re.fullmatch(r" +(pc|at) (0x[0-9a-f]+)", line)
         program = shutil.which("riscv64-linux-gnu-addr2line")

@@ -36,8 +36,11 @@ async::task<void> reader(digest& shared, std::span<std::byte> buffer) {
         const std::span<std::byte> chunk = buffer.first(sectors * block::sector_size);
         const block::status outcome = co_await shared.disk.read(sector, chunk);
         if (outcome != block::status::ok) {
-            shared.outcome = outcome;
-            shared.failed_sector = sector;
+            // Requests that the device failed together end in any order: the lowest sector is told.
+            if (shared.outcome == block::status::ok || sector < shared.failed_sector) {
+                shared.outcome = outcome;
+                shared.failed_sector = sector;
+            }
             co_return;
         }
         shared.checksum.add(sector * block::sector_size, chunk);

@@ -15,8 +15,8 @@
 #include <string_view>
 #include <vector>
 
-/// Checks of the device tree reader that hold for any bytes whatever, shared by its tests and its fuzz target. The
-/// oracle is libfdt. A check that fails throws `mismatch`.
+// Checks of the device tree reader that hold for any bytes whatever, shared by its tests and its fuzz target. The
+// oracle is libfdt. A check that fails throws `mismatch`.
 namespace inflight::kernel::device_tree_oracle {
 
 struct mismatch : std::runtime_error {
@@ -29,7 +29,7 @@ inline void require(bool condition, const std::string& what) {
     }
 }
 
-/// A copy of the bytes in an allocation of exactly their size, so that the address sanitizer sees every overread.
+// A copy of the bytes in an allocation of exactly their size, so that the address sanitizer sees every overread.
 class exact_copy {
   public:
     explicit exact_copy(std::span<const std::uint8_t> bytes)
@@ -44,8 +44,8 @@ class exact_copy {
     std::size_t size_;
 };
 
-/// Must the reader accept the blob? What fdt_check_full demands, and besides: version 17, properties before children,
-/// the limit of depth, and lengths of properties that are no negative numbers for libfdt.
+// Must the reader accept the blob? What fdt_check_full demands, and besides: version 17, properties before children,
+// the limit of depth, and lengths of properties that are no negative numbers for libfdt.
 inline bool acceptable(const exact_copy& blob) {
     // fdt_check_full 1.6.1 itself fails on older versions and does not end on some negative lengths: it comes last.
     constexpr std::size_t header_size = 40;
@@ -108,7 +108,7 @@ inline std::string_view libfdt_name(const void* fdt, int offset) {
     return {name, static_cast<std::size_t>(length)};
 }
 
-/// Both views lie in the blob: the same node exactly if it is the same name in the same place.
+// Both views lie in the blob: the same node exactly if it is the same name in the same place.
 inline bool same_node(const void* fdt, int offset, const std::optional<device_tree::node>& ours) {
     if (offset < 0 || !ours) {
         return offset < 0 && !ours;
@@ -201,7 +201,7 @@ inline void compare_node(const device_tree& tree, const void* fdt, int offset, i
     }
 }
 
-/// Everything that libfdt reports of the blob, ours reports as well. Only for an acceptable blob.
+// Everything that libfdt reports of the blob, ours reports as well. Only for an acceptable blob.
 inline void compare_with_libfdt(const device_tree& tree, const void* fdt) {
     require(tree.size() == fdt_totalsize(fdt), "the size differs");
     const int reservations = fdt_num_mem_rsv(fdt);
@@ -224,7 +224,7 @@ inline void compare_with_libfdt(const device_tree& tree, const void* fdt) {
     require(offset < 0 || depth < 0, "a node is missing");
 }
 
-/// Calls every accessor on everything: all walks end, and every view lies in the blob.
+// Calls every accessor on everything: all walks end, and every view lies in the blob.
 inline void exercise(const device_tree& tree, const exact_copy& blob) {
     const auto inside = [&](const void* at, std::size_t size) {
         const auto* const bytes = static_cast<const std::uint8_t*>(at);
@@ -318,7 +318,7 @@ inline void exercise(const device_tree& tree, const exact_copy& blob) {
     }
 }
 
-/// All of the above. Returns whether the blob was accepted.
+// All of the above. Returns whether the blob was accepted.
 inline bool check(std::span<const std::uint8_t> bytes) {
     const exact_copy blob(bytes);
     const auto opened = device_tree::open(blob.data(), blob.size());

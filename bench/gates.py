@@ -1,0 +1,95 @@
+#!/usr/bin/env python3
+"""Holds a measured run against bench/gates.json, and prints the table. Exit status 0 if every gate is passed.
+
+    ./run iops --disk null:1G --icount --append "poll=off ios=20000" --json result.json
+    bench/gates.py result.json
+"""
+
+import argparse
+import json
+import struct
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+GATES = ROOT / "bench" / "gates.json"
+KERNEL = ROOT / "build" / "riscv64" / "inflight.elf"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One gate, and what was measured."""
+
+    name: str
+    bound: str
+    unit: str
+    measured: float
+    passed: bool
+
+
+def loaded_bytes(kernel: Path) -> int:
+    """What of an ELF file (64 bits, little-endian) is loaded from it: the sizes in the file of its PT_LOAD segments."""
+    image = kernel.read_bytes()
+    if image[:6] != b"\x7fELF\x02\x01":
+        raise ValueError(f"{kernel} is not an ELF file of 64 bits, little-endian")
+    (headers,) = struct.unpack_from("<Q", image, 32)
+    size, count = struct.unpack_from("<HH", image, 54)
+    total = 0
+    for index in range(count):
+        (kind,) = struct.unpack_from("<I", image, headers + index * size)
+        if kind == 1:  # PT_LOAD
+            total += struct.unpack_from("<Q", image, headers + index * size + 32)[0]
+    return total
+
+
+def evaluate(result: Mapping[str, Any], kernel: Path) -> list[Verdict]:
+    """The verdict of every gate on one run of `iops`: what `./run --json` writes, and the kernel that ran."""
+    guest = result["guest"]
+    tables = {"result": guest, "kernel": {"loaded_bytes": loaded_bytes(kernel)}}
+    tables |= {f"depth {row['depth']}": row for row in guest["rows"]}
+    verdicts = []
+    for gate in json.loads(GATES.read_text()):
+        where = gate["measured"]
+        table = tables[where["of"]]
+        divisor = where["divided_by"]
+        measured = table[where["field"]] / (table[divisor] if isinstance(divisor, str) else divisor)
+        if "at_most" in gate:
+            bound, passed = f"<= {gate['at_most']}", measured <= gate["at_most"]
+        else:
+            bound, passed = f">= {gate['at_least']}", measured >= gate["at_least"]
+        verdicts.append(Verdict(gate["name"], bound, gate["unit"], measured, passed))
+    return verdicts
+
+
+def print_table(verdicts: list[Verdict]) -> None:
+    """The table, one line for each gate."""
+    width = max(len(verdict.name) for verdict in verdicts)
+    print(f"{'gate':{width}}  {'bound':>8}  {'measured':>9}  {'unit':18}  passed")
+    for each in verdicts:
+        passed = "yes" if each.passed else "NO"
+        print(f"{each.name:{width}}  {each.bound:>8}  {each.measured:9.4g}  {each.unit:18}  {passed}")
+
+
+def main() -> int:
+    """The exit status: 1 if a gate is not passed, 2 if there is nothing to judge."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("result", type=Path, help="what `./run iops --icount … --json FILE` wrote")
+    parser.add_argument("--kernel", type=Path, default=KERNEL, help="the kernel that ran")
+    given = parser.parse_args()
+    try:
+        verdicts = evaluate(json.loads(given.result.read_text()), given.kernel)
+    except (OSError, ValueError) as error:
+        print(f"gates: {error}", file=sys.stderr)
+        return 2
+    except KeyError as error:
+        print(f"gates: {given.result} has no {error}: it takes a run of iops --icount at all depths", file=sys.stderr)
+        return 2
+    print_table(verdicts)
+    return 0 if all(verdict.passed for verdict in verdicts) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

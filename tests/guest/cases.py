@@ -1,0 +1,216 @@
+"""The cases beside the matrix, by theme."""
+
+import json
+
+from case import Case, Image
+
+MATCHES = "vda matches the host"
+AGREES = "the host agrees: vda"
+SECTOR = 512
+MEGABYTE = 1 << 20
+
+
+def qemu(*words: str) -> tuple[str, ...]:
+    """Arguments that ./run passes on to QEMU as they are."""
+    return tuple(f"--qemu-arg={word}" for word in words)
+
+
+def device(*properties: str) -> tuple[str, ...]:
+    """Properties of QEMU's virtio-blk-device."""
+    return tuple(f"--device={each}" for each in properties)
+
+
+def append(*words: str) -> tuple[str, ...]:
+    """Boot arguments."""
+    return tuple(f"--append={word}" for word in words)
+
+
+def noise(*sizes: int) -> tuple[Image, ...]:
+    """Images of noise, called a, b, …"""
+    return tuple(Image(chr(ord("a") + index), size) for index, size in enumerate(sizes))
+
+
+def disks_of(images: tuple[Image, ...]) -> tuple[str, ...]:
+    """The options that attach the images."""
+    return tuple(f"--disk={{{image.name}}}" for image in images)
+
+
+ODD = noise(SECTOR, 513 * SECTOR, MEGABYTE + SECTOR)
+EIGHT = noise(*((1 + 37 * index) * SECTOR for index in range(8)))
+OTHERS = qemu(
+    "-device", "virtio-rng-device,bus=virtio-mmio-bus.7",
+    "-device", "virtio-serial-device,bus=virtio-mmio-bus.5",
+    "-netdev", "user,id=net0,restrict=on", "-device", "virtio-net-device,netdev=net0,bus=virtio-mmio-bus.2",
+)  # fmt: skip
+# A disk that the kernel, not ./run, has to find read-only.
+READ_ONLY = qemu(
+    "-blockdev", "driver=null-co,node-name=ro,size=1048576,read-only=on", "-device", "virtio-blk-device,drive=ro"
+)  # fmt: skip
+BLOCKS_OF_4096 = device("logical_block_size=4096", "physical_block_size=4096")
+
+DISKS = [
+    Case("disks-of-odd-sizes", ("digest", *disks_of(ODD)), images=ODD,
+         says=tuple(f"{name} matches the host" for name in ("vda", "vdb", "vdc")), guest=("disks.# == 3",)),
+    Case("disks-of-odd-sizes-legacy", ("digest", *disks_of(ODD), "--transport=mmio-legacy", *append("bs=512")),
+         images=ODD, guest=("disks.# == 3", "disks.*.queues.*.requests > 0")),
+    Case("verify-odd-sizes", ("verify", "--disk=4096", "--disk=4608", f"--disk={MEGABYTE + SECTOR}"),
+         guest=("disks.# == 3", "disks.*.wrong_blocks == 0")),
+    Case("disk-beyond-4-gib", ("digest", "--disk={large}", "--depth=32", *append("bs=256k")),
+         images=(Image("large", 5 << 30, sparse=True),), says=(MATCHES,), guest=("disks.0.bytes == 5368709120",),
+         seconds=(0, 240)),
+    Case("eight-disks", ("digest", *disks_of(EIGHT), "--queues=2"), images=EIGHT,
+         says=tuple(f"vd{letter} matches the host" for letter in "abcdefgh"), guest=("disks.# == 8",)),
+    Case("eight-disks-verify", ("verify", *("--disk=256K",) * 8), guest=("disks.# == 8", "disks.*.wrong_blocks == 0")),
+    Case("eight-disks-info", ("info", *("--disk=1M",) * 8), guest=("devices.# == 8", 'devices.*.device == "block"')),
+    Case("other-devices-around", ("digest", *disks_of(ODD), *OTHERS), images=ODD, guest=("disks.# == 3",)),
+    Case("other-devices-around-legacy", ("verify", "--disk=1M", "--disk=1M", "--transport=mmio-legacy", *OTHERS),
+         guest=("disks.# == 2", "disks.*.wrong_blocks == 0")),
+    Case("other-devices-all-slots-full", ("info", *("--disk=1M",) * 5, *OTHERS),
+         guest=("devices.# == 8", 'devices.0.device == "entropy"', 'devices.1.name == "vda"',
+                'devices.2.device == "console"', 'devices.3.name == "vdb"', 'devices.5.device == "network"')),
+    Case("read-only-digest", ("digest", "--disk={a}", "--read-only"), images=noise(3 * MEGABYTE), says=(MATCHES,)),
+    Case("read-only-info", ("info", "--disk=1M", "--read-only"), says=("access +read-only",),
+         guest=("devices.0.read_only == true",)),
+    Case("read-only-verify", ("verify", *READ_ONLY), status=1, refuses="vda is read-only, and verify writes"),
+    Case("read-only-iops", ("iops", *READ_ONLY, *append("rw=randwrite")), status=1,
+         refuses="vda is read-only: rw=randwrite"),
+    Case("read-only-verify-refused-by-run", ("verify", "--disk=1M", "--read-only"), status=2, refuses="--read-only"),
+    Case("blocks-of-4096-digest", ("digest", "--disk={a}", *BLOCKS_OF_4096), images=noise(MEGABYTE + 4096),
+         says=(MATCHES,)),
+    Case("blocks-of-4096-verify", ("verify", "--disk=1M", *BLOCKS_OF_4096), says=(AGREES,)),
+    Case("blocks-of-4096-info", ("info", "--disk=1M", *BLOCKS_OF_4096),
+         guest=("devices.0.logical_block_size == 4096", "devices.0.physical_block_size == 4096")),
+    *(Case(f"blocks-of-4096-{program}-in-512", (program, "--disk=1M", *BLOCKS_OF_4096, *append("bs=512")), status=1,
+           refuses="bs=512 is not a multiple of vda's logical block size, 4096") for program in ("digest", "iops")),
+    Case("no-discard", ("verify", "--disk=1M", *device("discard=off")), says=(AGREES,),
+         guest=("disks.0.discard == false", "disks.0.write_zeroes == true")),
+    Case("no-write-zeroes", ("verify", "--disk=1M", *device("write-zeroes=off")), says=(AGREES,),
+         guest=("disks.0.discard == true", "disks.0.write_zeroes == false")),
+    Case("small-discards", ("verify", "--disk=1M", *device("max-discard-sectors=8", "max-write-zeroes-sectors=8")),
+         says=(AGREES,), guest=("disks.0.discard == true", "disks.0.write_zeroes == true")),
+    Case("no-write-cache", ("verify", "--disk=1M", *device("write-cache=off", "config-wce=off")), says=(AGREES,)),
+    Case("no-request-merging", ("verify", "--disk=1M", *device("request-merging=off")), says=(AGREES,)),
+    Case("packed-ring-offered", ("verify", "--disk=1M", *device("packed=on")), says=(AGREES,)),
+    Case("access-platform-offered", ("verify", "--disk=1M", *device("iommu_platform=on")), says=(AGREES,)),
+    Case("features-declined",
+         ("verify", "--disk=1M", "--queues=4",
+          *append("features_off=event_idx,indirect_desc,seg_max,flush,topology,config_wce,mq,discard,write_zeroes")),
+         says=(AGREES,), guest=("disks.0.queues.# == 1", "disks.0.discard == false", "disks.0.write_zeroes == false")),
+    Case("qcow2-digest", ("digest", "--disk={q}"), images=(Image("q", 4 * MEGABYTE, qcow2=True),), says=(MATCHES,)),
+    Case("qcow2-verify", ("verify", "--disk={q}", "--destroy"), images=(Image("q", 4 * MEGABYTE, qcow2=True),),
+         says=(AGREES,)),
+    Case("slow-disk",
+         ("digest", '--disk=json:{"driver":"null-co","size":1048576,"read-zeroes":true,"latency-ns":50000000}',
+          "--depth=4", *append("poll=off")), says=(MATCHES,), seconds=(0.2, 60)),
+    Case("sixty-four-queues", ("verify", "--disk=1M", "--queues=64", "--queue-size=4", "--depth=512"), says=(AGREES,),
+         guest=("disks.0.queues.# == 64", "disks.0.queues.*.requests > 0")),
+]  # fmt: skip
+
+SIZES = [
+    *(Case(f"digest-depth-{depth}", ("digest", "--disk={a}", f"--depth={depth}", *append("bs=4k")),
+           images=noise(4 * MEGABYTE), says=(MATCHES,)) for depth in (1, 7, 1000)),
+    *(Case(f"verify-depth-{depth}", ("verify", "--disk=4M", f"--depth={depth}", "--queues=2"), says=(AGREES,))
+      for depth in (1, 7, 1000)),
+    Case("large-blocks", ("digest", "--disk={a}", "--depth=3", *append("bs=8m")), images=noise(20 * MEGABYTE + SECTOR),
+         says=(MATCHES,)),
+    Case("small-memory-digest", ("digest", "--disk={a}", "--memory=32M"), images=noise(4 * MEGABYTE), says=(MATCHES,)),
+    Case("small-memory-verify", ("verify", "--disk=4M", "--memory=32M"), says=(AGREES,)),
+    Case("buffers-beyond-memory", ("digest", "--disk=1M", "--depth=60000"), status=1,
+         refuses="depth=60000 with blocks of 65536 bytes takes .*: use less of either, or give the machine more"),
+    Case("frames-beyond-memory", ("iops", "--disk=null:1G", "--memory=64M", "--depth=60000", *append("bs=512")),
+         status=1, refuses="depth=60000 takes more coroutine frames than there is memory for: use less"),
+]  # fmt: skip
+
+# A boot argument that is wrong, and what the refusal says of it.
+WRONG_BOOT_ARGUMENTS = {
+    "colour=red": "boot argument 'colour=red' is unknown; there are program depth",
+    "depth=0": "depth is a number of requests from 1 to 65536",
+    "depth=65537": "depth is a number of requests from 1 to 65536",
+    "depth=many": "depth is a number of requests from 1 to 65536",
+    "bs=1000": "bs is a size from 512 to 64m",
+    "rw=sideways": "rw is one of randread",
+    "seconds=0": "seconds is a number from 1 to 3600",
+    "ios=0": "ios is a number of requests, at least 1",
+    "poll=sometimes": "poll is one of off, adaptive, always",
+    "queues=0": "queues is a number from 1 to 64",
+    "queue_size=24": "queue_size is a power of two from 4 to 32768",
+    "features_off=mq,wings": "features_off is a list, with commas, of event_idx",
+    "interrupts=maybe": "interrupts is on or off",
+    "icount=2": "icount is 0 or 1",
+}
+
+BAD_INPUT = [
+    *(Case(f"no-disk-{program}", (program,), status=1, refuses="there is no virtio-blk device in any of the 8 slots")
+      for program in ("digest", "verify", "iops")),
+    Case("no-disk-info", ("info",), says=("there is no VIRTIO device in any of the 8 slots",),
+         guest=("devices.# == 0",)),
+    Case("no-disk-but-another-device", ("digest", *OTHERS), status=1, refuses="there is no virtio-blk device"),
+    Case("empty-disk", ("digest", *qemu("-blockdev", "driver=null-co,node-name=none,size=0",
+                                        "-device", "virtio-blk-device,drive=none")),
+         status=1, refuses="vda is empty: its capacity is 0 sectors"),
+    *(Case(f"boot-argument-{argument}", ("info", *append(argument)), status=1, refuses=refusal)
+      for argument, refusal in WRONG_BOOT_ARGUMENTS.items()),
+    # Without ./run, which would not let it pass.
+    Case("unknown-program", ("info", *qemu("-append", "program=tetris")), status=1,
+         refuses="there is no program 'tetris'", says=("^  digest ",)),
+    Case("unknown-program-refused-by-run", ("tetris",), status=2, refuses="unknown program 'tetris'"),
+    Case("no-plic", ("info", *qemu("-machine", "aia=aplic-imsic")), status=1, refuses="the device tree has no PLIC"),
+]  # fmt: skip
+
+HARTS = [
+    Case("two-harts", ("verify", "--disk=1M", "--harts=2"), says=(AGREES,)),
+    Case("four-harts", ("digest", "--disk={a}", "--harts=4"), images=noise(4 * MEGABYTE), says=(MATCHES,)),
+    # Whichever hart comes first: the firmware lets them race.
+    Case("twenty-boots-of-four-harts", ("info", "--disk=1M", "--harts=4"), says=("^inflight on 4 harts",), times=20,
+         seconds=(0, 20)),
+]  # fmt: skip
+
+
+def faulty(size: int, **rule: str | int | bool) -> str:
+    """A disk that QEMU's blkdebug makes fail by this rule. ./run takes it for a URI."""
+    injected = {"event": "none", "errno": 5, "once": False, "immediately": False} | rule
+    noise_free = {"driver": "null-co", "size": size, "read-zeroes": True}
+    disk = {"driver": "raw", "file": {"driver": "blkdebug", "image": noise_free, "inject-error": [injected]}}
+    return "--disk=json:" + json.dumps(disk, separators=(",", ":"))
+
+
+UNMERGED = device("request-merging=off")  # or the error is that of all requests that QEMU made one of
+FAULTS = [
+    *(Case(f"read-error-{transport}",
+           ("digest", faulty(MEGABYTE, iotype="read", sector=1001), f"--transport={transport}", *UNMERGED,
+            *append("bs=512", "poll=off")),
+           status=1, refuses="digest: vda cannot be read at sector 1001: io_error$", seconds=(0, 25))
+      for transport in ("mmio", "mmio-legacy")),
+    Case("read-error-spares-the-next-disk",
+         ("digest", faulty(MEGABYTE, iotype="read", sector=8), "--disk={a}", "--queues=4"), images=noise(MEGABYTE),
+         status=1, refuses="digest: vda cannot be read at sector 0: io_error$", says=("^digest: vdb [0-9]+ 1048576",),
+         guest=("disks.# == 1", 'disks.0.name == "vdb"'), seconds=(0, 25)),
+    Case("read-error-in-iops", ("iops", faulty(MEGABYTE, iotype="read"), *append("ios=1000")), status=1,
+         refuses="iops: a request failed: io_error$", seconds=(0, 25)),
+    *(Case(f"{operation}-error-in-verify", ("verify", "--destroy", faulty(MEGABYTE, iotype=operation, **where)),
+           status=1, refuses=f"verify: {operation} of block [0-9]+ .* of vda failed: io_error$", seconds=(0, 25))
+      for operation, where in (("write", {"sector": 1024}), ("flush", {}), ("discard", {}), ("write-zeroes", {}))),
+]  # fmt: skip
+
+INTERRUPTS = [
+    Case("without-interrupts-it-hangs", ("digest", "--disk=1M", *append("interrupts=off", "poll=off"), "--timeout=5"),
+         status=124, says=("^run: no progress for 5 s",), seconds=(5, 20)),
+    Case("with-interrupts-it-does-not-hang",
+         ("digest", "--disk=1M", *append("interrupts=on", "poll=off"), "--timeout=5"),
+         says=(MATCHES,), guest=("disks.0.interrupts > 0",)),
+    Case("polling-needs-no-interrupts",
+         ("digest", "--disk=1M", *append("interrupts=off", "poll=always"), "--timeout=5"), says=(MATCHES,),
+         guest=("disks.0.interrupts == 0", "disks.0.queues.*.interrupts == 0")),
+    Case("adaptive-polling", ("verify", "--disk=4M", "--queues=2", *append("poll=adaptive")), says=(AGREES,)),
+]  # fmt: skip
+
+PANIC = [
+    Case("panic", ("crash",), status=101,
+         says=(r"^panic: store access fault, value 0x0 \(hart 0\)",
+               r"^  pc 0x[0-9a-f]+  .*run_crash.* \(.*src/programs/crash\.cpp:[0-9]+\)",
+               r"^  at 0x[0-9a-f]+  .*sync_wait.* \(.*:[0-9]+\)", r"^   ra 0x[0-9a-f]{16} +sp 0x[0-9a-f]{16}",
+               r" t6 0x[0-9a-f]{16}")),
+    Case("panic-of-four-harts", ("crash", "--harts=4"), status=101, says=("^panic: store access fault",)),
+]  # fmt: skip
+
+CASES = [*DISKS, *SIZES, *BAD_INPUT, *HARTS, *FAULTS, *INTERRUPTS, *PANIC]

@@ -1,0 +1,64 @@
+"""Digest and verify over transports, queues, ring features and queue sizes: all of it, or every pair of values."""
+
+from collections.abc import Sequence
+from itertools import combinations, product
+
+from case import Case, Image
+
+# What is varied. verify and digest both run on each combination.
+PARAMETERS: dict[str, tuple[str, ...]] = {
+    "transport": ("mmio", "mmio-legacy"),
+    "queues": ("1", "4"),
+    "event_idx": ("on", "off"),
+    "indirect_desc": ("on", "off"),
+    "queue_size": ("4", "8", "16", "128", "256", "1024"),
+}
+DEPTH = 128
+IMAGE = Image("noise", (8 << 20) + 512)
+
+Combination = tuple[str, ...]
+Pair = tuple[tuple[int, str], tuple[int, str]]
+
+
+def pairs_of(combination: Combination) -> set[Pair]:
+    """Every pair of values of different parameters in the combination."""
+    return set(combinations(enumerate(combination), 2))
+
+
+def pairwise(every: Sequence[Combination]) -> list[Combination]:
+    """A few of the combinations, in which every pair of values occurs: always the one that adds the most pairs."""
+    missing = set().union(*map(pairs_of, every))
+    chosen = []
+    while missing:
+        best = max(every, key=lambda combination: len(pairs_of(combination) & missing))
+        missing -= pairs_of(best)
+        chosen.append(best)
+    return chosen
+
+
+def cases() -> list[Case]:
+    """All combinations; those that only the full matrix has are marked."""
+    every: list[Combination] = list(product(*PARAMETERS.values()))
+    few = pairwise(every)
+    made = []
+    for combination in every:
+        transport, queues, event_idx, indirect_desc, queue_size = combination
+        name = f"{transport}-{queues}x{queue_size}-event_idx_{event_idx}-indirect_{indirect_desc}"
+        machine = (
+            f"--transport={transport}", f"--queues={queues}", f"--queue-size={queue_size}", f"--depth={DEPTH}",
+            f"--device=event_idx={event_idx}", f"--device=indirect_desc={indirect_desc}", "--append=poll=off",
+        )  # fmt: skip
+        guest = [f"disks.0.queues.# == {queues}", "disks.0.resets == 0"]
+        guest += [f"disks.0.queues.*.{counter} > 0" for counter in ("requests", "notifications", "interrupts")]
+        if int(queues) * int(queue_size) < DEPTH:
+            guest.append("disks.0.waited > 0")  # for room in a ring
+        full_only = combination not in few
+        made.append(
+            Case(f"digest-{name}", ("digest", "--disk", "{noise}", *machine, "--append=bs=16k"),
+                 says=("vda matches the host",), guest=tuple(guest), images=(IMAGE,), full_only=full_only)
+        )  # fmt: skip
+        made.append(
+            Case(f"verify-{name}", ("verify", "--disk", "4M", *machine), says=("the host agrees: vda, 1024 blocks",),
+                 guest=(*guest, "disks.0.wrong_blocks == 0"), full_only=full_only)
+        )  # fmt: skip
+    return made

@@ -1,0 +1,390 @@
+// The villain matrix: everything that a device must not do, in every state of the driver. Whatever it does, every waiter
+// ends once, no buffer that was handed back is written again, and the disk works afterwards or is lost cleanly.
+//
+// The driver has no clock of its own over requests: what a device keeps for ever ends when the device is found to need a
+// reset. Where a fault leaves requests behind, the test says so to the driver, in the order of severity: an interrupt; then
+// DEVICE_NEEDS_RESET.
+#include "tests/host/driver_fixture.hpp"
+
+#include <cstdlib>
+#include <map>
+
+namespace {
+
+using namespace inflight;
+using namespace inflight::test;
+namespace bits = model::feature;
+
+struct villainy {
+    fault what;
+    const char* name;
+    bool needs_a_reset_to_show; // its opportunity comes when the device is set up again
+    bool hidden;                // the data may be wrong and nothing tells
+    bool corrupts;              // what the model says about the driver's rings means nothing afterwards
+};
+
+constexpr villainy villainies[] = {
+    {fault::used_index_jump, "used_index_jump", false, false, false},
+    {fault::used_index_backwards, "used_index_backwards", false, false, false},
+    {fault::used_id_out_of_range, "used_id_out_of_range", false, false, false},
+    {fault::used_id_free, "used_id_free", false, false, false},
+    {fault::used_id_mid_chain, "used_id_mid_chain", false, false, false},
+    {fault::used_duplicate, "used_duplicate", false, false, false},
+    {fault::length_too_long, "length_too_long", false, false, false},
+    {fault::length_too_short, "length_too_short", false, false, false},
+    {fault::status_not_written, "status_not_written", false, false, false},
+    {fault::status_unknown, "status_unknown", false, false, false},
+    {fault::io_error, "io_error", false, false, false},
+    {fault::unsupported, "unsupported", false, false, false},
+    {fault::wrong_data, "wrong_data", false, true, false},
+    {fault::no_interrupt, "no_interrupt", false, false, false},
+    {fault::never_complete, "never_complete", false, false, false},
+    {fault::scribble, "scribble", false, false, true},
+    {fault::needs_reset, "needs_reset", false, false, false},
+    {fault::spurious_interrupt, "spurious_interrupt", false, false, false},
+    {fault::interrupt_stuck, "interrupt_stuck", false, false, false},
+    {fault::config_tear, "config_tear", true, false, false},
+    {fault::config_change, "config_change", true, false, false},
+    {fault::generation_unstable, "generation_unstable", true, false, false},
+    {fault::features_refused, "features_refused", true, false, false},
+    {fault::queue_size_zero, "queue_size_zero", true, false, false},
+    {fault::queue_in_use, "queue_in_use", true, false, false},
+    {fault::reset_never, "reset_never", true, false, false},
+    {fault::complete_during_reset, "complete_during_reset", true, false, false},
+    {fault::removed, "removed", false, false, false},
+};
+
+enum class state : unsigned { idle, one, full, draining, scattered, resetting };
+constexpr const char* state_names[] = {"idle",     "one in flight", "full with waiters",
+                                       "draining", "scattered",     "resetting"};
+
+// Requests that leave nothing to chance about who owns which memory.
+class party {
+  public:
+    explicit party(world& w) : world_{w} {}
+
+    void start(std::uint64_t sector, std::size_t bytes, std::size_t piece, bool writes) {
+        guest& each = *guests_.emplace_back(std::make_unique<guest>());
+        each.sector = sector;
+        each.writes = writes;
+        each.memory = world_.buffer(bytes);
+        if (writes)
+            fill_pattern(each.memory, sector + 1);
+        else
+            std::memset(each.memory.data(), 0x11, bytes);
+        each.into = cut(each.memory, piece);
+        each.from = cut(std::span<const std::byte>{each.memory}, piece);
+        world_.spawn(attend(each));
+    }
+
+    bool over() const { return world_.scope.size() == 0; }
+
+    // Everybody ended once, with a status that is true.
+    void check(bool data_may_lie) {
+        for (const auto& each : guests_) {
+            BOOST_TEST(each->ends == 1U);
+            if (each->outcome == status::device_lost)
+                continue; // then the device may write there for ever
+            BOOST_TEST(same(each->memory, each->when_ended),
+                       "the device wrote into a buffer that was handed back, " << each->outcome);
+            if (each->outcome == status::ok && !data_may_lie)
+                BOOST_TEST(each->right, "wrong data with status ok, sector " << each->sector);
+        }
+    }
+    std::size_t count(status outcome) const {
+        return static_cast<std::size_t>(
+            std::count_if(guests_.begin(), guests_.end(), [&](const auto& each) { return each->outcome == outcome; }));
+    }
+
+  private:
+    struct guest {
+        guest() = default; // not an aggregate: see coroutine.hpp
+        std::uint64_t sector = 0;
+        bool writes = false;
+        std::span<std::byte> memory;
+        std::vector<std::span<std::byte>> into;
+        std::vector<std::span<const std::byte>> from;
+        status outcome = status::ok;
+        unsigned ends = 0;
+        bool right = false;
+        std::vector<std::byte> when_ended;
+    };
+
+    task<void> attend(guest& each) {
+        if (each.writes)
+            each.outcome = co_await world_.disk().write(each.sector, each.from);
+        else
+            each.outcome = co_await world_.disk().read(each.sector, each.into);
+        ++each.ends;
+        each.right = same(each.memory, world_.on_disk(each.sector, each.memory.size() / 512));
+        each.when_ended.assign(each.memory.begin(), each.memory.end());
+    }
+
+    world& world_;
+    std::vector<std::unique_ptr<guest>> guests_;
+};
+
+setup villain_setup(std::uint32_t version, bool event_idx, bool indirect, poll_mode poll, std::uint64_t seed) {
+    setup s;
+    blk_configuration& c = s.disks[0];
+    c.version = version;
+    c.queue_size_max = 8;
+    c.queues = 2;
+    std::uint64_t features = model::usual_features(version);
+    if (!event_idx)
+        features &= ~bits::bit(bits::event_idx);
+    if (!indirect)
+        features &= ~bits::bit(bits::indirect_desc);
+    c.features = features;
+    s.machine.cost_of_access = 100; // a reset that never ends takes a second: not too many accesses
+    s.machine.cost_of_now = 20;
+    s.machine.memory_bytes = std::size_t{2} << 20;
+    s.machine.seed = seed;
+    s.poll = poll;
+    return s;
+}
+
+// Makes the driver look, ever more urgently, until everything has ended.
+void bring_to_an_end(world& w, const party& guests) {
+    const auto over = [&] {
+        return guests.over();
+    };
+    if (w.run_until(over))
+        return;
+    w.host.clear_stall();
+    w.model().raise_used_interrupt();
+    if (w.run_until(over))
+        return;
+    w.host.clear_stall();
+    w.model().raise_needs_reset();
+    w.disk().handle_interrupt(); // a device that is gone cannot interrupt, but another one on its line can
+    if (!w.run_until(over)) {
+        BOOST_ERROR("requests do not end\n" << w.host.describe());
+        std::abort(); // their frames cannot be destroyed
+    }
+}
+
+void provoke(world& w, const villainy& evil, std::uint64_t after) {
+    w.model().inject(evil.what, after, evil.what == fault::generation_unstable ? model::forever : 1);
+    if (evil.needs_a_reset_to_show)
+        w.model().raise_needs_reset();
+}
+
+struct tally {
+    unsigned cells = 0, fired = 0, lost = 0, usable = 0;
+};
+
+void run_cell(const villainy& evil, state when, std::uint32_t version, bool event_idx, bool indirect, poll_mode poll,
+              std::uint64_t seed, tally& sum) {
+    world w{villain_setup(version, event_idx, indirect, poll, seed)};
+    w.start_all();
+    party guests{w};
+    virtio_blk_model& device = w.model();
+    std::uint64_t after = 0;
+    switch (when) {
+    case state::idle:
+        provoke(w, evil, 0);
+        device.raise_used_interrupt();
+        device.raise_config_interrupt();
+        w.settle();
+        guests.start(0, 4096, 4096, false);
+        break;
+    case state::one:
+        guests.start(0, 4096, 4096, true);
+        provoke(w, evil, 0);
+        break;
+    case state::full:
+        device.behave.hold = evil.needs_a_reset_to_show;
+        after = 3;
+        for (unsigned i = 0; i < 40; ++i)
+            guests.start(i * 16, i % 4 == 3 ? 8192 : 512, 4096, i % 3 == 0);
+        w.hart.tick();
+        provoke(w, evil, evil.needs_a_reset_to_show ? 0 : after);
+        break;
+    case state::draining:
+        device.behave.burst = 6;
+        device.behave.hold = evil.needs_a_reset_to_show;
+        for (unsigned i = 0; i < 12; ++i)
+            guests.start(i * 8, 4096, 2048, i % 2 == 0);
+        w.hart.tick();
+        provoke(w, evil, evil.needs_a_reset_to_show ? 0 : 2);
+        break;
+    case state::scattered:
+        device.behave.hold = evil.needs_a_reset_to_show;
+        guests.start(64, 48 * 512, 512, true);
+        guests.start(256, 100 * 512, 512, false);
+        guests.start(1024, 512, 512, false);
+        w.hart.tick();
+        provoke(w, evil, evil.needs_a_reset_to_show ? 0 : 1);
+        break;
+    case state::resetting:
+        device.behave.hold = true;
+        device.behave.reset_reads = 3;
+        for (unsigned i = 0; i < 20; ++i)
+            guests.start(i * 8, 4096, 1024, i % 2 == 0);
+        w.hart.tick();
+        w.host.run_until(w.host.time() + 2000);
+        device.inject(evil.what, 0, evil.what == fault::generation_unstable ? model::forever : 2);
+        device.raise_needs_reset();
+        device.behave.hold = false;
+        break;
+    }
+    if (device.behave.hold) {
+        w.run_until([&] { return w.disk().count().resets != 0; });
+        device.behave.hold = false;
+    }
+    bring_to_an_end(w, guests);
+    w.settle();
+    const bool fired = device.fired(evil.what) != 0;
+    device.clear_faults();
+    device.behave = {};
+    const bool short_and_legacy = evil.what == fault::length_too_short && version == 1; // lengths say nothing there
+    guests.check(evil.hidden || short_and_legacy || evil.corrupts);
+
+    // And now? A lost disk is lost at once, for ever and without another access; any other one works.
+    if (evil.corrupts && !w.disk().lost()) { // the chains that it wrote over come back with a reset only
+        device.raise_needs_reset();
+        w.settle();
+    }
+    if (evil.what == fault::removed && !w.disk().lost())
+        w.disk().handle_interrupt();
+    w.settle();
+    auto memory = w.buffer(20 * 512);
+    const auto pieces = cut(memory, 512);
+    if (w.disk().lost()) {
+        const std::size_t accesses = device.accesses().size();
+        const ticks time = w.host.time();
+        for (unsigned i = 0; i < 3; ++i)
+            BOOST_TEST(w.read(0, memory) == status::device_lost);
+        BOOST_TEST(w.flush() == status::device_lost);
+        BOOST_TEST(w.discard(0, 8) == status::device_lost);
+        BOOST_TEST(device.accesses().size() == accesses);
+        BOOST_TEST(w.host.time() - time < 10'000U);
+        ++sum.lost;
+    } else {
+        for (unsigned i = 0; i < 20; ++i) { // through all slots
+            BOOST_TEST(w.read(i, memory) == status::ok);
+            BOOST_TEST(same(memory, w.on_disk(i, 20)));
+        }
+        BOOST_TEST(w.await([&] { return w.disk().read(100, pieces); }) == status::ok);
+        BOOST_TEST(same(memory, w.on_disk(100, 20)));
+        BOOST_TEST(w.flush() == status::ok);
+        ++sum.usable;
+    }
+    guests.check(true); // still nothing was written
+    if (evil.corrupts)
+        for (const auto& each : w.host.violations())
+            w.permitted.insert(each.id);
+    ++sum.cells;
+    sum.fired += fired ? 1 : 0;
+}
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(driver_faults)
+
+BOOST_AUTO_TEST_CASE(the_villain_matrix) {
+    tally sum;
+    std::map<fault, unsigned> fired;
+    for (const villainy& evil : villainies)
+        for (unsigned when = 0; when < std::size(state_names); ++when)
+            for (const std::uint32_t version : {2U, 1U})
+                for (const bool event_idx : {true, false})
+                    for (const bool indirect : {true, false})
+                        for (const poll_mode poll : {poll_mode::off, poll_mode::adaptive}) {
+                            const bool legacy_has_none =
+                                evil.what == fault::generation_unstable || evil.what == fault::features_refused;
+                            if (version == 1 && legacy_has_none)
+                                continue;
+                            BOOST_TEST_CONTEXT(evil.name << ", " << state_names[when] << ", version " << version
+                                                         << ", EVENT_IDX " << event_idx << ", INDIRECT_DESC "
+                                                         << indirect << ", poll " << static_cast<int>(poll)) {
+                                const unsigned before = sum.fired;
+                                run_cell(evil, state{when}, version, event_idx, indirect, poll, 1 + when, sum);
+                                fired[evil.what] += sum.fired - before;
+                            }
+                        }
+    for (const villainy& evil : villainies)
+        BOOST_TEST(fired[evil.what] != 0U, "never happened: " << evil.name);
+    BOOST_TEST(sum.lost > 0U);
+    BOOST_TEST(sum.usable > sum.lost);
+    std::printf("villain matrix: %u cells, the fault happened in %u, usable afterwards %u, lost %u\n", sum.cells,
+                sum.fired, sum.usable, sum.lost);
+}
+
+// A completion for what was never asked for.
+BOOST_AUTO_TEST_CASE(unsolicited_completions_are_lies) {
+    for (const std::uint32_t version : {2U, 1U})
+        for (const std::uint32_t id : {0U, 1U, 7U, 8U, 0xffffU, 0xffff'ffffU})
+            for (const bool busy : {false, true}) {
+                world w{villain_setup(version, true, true, poll_mode::off, 1)};
+                w.start_all();
+                party guests{w};
+                w.model().behave.hold = true;
+                if (busy)
+                    guests.start(0, 512, 512, false);
+                w.settle();
+                w.model().push_used(1, id, 1); // the queue that has nothing
+                w.settle();
+                w.model().behave.hold = false;
+                bring_to_an_end(w, guests);
+                BOOST_TEST(w.disk().count().resets >= 1U);
+                auto memory = w.buffer(512);
+                BOOST_TEST(w.read(9, memory) == status::ok);
+                BOOST_TEST(same(memory, w.on_disk(9, 1)));
+            }
+}
+
+// A request that was pushed through a device in trouble again and again: none is lost, and none ends twice.
+BOOST_AUTO_TEST_CASE(a_thousand_resets_lose_nothing) {
+    for (const std::uint32_t version : {2U, 1U}) {
+        world w{villain_setup(version, true, true, poll_mode::off, 5)};
+        w.start_all();
+        auto memory = w.buffer(64 * 512);
+        std::uint64_t repeated = 0;
+        auto work = [&](unsigned number) -> task<void> {
+            const auto buffer = memory.subspan(number * std::size_t{512}, 512);
+            for (unsigned i = 0; i < 150; ++i) {
+                for (;;) {
+                    const status outcome = co_await w.disk().read(number + i, buffer);
+                    if (outcome == status::ok)
+                        break;
+                    BOOST_TEST(outcome == status::device_reset);
+                    ++repeated;
+                }
+                BOOST_TEST(same(buffer, w.on_disk(number + i, 1)));
+            }
+        };
+        for (unsigned number = 0; number < 64; ++number)
+            w.spawn(work(number));
+        unsigned resets = 0;
+        BOOST_TEST(w.run_until([&] {
+            if (w.model().in_flight() >= 8 && w.host.chance(500) && resets < 1000) {
+                w.model().raise_needs_reset();
+                ++resets;
+            }
+            return w.scope.size() == 0;
+        }));
+        BOOST_TEST(w.disk().count().resets > 500U);
+        BOOST_TEST(repeated > 500U);
+    }
+}
+
+// Interrupts that never stop are reported by the machine, which disables the line, and the disk still answers when asked.
+BOOST_AUTO_TEST_CASE(an_interrupt_that_cannot_be_acknowledged_does_not_hang_the_hart) {
+    for (const std::uint32_t version : {2U, 1U}) {
+        world w{villain_setup(version, true, true, poll_mode::off, 1)};
+        w.start_all();
+        w.permitted = {"STORM", "IDLE"};
+        w.model().inject(fault::interrupt_stuck, 0, model::forever);
+        auto memory = w.buffer(512);
+        BOOST_TEST(w.read(3, memory) == status::ok);
+        BOOST_TEST(same(memory, w.on_disk(3, 1)));
+        BOOST_TEST(w.host.count("STORM") == 1U);
+        w.hart.set_poll_mode(poll_mode::always);
+        BOOST_TEST(w.read(5, memory) == status::ok);
+        BOOST_TEST(same(memory, w.on_disk(5, 1)));
+    }
+}
+
+BOOST_AUTO_TEST_SUITE_END()

@@ -71,7 +71,7 @@ struct setup {
     block::disk_options disk{};
     poll_mode poll = poll_mode::off;
     std::size_t queue_memory = ~std::size_t{0} >> 1;
-    std::size_t frame_memory = std::size_t{1} << 20;
+    std::size_t frame_memory = std::size_t{256} << 10;
 };
 
 inline setup one_disk(const std::function<void(blk_configuration&)>& change = {}) {

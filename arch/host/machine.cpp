@@ -24,8 +24,9 @@ std::string hexadecimal(std::uint64_t value) {
 
 [[noreturn]] void die(const char* message) noexcept {
     std::fprintf(stderr, "%s\n", message);
-    if (current_machine != nullptr)
+    if (current_machine != nullptr) {
         std::fprintf(stderr, "%s\n", current_machine->describe().c_str());
+    }
     std::abort();
 }
 
@@ -51,18 +52,22 @@ class machine::device_turn {
 };
 
 machine::machine(machine_options options) : options_{options} {
-    if (current_machine != nullptr)
+    if (current_machine != nullptr) {
         die("a second machine on one thread");
-    if (options_.harts == 0)
+    }
+    if (options_.harts == 0) {
         die("a machine without harts");
+    }
     options_.memory_bytes = (options_.memory_bytes + page - 1) / page * page;
     memory_ = static_cast<std::byte*>(std::aligned_alloc(page, options_.memory_bytes));
-    if (memory_ == nullptr)
+    if (memory_ == nullptr) {
         die("no memory for the machine");
+    }
     std::memset(memory_, 0xA5, options_.memory_bytes);
     harts_.resize(options_.harts);
-    for (auto& hart : harts_)
+    for (auto& hart : harts_) {
         hart.masked = options_.start_masked;
+    }
     // splitmix64 spreads the seed over the state of xoshiro256**
     std::uint64_t mixed = options_.seed;
     for (auto& word : random_state_) {
@@ -81,8 +86,9 @@ machine::~machine() {
 }
 
 machine& machine::current() noexcept {
-    if (current_machine == nullptr)
+    if (current_machine == nullptr) {
         die("no machine on this thread");
+    }
     return *current_machine;
 }
 
@@ -97,8 +103,9 @@ void machine::options(const machine_options& changed) noexcept {
 // ---- harts and interrupts
 
 void machine::select_hart(hart_index hart) noexcept {
-    if (hart >= harts_.size())
+    if (hart >= harts_.size()) {
         die("no such hart");
+    }
     hart_ = hart;
     take_interrupts();
 }
@@ -117,8 +124,9 @@ void machine::line_handler(unsigned line, callback handler) {
 }
 
 void machine::route_line(unsigned line, hart_index hart) {
-    if (hart >= harts_.size())
+    if (hart >= harts_.size()) {
         die("no such hart");
+    }
     lines_[line].hart = hart;
     take_interrupts();
 }
@@ -144,11 +152,12 @@ bool machine::line_high(unsigned line) const {
 }
 
 unsigned machine::claim() {
-    for (auto& [number, line] : lines_)
+    for (auto& [number, line] : lines_) {
         if (line.high && line.enabled && !line.in_service && line.hart == hart_) {
             line.in_service = true;
             return number;
         }
+    }
     return no_line;
 }
 
@@ -165,34 +174,39 @@ void machine::complete(unsigned number) {
 }
 
 bool machine::external_pending() const {
-    for (const auto& [number, line] : lines_)
-        if (line.high && line.enabled && !line.in_service && line.hart == hart_)
+    for (const auto& [number, line] : lines_) {
+        if (line.high && line.enabled && !line.in_service && line.hart == hart_) {
             return true;
+        }
+    }
     return false;
 }
 
 void machine::service_lines() {
     for (unsigned number = claim(); number != no_line; number = claim()) {
         const callback handler = lines_[number].handler;
-        if (handler)
+        if (handler) {
             handler();
+        }
         complete(number);
     }
 }
 
 void machine::take_interrupts() {
-    if (device_depth_ != 0)
+    if (device_depth_ != 0) {
         return;
+    }
     const hart_index hart = hart_;
     auto& state = harts_[hart];
     while (!state.masked && (timer_pending() || external_pending())) {
         state.masked = true; // as a trap does
         ++interrupts_taken_;
         if (timer_pending()) {
-            if (state.timer)
+            if (state.timer) {
                 state.timer();
-            else
+            } else {
                 state.deadline = no_deadline;
+            }
             if (state.deadline > time_) {
                 state.timer_streak = 0;
             } else if (++state.timer_streak > options_.interrupt_storm) {
@@ -206,8 +220,9 @@ void machine::take_interrupts() {
         } else {
             service_lines();
         }
-        if (hart_ != hart)
+        if (hart_ != hart) {
             die("an interrupt handler changed the hart");
+        }
         state.masked = false;
     }
 }
@@ -219,8 +234,9 @@ bool machine::mask_interrupts() noexcept {
 
 void machine::restore_interrupts(bool unmask) noexcept {
     ++instructions_;
-    if (!unmask)
+    if (!unmask) {
         return;
+    }
     harts_[hart_].masked = false;
     take_interrupts();
 }
@@ -229,11 +245,13 @@ void machine::wait_for_interrupt() noexcept {
     ++instructions_;
     {
         const device_turn turn{*this};
-        for (auto* each : observers_)
+        for (auto* each : observers_) {
             each->on_wait_for_interrupt();
+        }
         run_due_events();
-        if (options_.spurious_wake_ups != 0 && chance(options_.spurious_wake_ups))
+        if (options_.spurious_wake_ups != 0 && chance(options_.spurious_wake_ups)) {
             return;
+        }
         while (!timer_pending() && !external_pending()) {
             const ticks deadline = harts_[hart_].deadline;
             const ticks event = events_.empty() ? no_deadline : events_.begin()->first.first;
@@ -241,10 +259,12 @@ void machine::wait_for_interrupt() noexcept {
                 stalled_ = true;
                 stall_reason_ = "hart " + std::to_string(hart_) + " waits at " + std::to_string(time_) +
                                 " with no interrupt pending, no deadline and no event left";
-                if (++stalls_in_a_row_ > stalls_tolerated)
+                if (++stalls_in_a_row_ > stalls_tolerated) {
                     die("the code under test keeps waiting although nothing can happen any more");
-                if (on_stall_)
+                }
+                if (on_stall_) {
                     on_stall_();
+                }
                 return;
             }
             time_ = std::max(time_, std::min(deadline, event));
@@ -287,18 +307,21 @@ void machine::run_due_events() {
 // Lets time go by outside of a device's turn.
 void machine::pass(ticks span) {
     time_ += span;
-    if (device_depth_ == 0)
+    if (device_depth_ == 0) {
         run_due_events();
+    }
     take_interrupts();
 }
 
 void machine::run_until(ticks time) {
     do {
         ticks next = std::max(time, time_);
-        if (!events_.empty())
+        if (!events_.empty()) {
             next = std::min(next, events_.begin()->first.first);
-        if (harts_[hart_].deadline > time_)
+        }
+        if (harts_[hart_].deadline > time_) {
             next = std::min(next, harts_[hart_].deadline);
+        }
         time_ = std::max(time_, next);
         run_due_events();
         take_interrupts();
@@ -321,9 +344,11 @@ void machine::set_deadline(ticks time) noexcept {
 // ---- registers
 
 void machine::attach(std::uintptr_t base, std::size_t size, mmio_device& device) {
-    for (const auto& other : bus_)
-        if (base < other.base + other.size && other.base < base + size)
+    for (const auto& other : bus_) {
+        if (base < other.base + other.size && other.base < base + size) {
             die("two devices at one address");
+        }
+    }
     bus_.push_back({base, size, &device});
 }
 
@@ -345,9 +370,11 @@ const machine::attachment* machine::find(std::uintptr_t address, unsigned width,
                           hexadecimal(address));
         return nullptr;
     }
-    for (const auto& each : bus_)
-        if (address >= each.base && address - each.base < each.size)
+    for (const auto& each : bus_) {
+        if (address >= each.base && address - each.base < each.size) {
             return &each;
+        }
+    }
     report("BUS", std::string{direction} + " of " + std::to_string(width) + " bytes at " + hexadecimal(address) +
                       ", where no device is");
     return nullptr;
@@ -359,10 +386,12 @@ std::uint32_t machine::mmio_read(std::uintptr_t address, unsigned width) noexcep
     std::uint32_t value = width == 4 ? ~0U : (1U << 8 * width) - 1;
     {
         const device_turn turn{*this};
-        for (auto* each : observers_)
+        for (auto* each : observers_) {
             each->on_mmio_read(address, width);
-        if (const auto* found = find(address, width, "read"))
+        }
+        if (const auto* found = find(address, width, "read")) {
             value &= found->device->read(address - found->base, width);
+        }
     }
     pass(options_.cost_of_access);
     return value;
@@ -373,10 +402,12 @@ void machine::mmio_write(std::uintptr_t address, unsigned width, std::uint32_t v
     std::atomic_signal_fence(std::memory_order_seq_cst);
     {
         const device_turn turn{*this};
-        for (auto* each : observers_)
+        for (auto* each : observers_) {
             each->on_mmio_write(address, width, value);
-        if (const auto* found = find(address, width, "write"))
+        }
+        if (const auto* found = find(address, width, "write")) {
             found->device->write(address - found->base, width, value);
+        }
     }
     pass(options_.cost_of_access);
 }
@@ -385,15 +416,17 @@ void machine::fence(fence_kind kind) noexcept {
     ++instructions_;
     std::atomic_thread_fence(std::memory_order_seq_cst);
     const device_turn turn{*this};
-    for (auto* each : observers_)
+    for (auto* each : observers_) {
         each->on_fence(kind);
+    }
 }
 
 // ---- memory
 
 std::byte* machine::allocate(std::size_t bytes, std::size_t alignment) {
-    if (alignment == 0 || (alignment & (alignment - 1)) != 0)
+    if (alignment == 0 || (alignment & (alignment - 1)) != 0) {
         die("alignment is not a power of two");
+    }
     const auto start = reinterpret_cast<std::uintptr_t>(memory_) + allocated_;
     const std::size_t padding = static_cast<std::size_t>(-start & (alignment - 1));
     const std::size_t left = options_.memory_bytes - allocated_;
@@ -412,11 +445,13 @@ bool machine::reachable(const void* pointer) const noexcept {
 }
 
 std::byte* machine::translate(std::uint64_t address, std::uint64_t length) noexcept {
-    if (address < memory_base)
+    if (address < memory_base) {
         return nullptr;
+    }
     const std::uint64_t offset = address - memory_base;
-    if (offset >= options_.memory_bytes || length > options_.memory_bytes - offset)
+    if (offset >= options_.memory_bytes || length > options_.memory_bytes - offset) {
         return nullptr;
+    }
     return memory_ + offset;
 }
 
@@ -455,8 +490,9 @@ bool machine::chance(unsigned per_thousand) noexcept {
 // ---- violations
 
 void machine::report(std::string_view id, std::string message) {
-    if (violations_.size() < violations_kept)
+    if (violations_.size() < violations_kept) {
         violations_.push_back({std::string{id}, std::move(message), time_});
+    }
 }
 
 std::size_t machine::count(std::string_view id) const {
@@ -466,10 +502,12 @@ std::size_t machine::count(std::string_view id) const {
 
 std::string machine::describe() const {
     std::string text = "seed " + std::to_string(options_.seed) + ", time " + std::to_string(time_);
-    if (stalled_)
+    if (stalled_) {
         text += "\n  stalled: " + stall_reason_;
-    for (const auto& each : violations_)
+    }
+    for (const auto& each : violations_) {
         text += "\n  [" + std::to_string(each.time) + "] " + each.id + ": " + each.message;
+    }
     return text;
 }
 

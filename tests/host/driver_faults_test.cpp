@@ -246,6 +246,12 @@ void run_cell(const villainy& evil, state when, std::uint32_t version, bool even
     const bool short_and_legacy = evil.what == fault::length_too_short && version == 1; // lengths say nothing there
     guests.check(evil.hidden || short_and_legacy || evil.corrupts);
 
+    // A reset that the device did not confirm gives no buffer back; an index out of bounds is no completion of anything.
+    if (evil.what == fault::reset_never || evil.what == fault::removed)
+        BOOST_TEST(guests.count(status::device_reset) == 0U);
+    if (evil.what == fault::used_index_jump || evil.what == fault::used_index_backwards)
+        BOOST_TEST(guests.count(status::device_error) == 0U);
+
     // And now? A lost disk is lost at once, for ever and without another access; any other one works.
     if (evil.corrupts && !w.disk().lost()) { // the chains that it wrote over come back with a reset only
         device.raise_needs_reset();

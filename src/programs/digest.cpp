@@ -50,14 +50,22 @@ async::task<void> reader(digest& shared, std::span<std::byte> buffer) {
     }
 }
 
+// Small enough for a small disk to keep all requests in flight busy.
+std::uint32_t chunk_size(const block::disk_properties& disk, std::uint32_t depth) noexcept {
+    const std::uint64_t smallest = std::max<std::uint32_t>(4096, disk.logical_block_size);
+    const std::uint64_t share = disk.capacity * block::sector_size / depth;
+    return static_cast<std::uint32_t>(
+        std::clamp<std::uint64_t>(share / smallest * smallest, smallest, default_block_size));
+}
+
 } // namespace
 
 async::task<bool> run_digest(const environment& here) {
     require_disks(here);
     const std::uint32_t depth = here.wanted.depth != 0 ? here.wanted.depth : default_depth;
-    const std::uint32_t block_size = here.wanted.block_size != 0 ? here.wanted.block_size : default_block_size;
+    const std::uint32_t largest_block = here.wanted.block_size != 0 ? here.wanted.block_size : default_block_size;
     const memory::mark given_back{here.free_memory};
-    const std::span<std::byte> buffers = allocate_buffers(here.free_memory, depth, block_size);
+    const std::span<std::byte> buffers = allocate_buffers(here.free_memory, depth, largest_block);
     bool passed = true;
     bool first = true;
 
@@ -70,6 +78,8 @@ async::task<bool> run_digest(const environment& here) {
         if (capacity == 0) {
             fail("%s is empty: its capacity is 0 sectors", device.name);
         }
+        const std::uint32_t block_size =
+            here.wanted.block_size != 0 ? here.wanted.block_size : chunk_size(device.disk->properties(), depth);
         if (block_size % device.disk->properties().logical_block_size != 0) {
             fail("bs=%u is not a multiple of %s's logical block size, %u", block_size, device.name,
                  device.disk->properties().logical_block_size);
@@ -78,7 +88,7 @@ async::task<bool> run_digest(const environment& here) {
         digest shared{.disk = *device.disk, .checksum = posix_cksum{bytes}, .meter = progress{device.name, capacity}};
         async::counting_scope readers;
         for (std::uint32_t i = 0; i < depth; ++i) {
-            if (!readers.spawn(reader(shared, buffers.subspan(std::size_t{i} * block_size, block_size)))) {
+            if (!readers.spawn(reader(shared, buffers.subspan(std::size_t{i} * largest_block, block_size)))) {
                 fail(
                     "depth=%u takes more coroutine frames than there is memory for: use less, or give the machine more "
                     "memory (./run --memory)",
@@ -104,7 +114,7 @@ async::task<bool> run_digest(const environment& here) {
                        device.disk->properties().queues == 1 ? "" : "s");
         for (std::uint16_t i = 0; i < device.disk->properties().queues; ++i) {
             const block::request_queue::counters& queue = device.disk->count(i);
-            console::print("  queue %u: %lu requests, %lu notifications, %lu interrupts\n", i, queue.requests,
+            console::print("  queue %u: requests %lu, notifications %lu, interrupts %lu\n", i, queue.requests,
                            queue.notifications, queue.interrupts);
         }
         console::print("@result {\"program\":\"digest\",\"disks\":[{\"name\":\"%s\",\"cksum\":%u,\"bytes\":%lu,"

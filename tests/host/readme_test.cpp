@@ -4,14 +4,12 @@
 #include "async/sync_wait.hpp"
 #include "drivers/block/disk.hpp"
 #include "drivers/virtio/mmio.hpp"
+#include "readme_example.inc"
 #include "tests/model/virtio_blk_model.hpp"
 
-#include <boost/test/unit_test.hpp>
-
 #include <algorithm>
+#include <boost/test/unit_test.hpp>
 #include <vector>
-
-#include "readme_example.inc"
 
 namespace {
 

@@ -49,11 +49,19 @@ bool executor::tick() noexcept {
         running_ = ready_.take_all();
     }
     std::size_t resumed = 0;
-    while (running_ != nullptr && resumed < round_budget) {
-        operation* const next = running_;
-        running_ = next->next;
-        next->continuation.resume();
-        ++resumed;
+    for (;;) {
+        while (running_ != nullptr && resumed < round_budget) {
+            operation* const next = running_;
+            running_ = next->next;
+            next->continuation.resume();
+            ++resumed;
+        }
+        // A hart that polls takes what has completed meanwhile into this round: a device that is still completing is not
+        // interrupted by a doorbell for every few requests.
+        if (poll_mode_ == poll_mode::off || running_ != nullptr || resumed == 0 || !poll_sources()) {
+            break;
+        }
+        running_ = ready_.take_all();
     }
 
     // Without polling, interrupts alone tell of completions. A hart that is about to sleep asks for them before it notifies

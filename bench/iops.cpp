@@ -1,7 +1,8 @@
 // iops: how many requests a second, how long each takes, and what they cost, at one queue depth after the other.
 //
-// The figures of the coroutine path and of the floor (floor.hpp) are taken in turns, slice by slice, so that their ratio
-// holds on a machine whose speed drifts. A latency counts from the executor's round in which the request was awaited to the
+// Three loops take turns, slice by slice, so that their ratios hold on a machine whose speed drifts: the workload, which
+// chooses sectors and records latencies; the bare coroutine path, which only awaits reads; and the floor (floor.hpp), which
+// is the bare path without coroutines. The last two differ by the runtime alone: their ratio is its price. A latency counts from the executor's round in which the request was awaited to the
 // round in which it resumed, by the clock that each round reads once.
 
 #include "bench/iops.hpp"
@@ -79,13 +80,16 @@ struct figures {
     std::uint64_t instructions = 0;
     std::uint64_t allocations = 0;
     arch::ticks asleep = 0;
+    std::uint64_t bare_ios = 0;
+    arch::ticks bare_elapsed = 0;
     std::uint64_t floor_ios = 0;
     arch::ticks floor_elapsed = 0;
     std::uint64_t floor_instructions = 0;
-    std::array<std::uint64_t, slices> ratios{}; // of the slices, in thousandths of the floor
+    std::array<std::uint64_t, slices> ratios{}; // bare to floor, of the slices, in thousandths
     block::status outcome = block::status::ok;
 
     [[nodiscard]] std::uint64_t iops() const noexcept { return per_second(ios, elapsed); }
+    [[nodiscard]] std::uint64_t bare_iops() const noexcept { return per_second(bare_ios, bare_elapsed); }
     [[nodiscard]] std::uint64_t floor_iops() const noexcept { return per_second(floor_ios, floor_elapsed); }
     [[nodiscard]] std::uint64_t ratio() const noexcept {
         std::array<std::uint64_t, slices> sorted = ratios;
@@ -163,12 +167,23 @@ async::task<void> worker(slice& shared, std::span<std::byte> buffer) {
     }
 }
 
+// What the readers of the bare path share.
+struct bare_path {
+    block::disk& disk;
+    async::executor& hart;
+    arch::ticks deadline;
+    std::uint64_t left; // reads to begin
+    block::status outcome = block::status::ok;
+};
+
 // Nothing but the await itself.
-async::task<void> bare_reader(block::disk& disk, std::uint64_t sector, std::span<std::byte> buffer, std::uint64_t ios) {
-    for (std::uint64_t i = 0; i < ios; ++i) {
-        const block::status outcome = co_await disk.read(sector, buffer);
-        if (outcome != block::status::ok) {
-            kernel::fail("a read failed: %s", block::to_string(outcome));
+async::task<void> bare_reader(bare_path& shared, std::uint64_t sector, std::span<std::byte> buffer) {
+    while (shared.left != 0 && shared.hart.round_time() < shared.deadline) {
+        --shared.left;
+        const block::status outcome = co_await shared.disk.read(sector, buffer);
+        if (outcome != block::status::ok) [[unlikely]] {
+            shared.outcome = outcome;
+            co_return;
         }
     }
 }
@@ -190,6 +205,24 @@ struct workload {
     std::uint64_t slice_ios; // 0: by time
     std::span<std::byte> buffers;
 };
+
+// Awaits reads, `depth` at once, until the deadline or until so many have begun. Answers how many that were.
+async::task<std::uint64_t> run_bare_path(const workload& load, std::uint32_t depth, arch::ticks deadline,
+                                         std::uint64_t limit) {
+    bare_path shared{.disk = load.disk, .hart = async::executor::current(), .deadline = deadline, .left = limit};
+    async::counting_scope readers;
+    for (std::uint32_t i = 0; i < depth; ++i) {
+        const std::uint64_t sector = std::uint64_t{i} * (load.block_size >> block::sector_shift);
+        spawn(readers,
+              bare_reader(shared, sector, load.buffers.subspan(std::size_t{i} * load.block_size, load.block_size)),
+              depth);
+    }
+    co_await readers.join();
+    if (shared.outcome != block::status::ok) {
+        kernel::fail("a read failed: %s", block::to_string(shared.outcome));
+    }
+    co_return limit - shared.left;
+}
 
 async::task<void> measure(const workload& load, std::uint32_t depth, kernel::random& randomness, histogram& latencies,
                           figures& result) {
@@ -226,13 +259,20 @@ async::task<void> measure(const workload& load, std::uint32_t depth, kernel::ran
         result.allocations += after.allocations - before.allocations;
         result.asleep += after.asleep - before.asleep;
 
+        const arch::ticks bare_start = arch::now();
+        const std::uint64_t bare_ios = co_await run_bare_path(
+            load, depth, load.slice_ios != 0 ? arch::no_deadline : bare_start + load.slice_span, shared.limit);
+        const arch::ticks bare_elapsed = std::max<arch::ticks>(arch::now() - bare_start, 1);
+        result.bare_ios += bare_ios;
+        result.bare_elapsed += bare_elapsed;
+
         const floor_result raw =
             run_floor(load.disk, depth, load.block_size, load.buffers, load.slice_span, load.slice_ios);
         result.floor_ios += raw.ios;
         result.floor_elapsed += raw.elapsed;
         result.floor_instructions += raw.instructions;
         const std::uint64_t floor_iops = figures::per_second(raw.ios, raw.elapsed);
-        result.ratios[i] = floor_iops == 0 ? 0 : figures::per_second(shared.ended, elapsed) * 1000 / floor_iops;
+        result.ratios[i] = floor_iops == 0 ? 0 : figures::per_second(bare_ios, bare_elapsed) * 1000 / floor_iops;
         print("@progress iops: depth %u, slice %lu of %lu\n", depth, i + 1, slices);
     }
 }
@@ -243,15 +283,9 @@ async::task<void> measure(const workload& load, std::uint32_t depth, kernel::ran
 async::task<std::uint64_t> measure_cost(const workload& load, std::uint32_t depth) {
     std::array<std::uint64_t, slices> costs{};
     for (std::uint64_t& cost : costs) {
-        async::counting_scope readers;
-        for (std::uint32_t w = 0; w < depth; ++w) {
-            const std::uint64_t sector = std::uint64_t{w} * (load.block_size >> block::sector_shift);
-            const std::span<std::byte> buffer = load.buffers.subspan(std::size_t{w} * load.block_size, load.block_size);
-            spawn(readers, bare_reader(load.disk, sector, buffer, cost_ios_per_reader), depth);
-        }
         const std::uint64_t before = instructions_awake();
-        co_await readers.join();
-        cost = (instructions_awake() - before) * 100 / (cost_ios_per_reader * depth);
+        const std::uint64_t ios = co_await run_bare_path(load, depth, arch::no_deadline, cost_ios_per_reader * depth);
+        cost = (instructions_awake() - before) * 100 / ios;
     }
     std::sort(costs.begin(), costs.end());
     co_return costs[slices / 2];
@@ -269,7 +303,7 @@ latency_figures percentiles(const histogram& latencies) noexcept {
 
 void print_header(bool icount) noexcept {
     print("depth     IOPS    MB/s   p50 us   p99 us  notifications/io  interrupts/io  ");
-    print("%s   floor IOPS  of floor\n", icount ? "instructions/io" : "asleep");
+    print("%s   bare IOPS  floor IOPS  bare/floor\n", icount ? "instructions/io" : "asleep");
 }
 
 void print_row(const figures& row, const latency_figures& latency, std::uint32_t block_size, bool icount) noexcept {
@@ -288,15 +322,16 @@ void print_row(const figures& row, const latency_figures& latency, std::uint32_t
     } else {
         print("%4lu %%", row.elapsed == 0 ? 0 : row.asleep * 100 / row.elapsed);
     }
-    print("  %11lu  %lu.%02lu\n", row.floor_iops(), row.ratio() / 1000, row.ratio() / 10 % 100);
+    print("  %10lu  %10lu        %lu.%02lu\n", row.bare_iops(), row.floor_iops(), row.ratio() / 1000,
+          row.ratio() / 10 % 100);
 }
 
 void print_row_json(const figures& row, const latency_figures& latency, bool icount) noexcept {
     print(
         "{\"depth\":%u,\"ios\":%lu,\"iops\":%lu,\"p50_ns\":%lu,\"p99_ns\":%lu,\"notifications\":%lu,\"interrupts\":%lu,"
-        "\"allocations\":%lu,\"floor_iops\":%lu,\"floor_ratio_thousandths\":%lu",
+        "\"allocations\":%lu,\"bare_iops\":%lu,\"floor_iops\":%lu,\"floor_ratio_thousandths\":%lu",
         row.depth, row.ios, row.iops(), latency.p50, latency.p99, row.notifications, row.interrupts, row.allocations,
-        row.floor_iops(), row.ratio());
+        row.bare_iops(), row.floor_iops(), row.ratio());
     if (icount) {
         print(",\"instructions\":%lu,\"floor_ios\":%lu,\"floor_instructions\":%lu", row.instructions, row.floor_ios,
               row.floor_instructions);
@@ -346,7 +381,7 @@ async::task<bool> run_iops(const kernel::environment& here) {
     const workload load{.disk = *device.disk,
                         .rw = wanted.rw,
                         .block_size = block_size,
-                        .slice_span = seconds * arch::ticks_per_second() / (2 * slices),
+                        .slice_span = seconds * arch::ticks_per_second() / (3 * slices),
                         .slice_ios = (wanted.ios + slices - 1) / slices,
                         .buffers = kernel::allocate_buffers(here.free_memory, deepest, block_size)};
 

@@ -250,7 +250,7 @@ void disk::push_waiting() noexcept {
     }
 }
 
-// What waits was admitted to the disk as it was. What has failed since, or does not fit into what it is now, goes no further.
+// What waits was admitted to the disk as it was. What has failed since, or no longer fits, goes no further.
 void disk::check_waiting() noexcept {
     async::operation* next = waiting_.take_all();
     while (next != nullptr) {

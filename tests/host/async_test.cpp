@@ -332,7 +332,8 @@ BOOST_AUTO_TEST_CASE(a_round_resumes_no_more_than_the_budget_and_nothing_starves
         static_cast<void>(device.take_log());
         more = h.runtime.tick();
         per_round.push_back(h.runtime.count().resumptions - before);
-        BOOST_TEST(device.take_log() == "pP"); // also in rounds that the budget ends
+        // One publish, also in rounds that the budget ends; another look before it in those that come to an end themselves.
+        BOOST_TEST(device.take_log() == (per_round.back() == 256 ? "pP" : "ppP"));
     }
     // 1000 at a time, in rounds of 256, 256, 256 and what is left.
     BOOST_REQUIRE(per_round.size() == std::size_t{steps + 1} * 4);
@@ -406,7 +407,7 @@ BOOST_AUTO_TEST_CASE(publish_is_called_once_in_every_round) {
         BOOST_REQUIRE(scope.spawn(do_io(device, 1000, 1, done)));
     }
     h.runtime.tick();
-    BOOST_TEST(device.take_log() == "pP"); // five submissions, one publish
+    BOOST_TEST(device.take_log() == "ppP"); // five submissions, another look, one publish
     h.runtime.tick();
     BOOST_TEST(device.take_log() == "pP"); // nothing resumed: a poll may have submitted
     while (done < 5) {

@@ -1,8 +1,8 @@
-// The villain matrix: everything that a device must not do, in every state of the driver. Whatever it does, every waiter
+// The villain matrix: all that a device must not do, in every state of the driver. Whatever it does, every waiter
 // ends once, no buffer that was handed back is written again, and the disk works afterwards or is lost cleanly.
 //
-// The driver has no clock of its own over requests: what a device keeps for ever ends when the device is found to need a
-// reset. Where a fault leaves requests behind, the test says so to the driver, in the order of severity: an interrupt; then
+// The driver has no clock of its own over requests: what a device keeps for ever ends when the device is found to need
+// a reset. Where a fault leaves requests behind, the test says so to the driver, first by an interrupt, then by
 // DEVICE_NEEDS_RESET.
 #include "tests/host/driver_fixture.hpp"
 
@@ -246,7 +246,7 @@ void run_cell(const villainy& evil, state when, std::uint32_t version, bool even
     const bool short_and_legacy = evil.what == fault::length_too_short && version == 1; // lengths say nothing there
     guests.check(evil.hidden || short_and_legacy || evil.corrupts);
 
-    // A reset that the device did not confirm gives no buffer back; an index out of bounds is no completion of anything.
+    // A reset that the device did not confirm gives no buffer back; an index out of bounds completes nothing.
     if (evil.what == fault::reset_never || evil.what == fault::removed)
         BOOST_TEST(guests.count(status::device_reset) == 0U);
     if (evil.what == fault::used_index_jump || evil.what == fault::used_index_backwards)
@@ -323,7 +323,7 @@ BOOST_AUTO_TEST_CASE(the_villain_matrix) {
                 sum.fired, sum.usable, sum.lost);
 }
 
-// Old entries of the used ring look like completions of what is in flight now. The index alone tells that they are none.
+// Old entries of the used ring look like completions of what is in flight now. The index tells that they are none.
 BOOST_AUTO_TEST_CASE(an_index_that_jumps_completes_nothing) {
     for (const std::uint32_t version : {2U, 1U})
         for (const fault jump : {fault::used_index_jump, fault::used_index_backwards}) {
@@ -415,7 +415,7 @@ BOOST_AUTO_TEST_CASE(a_thousand_resets_lose_nothing) {
     }
 }
 
-// Interrupts that never stop are reported by the machine, which disables the line, and the disk still answers when asked.
+// Interrupts that never stop make the machine disable the line, and the disk still answers when asked.
 BOOST_AUTO_TEST_CASE(an_interrupt_that_cannot_be_acknowledged_does_not_hang_the_hart) {
     for (const std::uint32_t version : {2U, 1U}) {
         world w{villain_setup(version, true, true, poll_mode::off, 1)};

@@ -1,5 +1,6 @@
-// What the tests of the driver share: a machine with strict device models, the driver on top of it, and a loop that runs
-// the executor until what was started has ended. A loop that gets stuck fails the test and says where, with the seed.
+// What the tests of the driver share: a machine with strict device models, the driver on top of it, and a loop that
+// runs the executor until what was started has ended. A loop that gets stuck fails the test and says where, with the
+// seed.
 #pragma once
 
 #include "async/counting_scope.hpp"

@@ -1,5 +1,5 @@
-// Random work on random devices. Each worker owns a region of the disk, and an account is kept of what must be there, so
-// that requests in flight never overlap and every byte that is read has one right value.
+// Random work on random devices. Each worker owns a region of the disk, and an account is kept of what must be there,
+// so that requests in flight never overlap and every byte that is read has one right value.
 //
 // INFLIGHT_SEEDS=N runs N seeds instead of 300; INFLIGHT_SEED=S runs that one and prints what it does.
 #include "tests/host/driver_fixture.hpp"

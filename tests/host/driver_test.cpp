@@ -1,4 +1,4 @@
-// The driver against the strict device model: initialisation, features, queues, requests, limits, interrupts, durability.
+// The driver against the strict device model: initialisation, features, requests, limits, interrupts, durability.
 // The models report whatever the specification does not permit, and each world fails its test for that when it ends.
 #include "async/semaphore.hpp"
 #include "async/when_all.hpp"

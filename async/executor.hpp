@@ -91,7 +91,8 @@ class executor {
     [[nodiscard]] poll_mode polling() const noexcept { return poll_mode_; }
 
     // One round: collect what has completed and what is due, resume what is ready (at most round_budget), publish what was
-    // submitted. A hart that polls collects again before it publishes, until there is nothing more. True if something is ready for the next round already; else idle() is what comes next.
+    // submitted. A hart that polls collects again before it publishes, until there is nothing more. True if something is
+    // ready for the next round already; else idle() is what comes next.
     bool tick() noexcept;
 
     // Waits until there may be something to do. Interrupts are unmasked.

@@ -211,8 +211,11 @@ async::task<std::uint64_t> run_bare_path(const workload& load, std::uint32_t dep
                                          std::uint64_t limit) {
     bare_path shared{.disk = load.disk, .hart = async::executor::current(), .deadline = deadline, .left = limit};
     async::counting_scope readers;
+    // Sectors like the floor's, chosen beforehand at random: a device would merge neighbours into one.
+    const std::uint64_t blocks = load.disk.properties().capacity * block::sector_size / load.block_size;
+    kernel::random sectors{1};
     for (std::uint32_t i = 0; i < depth; ++i) {
-        const std::uint64_t sector = std::uint64_t{i} * (load.block_size >> block::sector_shift);
+        const std::uint64_t sector = sectors.below(blocks) * (load.block_size >> block::sector_shift);
         spawn(readers,
               bare_reader(shared, sector, load.buffers.subspan(std::size_t{i} * load.block_size, load.block_size)),
               depth);

@@ -222,7 +222,7 @@ async::task<std::uint64_t> run_bare_path(const workload& load, std::uint32_t dep
     }
     co_await readers.join();
     if (shared.outcome != block::status::ok) {
-        kernel::fail("a read failed: %s", block::to_string(shared.outcome));
+        kernel::fail("iops: a request failed: %s", block::to_string(shared.outcome));
     }
     co_return limit - shared.left;
 }
@@ -254,6 +254,9 @@ async::task<void> measure(const workload& load, std::uint32_t depth, kernel::ran
         const snapshot after = take_snapshot(load.disk);
 
         result.outcome = shared.outcome;
+        if (result.outcome != block::status::ok) {
+            break; // the caller tells
+        }
         result.ios += shared.ended;
         result.elapsed += elapsed;
         result.notifications += after.notifications - before.notifications;

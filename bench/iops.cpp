@@ -188,15 +188,6 @@ async::task<void> bare_reader(bare_path& shared, std::uint64_t sector, std::span
     }
 }
 
-void spawn(async::counting_scope& scope, async::task<void>&& work, std::uint32_t depth) noexcept {
-    if (!scope.spawn(std::move(work))) {
-        kernel::fail(
-            "depth=%u takes more coroutine frames than there is memory for: use less, or give the machine more "
-            "memory (./run --memory)",
-            depth);
-    }
-}
-
 struct workload {
     block::disk& disk;
     access_pattern rw;
@@ -216,9 +207,10 @@ async::task<std::uint64_t> run_bare_path(const workload& load, std::uint32_t dep
     kernel::random sectors{1};
     for (std::uint32_t i = 0; i < depth; ++i) {
         const std::uint64_t sector = sectors.below(blocks) * (load.block_size >> block::sector_shift);
-        spawn(readers,
-              bare_reader(shared, sector, load.buffers.subspan(std::size_t{i} * load.block_size, load.block_size)),
-              depth);
+        kernel::spawn(
+            readers,
+            bare_reader(shared, sector, load.buffers.subspan(std::size_t{i} * load.block_size, load.block_size)),
+            depth);
     }
     co_await readers.join();
     if (shared.outcome != block::status::ok) {
@@ -232,7 +224,7 @@ async::task<void> measure(const workload& load, std::uint32_t depth, kernel::ran
     latencies.clear();
     result = figures{};
     result.depth = depth;
-    for (std::size_t i = 0; i < slices && result.outcome == block::status::ok; ++i) {
+    for (std::size_t i = 0; i < slices; ++i) {
         slice shared{.disk = load.disk,
                      .hart = async::executor::current(),
                      .latencies = latencies,
@@ -244,8 +236,9 @@ async::task<void> measure(const workload& load, std::uint32_t depth, kernel::ran
                      .limit = load.slice_ios != 0 ? load.slice_ios : ~std::uint64_t{0}};
         async::counting_scope workers;
         for (std::uint32_t w = 0; w < depth; ++w) {
-            spawn(workers, worker(shared, load.buffers.subspan(std::size_t{w} * load.block_size, load.block_size)),
-                  depth);
+            kernel::spawn(workers,
+                          worker(shared, load.buffers.subspan(std::size_t{w} * load.block_size, load.block_size)),
+                          depth);
         }
         const snapshot before = take_snapshot(load.disk);
         const arch::ticks start = arch::now();

@@ -3,6 +3,8 @@
 #include "src/console.hpp"
 #include "src/end.hpp"
 
+#include <utility>
+
 namespace inflight::kernel {
 
 progress::progress(const char* what, std::uint64_t total) noexcept
@@ -28,6 +30,14 @@ std::span<std::byte> allocate_buffers(memory& from, std::uint32_t depth, std::ui
              depth, block_size, bytes / 1024, available / 1024);
     }
     return {buffers, bytes};
+}
+
+void spawn(async::counting_scope& scope, async::task<void>&& work, std::uint32_t depth) noexcept {
+    if (!scope.spawn(std::move(work))) {
+        fail("depth=%u takes more coroutine frames than there is memory for: use less, or give the machine more memory "
+             "(./run --memory)",
+             depth);
+    }
 }
 
 void print_queues_json(const block::disk& disk) noexcept {

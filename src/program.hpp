@@ -1,6 +1,7 @@
 // What the kernel can run, and what it gives to it.
 #pragma once
 
+#include "async/counting_scope.hpp"
 #include "async/task.hpp"
 #include "src/disks.hpp"
 #include "src/memory.hpp"
@@ -45,6 +46,9 @@ class progress {
 // The buffers of `depth` requests of `block_size` bytes each, one behind the other. Ends the machine with one sentence if
 // the memory is too small for them.
 std::span<std::byte> allocate_buffers(memory& from, std::uint32_t depth, std::uint32_t block_size) noexcept;
+
+// Starts one of `depth` tasks in the scope. Ends the machine with one sentence if there is no memory for its frame.
+void spawn(async::counting_scope& scope, async::task<void>&& work, std::uint32_t depth) noexcept;
 
 // Writes counters of every queue of `disk` as members of a JSON object: "queues":[...],"interrupts":...
 void print_queues_json(const block::disk& disk) noexcept;

@@ -8,7 +8,6 @@ namespace sbi {
 
 namespace {
 
-constexpr std::uint64_t base_extension = 0x10;
 constexpr std::uint64_t time_extension = 0x54494d45;         // "TIME"
 constexpr std::uint64_t system_reset_extension = 0x53525354; // "SRST"
 constexpr std::uint64_t legacy_put_character = 1;
@@ -29,10 +28,6 @@ answer call(std::uint64_t extension, std::uint64_t function, std::uint64_t first
 }
 
 } // namespace
-
-std::uint64_t specification_version() noexcept {
-    return call(base_extension, 0).value;
-}
 
 void set_timer(std::uint64_t deadline) noexcept {
     call(time_extension, 0, deadline);

@@ -5,9 +5,6 @@
 
 namespace inflight::arch::sbi {
 
-// The specification's version, major << 24 | minor.
-std::uint64_t specification_version() noexcept;
-
 // An interrupt at this time; no_deadline: none.
 void set_timer(std::uint64_t deadline) noexcept;
 

@@ -88,12 +88,7 @@ async::task<bool> run_digest(const environment& here) {
         digest shared{.disk = *device.disk, .checksum = posix_cksum{bytes}, .meter = progress{device.name, capacity}};
         async::counting_scope readers;
         for (std::uint32_t i = 0; i < depth; ++i) {
-            if (!readers.spawn(reader(shared, buffers.subspan(std::size_t{i} * largest_block, block_size)))) {
-                fail(
-                    "depth=%u takes more coroutine frames than there is memory for: use less, or give the machine more "
-                    "memory (./run --memory)",
-                    depth);
-            }
+            spawn(readers, reader(shared, buffers.subspan(std::size_t{i} * largest_block, block_size)), depth);
         }
         co_await readers.join();
         const arch::ticks elapsed = std::max<arch::ticks>(arch::now() - start, 1);

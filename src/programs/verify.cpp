@@ -235,12 +235,7 @@ async::task<void> run_phase(verification& shared, const char* name, std::uint32_
     shared.steps = 0;
     async::counting_scope workers;
     for (std::uint32_t i = 0; i < depth; ++i) {
-        if (!workers.spawn(worker(shared, buffers.subspan(i * block_bytes, block_bytes)))) {
-            fail("depth=%u takes more coroutine frames than there is memory for: use less, or give the machine more "
-                 "memory "
-                 "(./run --memory)",
-                 depth);
-        }
+        spawn(workers, worker(shared, buffers.subspan(i * block_bytes, block_bytes)), depth);
     }
     co_await workers.join();
 }

@@ -7,7 +7,8 @@
 // another kernel names a header of its own there.
 //
 //   this hart
-//     hart_index  this_hart()                 0 .. harts-1, dense, whatever the ids of the hardware are
+//     hart_index  this_hart()                 0 .. harts()-1, dense, whatever the ids of the hardware are
+//     hart_index  harts()                     how many run this program; 1 until the others have been started
 //     void*&      hart_local()                one word that belongs to this hart; the executor keeps itself there
 //
 //   interrupts, of this hart
@@ -15,6 +16,11 @@
 //     void        restore_interrupts(bool)    unmasks if the argument is true; a pending interrupt is taken here
 //     void        wait_for_interrupt()        with interrupts masked: returns when an enabled interrupt is pending (one
 //                                             that became pending before the call counts), and may return for no reason
+//
+//   other harts
+//     void        interrupt_hart(hart_index)  makes a software interrupt pending there, which ends its wait. What was
+//                                             written to memory before is visible to whom it wakes
+//     atomic<T>   a word that harts share: std::atomic<T>, or what a simulated machine puts in its place
 //
 //   time
 //     ticks       now()                       monotonic, the same on every hart

@@ -49,12 +49,14 @@ bool executor::tick() noexcept {
         running_ = ready_.take_all();
     }
     std::size_t resumed = 0;
+    budget_ = round_budget;
     for (;;) {
-        while (running_ != nullptr && resumed < round_budget) {
+        while (running_ != nullptr && budget_ != 0) {
             operation* const next = running_;
             running_ = next->next;
-            next->continuation.resume();
+            --budget_;
             ++resumed;
+            next->continuation.resume();
         }
         // A hart that polls takes what has completed meanwhile into this round: a device that is still completing is not
         // interrupted by a doorbell for every few requests.

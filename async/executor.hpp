@@ -65,8 +65,9 @@ class executor {
         std::uint64_t polls_in_vain;       // times it did not
     };
 
-    // How many coroutines one round resumes at the most, before the sources are asked again.
-    static constexpr std::size_t round_budget = 256;
+    // How many coroutines one round resumes at the most, before the sources are asked again. Awaits that find what they want
+    // ready spend from it, too.
+    static constexpr std::uint32_t round_budget = 256;
 
     // Takes this hart. Frames of coroutines come from `frame_memory`, which must outlive the executor.
     explicit executor(std::span<std::byte> frame_memory) noexcept;
@@ -83,6 +84,16 @@ class executor {
 
     // Makes `sleeper` ready when its deadline has come.
     void make_ready_at(timer& sleeper) noexcept { timers_.insert(sleeper); }
+
+    // For an await that need not wait: false once the round has spent its budget. Then it should suspend and make itself
+    // ready, so that a loop of such awaits does not keep everything else from running.
+    [[nodiscard]] bool may_go_on() noexcept {
+        if (budget_ == 0) {
+            return false;
+        }
+        --budget_;
+        return true;
+    }
 
     // From now on the source is asked in every round. It must outlive the executor.
     void add(completion_source& source) noexcept;
@@ -112,6 +123,7 @@ class executor {
 
     operation_list ready_;         // to resume in the next round
     operation* running_ = nullptr; // to resume in this one, linked
+    std::uint32_t budget_ = 0;     // how many more in this round
     completion_source* sources_ = nullptr;
     arch::ticks round_time_ = 0;
     timer_queue timers_;

@@ -1,6 +1,7 @@
 // What the runtime relies on from the compiler, compiled and run: lifetimes of what an await expression makes, transfers
 // that need no stack, sizes of frames. And what it must not rely on: the constructs that GCC 12 gets wrong, which are run
 // on every other compiler, so that the day is known on which they work.
+#include "async/callback.hpp"
 #include "async/executor.hpp"
 #include "async/scheduler.hpp"
 #include "async/sync_wait.hpp"
@@ -599,6 +600,40 @@ BOOST_AUTO_TEST_CASE(constructs_that_gcc_12_gets_wrong) {
             }
         }
     }
+}
+
+// A callback passes for a suspended coroutine: resume() calls it, done() is false, and resuming is no ending.
+BOOST_AUTO_TEST_CASE(a_callback_is_resumed_like_a_coroutine) {
+    int calls = 0;
+    callback counting{[](void* count) noexcept { ++*static_cast<int*>(count); }, &calls};
+    const std::coroutine_handle<> handle = counting.handle();
+    BOOST_TEST(!handle.done());
+    handle.resume();
+    handle();
+    BOOST_TEST(calls == 2);
+    BOOST_TEST(!handle.done());
+    BOOST_TEST(std::coroutine_handle<>::from_address(handle.address()).address() == &counting);
+}
+
+// The same through a transfer that the compiler makes: a coroutine that hands over to it as it suspends.
+BOOST_AUTO_TEST_CASE(a_coroutine_transfers_to_a_callback) {
+    struct handing_over {
+        explicit handing_over(std::coroutine_handle<> to) noexcept : to_{to} {}
+        [[nodiscard]] bool await_ready() const noexcept { return false; }
+        [[nodiscard]] std::coroutine_handle<> await_suspend(std::coroutine_handle<>) const noexcept { return to_; }
+        void await_resume() const noexcept {}
+        std::coroutine_handle<> to_;
+    };
+    int calls = 0;
+    callback counting{[](void* count) noexcept { ++*static_cast<int*>(count); }, &calls};
+    auto coroutine = [](std::coroutine_handle<> to) -> unguarded {
+        co_await handing_over{to};
+        co_return 7;
+    };
+    unguarded transferring = coroutine(counting.handle());
+    const int result = transferring.run();
+    BOOST_TEST(calls == 1);
+    BOOST_TEST(result == 7);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

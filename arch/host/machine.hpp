@@ -8,14 +8,24 @@
 //
 // Virtual time stands still except for the configured cost of now() and of a register access, for wait_for_interrupt(),
 // which jumps to the next event or deadline, and for run_until().
+//
+// Several harts at once: run() gives each hart a program and a stack, and runs one of them at a time. Every call into the
+// machine and every operation of arch::atomic is a step; before each step the seed decides whether another hart goes on.
+// So one seed is one interleaving, on one thread, and can be had again. Each step happens whole and at once for all:
+// orders of memory weaker than that are not simulated.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <exception>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -49,8 +59,57 @@ struct violation {
     ticks time;
 };
 
+// What a hart does at a step of run().
+enum class step_kind : std::uint8_t {
+    load,
+    store,
+    exchange,
+    compare_exchange,
+    fetch_add,
+    fetch_sub,
+    fetch_or,
+    fetch_and,
+    fence,
+    mmio_read,
+    mmio_write,
+    now,
+    mask,
+    restore,
+    wait,
+    interrupt_hart,
+    set_deadline,
+    claim,
+    complete,
+    external_trap,
+    timer_trap,
+    software_trap,
+    end, // the program of the hart has returned
+};
+
+struct step_record {
+    ticks time;
+    std::uint64_t where; // address, fence_kind, line or hart, as the kind has it
+    std::uint64_t value; // what was read, written or found
+    hart_index hart;
+    step_kind kind;
+};
+
+enum class run_end : std::uint8_t {
+    finished, // every program has returned
+    stalled,  // every hart waits, and nothing can ever wake one
+    steps,    // the limits of run()
+    time,
+    violation, // something was reported
+};
+
+struct run_limits {
+    std::uint64_t steps = 10'000'000;
+    ticks time = no_deadline; // virtual, counted from 0
+    bool go_on_after_violation = false;
+};
+
 struct machine_options {
-    hart_index harts = 1;
+    hart_index harts = 1; // at most 64
     std::size_t memory_bytes = std::size_t{8} << 20;
     std::uint64_t seed = 1;
     ticks cost_of_now = 1;           // ticks that pass with each now()
@@ -58,6 +117,21 @@ struct machine_options {
     bool start_masked = false;       // whether harts begin with interrupts masked, as a real one does
     unsigned spurious_wake_ups = 0;  // of 1000 calls of wait_for_interrupt(), how many return for no reason
     unsigned interrupt_storm = 1000; // a line still high after this many handler calls in a row is reported
+
+    // Interrupts on their way, in ticks; a delay is drawn for each, up to this.
+    ticks longest_line_delay = 0;     // from a line's going high to the pending interrupt
+    ticks longest_software_delay = 0; // from interrupt_hart() to the pending interrupt
+
+    // For run(). Chances are out of 1000 steps.
+    unsigned switches = 200;           // at how many another hart goes on
+    bool priorities = false;           // the hart with the highest priority runs; a switch gives it the lowest instead
+    std::uint64_t longest_turn = 1000; // steps; after so many another hart goes on in any case
+    ticks cost_of_step = 1;            // ticks that pass with each step
+    unsigned pauses = 0;               // at how many the hart stands still, as a virtual one does without its host's
+    ticks longest_pause = 1000;        // processor; up to so long
+    unsigned spurious_lines = 0;       // at how many an enabled line interrupts for no reason
+    unsigned weak_failures = 0;        // of 1000 compare_exchange_weak(), how many fail for no reason
+    std::size_t trace_length = 64;     // how many steps describe() tells; a power of two
 };
 
 class machine {
@@ -85,9 +159,11 @@ class machine {
     // Interrupts. By default an external interrupt claims each pending line in turn, calls its handler and completes
     // it; a kernel that brings its own code for this replaces the handler and uses claim() and complete().
     void on_external_interrupt(hart_index, callback);
-    void on_timer_interrupt(hart_index, callback); // default: takes the deadline away
-    void line_handler(unsigned line, callback);    // also enables the line
-    void route_line(unsigned line, hart_index);    // default: hart 0
+    void on_timer_interrupt(hart_index, callback);                  // default: takes the deadline away
+    void line_handler(unsigned line, callback);                     // also enables the line
+    void route_line(unsigned line, hart_index);                     // default: hart 0
+    void share_line(unsigned line, const std::vector<hart_index>&); // interrupts all of these; one of them claims it
+    void on_software_interrupt(hart_index, callback); // beside what it does anyway: it is no longer pending
     void enable_line(unsigned line, bool);
     void raise_line(unsigned line);
     void lower_line(unsigned line);
@@ -95,6 +171,24 @@ class machine {
     unsigned claim(); // no_line if nothing is pending for the selected hart
     void complete(unsigned line);
     std::uint64_t interrupts_taken() const noexcept { return interrupts_taken_; }
+    std::uint64_t software_interrupts_taken(hart_index hart) const { return harts_.at(hart).software_taken; }
+
+    // Several harts at once: hart i runs bodies[i], an empty one or none keeps it out. Returns when all bodies have
+    // returned, or at a stall or a limit, which are reported as STALL and LIMIT; then what the bodies had on their stacks
+    // is never destroyed. An exception out of a body ends the run in the same way, and goes on here. Within a body,
+    // run_until() and select_hart() are not for use.
+    run_end run(std::vector<callback> bodies, run_limits = {});
+    void on_step(callback); // is called before each step of run(): what the one before has left behind
+    std::uint64_t steps() const noexcept { return steps_; }
+    std::uint64_t switches() const noexcept { return switches_; }
+    bool waiting(hart_index hart) const { return harts_.at(hart).waiting; }
+    bool ended(hart_index hart) const { return !harts_.at(hart).running; }
+    // Whether an interrupt is pending at the hart, or on its way to it from another hart.
+    bool wake_due(hart_index) const;
+    std::vector<step_record> trace() const; // the last steps, oldest first
+    // Of all steps: hart, kind and time of each. Two runs with equal digests went the same way.
+    std::uint64_t trace_digest() const noexcept { return trace_digest_; }
+    void name(const volatile void* word, std::string name); // of an atomic, in the trace
 
     // time and events; an event runs as a device, interrupts that it raises are taken when it has returned
     ticks time() const noexcept { return time_; }
@@ -142,28 +236,55 @@ class machine {
     void wait_for_interrupt() noexcept;
     ticks now() noexcept;
     void set_deadline(ticks) noexcept;
+    void interrupt_hart(hart_index) noexcept;
     std::uint64_t instructions() const noexcept { return instructions_; }
     std::uint32_t mmio_read(std::uintptr_t address, unsigned width) noexcept;
     void mmio_write(std::uintptr_t address, unsigned width, std::uint32_t value) noexcept;
     void fence(fence_kind) noexcept;
     std::uint64_t device_address(const void*) noexcept;
 
+    // The machine whose run() is under way on this thread, nullptr if there is none: for arch::atomic.
+    static machine* stepping() noexcept { return stepping_; }
+    void step(step_kind, std::uint64_t where = 0) noexcept;
+    void note(std::uint64_t value) noexcept; // what the step just done has read, written or found
+    bool weak_failure() noexcept { return options_.weak_failures != 0 && chance(options_.weak_failures); }
+
   private:
+    struct context; // where a hart goes on when its turn comes
     struct hart_state {
         void* local = nullptr;
         bool masked = false;
         ticks deadline = no_deadline;
         callback external;
         callback timer;
+        callback software;
         unsigned timer_streak = 0;
+        bool software_pending = false;
+        unsigned software_on_the_way = 0;
+        std::uint64_t software_taken = 0;
+        // of run()
+        bool running = false;
+        bool waiting = false; // for an interrupt
+        ticks paused_until = 0;
+        std::int64_t priority = 0;
+        callback body;
+        std::unique_ptr<context> here;
     };
     struct line_state {
+        unsigned number = 0;
         bool high = false;
         bool enabled = false;
         bool in_service = false;
-        hart_index hart = 0;
+        bool spurious = false;
+        std::uint64_t harts = 1; // one bit each
+        ticks visible_at = 0;
         unsigned streak = 0;
         callback handler;
+    };
+    struct device_event {
+        ticks time;
+        std::uint64_t number;
+        callback work;
     };
     struct attachment {
         std::uintptr_t base;
@@ -175,15 +296,35 @@ class machine {
     const attachment* find(std::uintptr_t address, unsigned width, const char* direction);
     void pass(ticks span);
     void run_due_events();
-    bool external_pending() const;
-    bool timer_pending() const { return harts_[hart_].deadline <= time_; }
+    ticks next_event() const noexcept { return events_.empty() ? no_deadline : events_.front().time; }
+    line_state& line(unsigned number);
+    bool line_pending(const line_state&) const noexcept;
+    void refresh_lines() noexcept;
+    bool external_pending(hart_index hart) const noexcept { return (external_ >> hart & 1) != 0; }
+    bool timer_pending(hart_index hart) const noexcept { return harts_[hart].deadline <= time_; }
+    bool pending(hart_index hart) const noexcept {
+        return external_pending(hart) || timer_pending(hart) || harts_[hart].software_pending;
+    }
     void take_interrupts();
+    void take_one(hart_index, hart_state&);
     void service_lines();
+
+    static void enter() noexcept;
+    void hart_main() noexcept;
+    bool runnable(hart_index) const noexcept;
+    hart_index elect(hart_index except) noexcept;
+    void give_turn(hart_index) noexcept;
+    void end_run(run_end) noexcept;
+    step_record& last_step() noexcept { return trace_[(steps_made_ - 1) & (options_.trace_length - 1)]; }
+    void wait_in_run() noexcept;
+    void maybe_switch() noexcept;
+    std::string describe_step(const step_record&) const;
 
     machine_options options_;
     std::vector<hart_state> harts_;
     hart_index hart_ = 0;
-    std::map<unsigned, line_state> lines_;
+    std::vector<line_state> lines_; // by number
+    std::uint64_t external_ = 0;    // the harts at which a line is pending, one bit each
     std::vector<attachment> bus_;
     std::vector<observer*> observers_;
 
@@ -192,8 +333,8 @@ class machine {
 
     ticks time_ = 0;
     std::uint64_t sequence_ = 0;
-    std::map<std::pair<ticks, std::uint64_t>, callback> events_;
-    unsigned device_depth_ = 0; // devices are running: interrupts wait
+    std::vector<device_event> events_; // a heap, the next one first
+    unsigned device_depth_ = 0;        // devices are running: interrupts wait
     std::uint64_t instructions_ = 0;
     std::uint64_t interrupts_taken_ = 0;
 
@@ -204,14 +345,124 @@ class machine {
 
     std::uint64_t random_state_[4]{};
     std::vector<violation> violations_;
+
+    // of run()
+    static constexpr hart_index nobody = ~hart_index{0};
+    static inline constinit thread_local machine* stepping_ = nullptr;
+    run_limits limits_;
+    run_end outcome_ = run_end::finished;
+    std::unique_ptr<context> caller_;
+    std::exception_ptr thrown_;
+    std::size_t violations_before_ = 0;
+    callback on_step_;
+    std::int64_t lowest_priority_ = 0;
+    std::uint64_t turn_began_ = 0; // step
+    std::uint64_t steps_ = 0;
+    std::uint64_t switches_ = 0;
+    std::uint64_t steps_made_ = 0;
+    std::vector<step_record> trace_; // step i at i modulo its length
+    std::uint64_t trace_digest_ = 0xcbf29ce484222325;
+    std::map<std::uint64_t, std::string> names_;
+};
+
+// A word that harts share. Within run() each operation is a step.
+template <typename T>
+class atomic {
+    static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= 8);
+
+  public:
+    using value_type = T;
+    static constexpr bool is_always_lock_free = true;
+
+    constexpr atomic() noexcept : value_{} {}
+    constexpr atomic(T value) noexcept : value_{value} {} // NOLINT(google-explicit-constructor): as std::atomic
+    atomic(const atomic&) = delete;
+    atomic& operator=(const atomic&) = delete;
+
+    [[nodiscard]] T load(std::memory_order = std::memory_order_seq_cst) const noexcept {
+        step(step_kind::load);
+        return noted(value_);
+    }
+    void store(T value, std::memory_order = std::memory_order_seq_cst) noexcept {
+        step(step_kind::store);
+        value_ = noted(value);
+    }
+    T exchange(T value, std::memory_order = std::memory_order_seq_cst) noexcept {
+        step(step_kind::exchange);
+        return noted(std::exchange(value_, value));
+    }
+    bool compare_exchange_strong(T& expected, T desired, std::memory_order = std::memory_order_seq_cst,
+                                 std::memory_order = std::memory_order_seq_cst) noexcept {
+        step(step_kind::compare_exchange);
+        return compare_and_set(expected, desired);
+    }
+    bool compare_exchange_weak(T& expected, T desired, std::memory_order = std::memory_order_seq_cst,
+                               std::memory_order = std::memory_order_seq_cst) noexcept {
+        step(step_kind::compare_exchange);
+        if (machine* const under_way = machine::stepping(); under_way != nullptr && under_way->weak_failure()) {
+            expected = noted(value_);
+            return false;
+        }
+        return compare_and_set(expected, desired);
+    }
+    T fetch_add(T value, std::memory_order = std::memory_order_seq_cst) noexcept requires std::is_integral_v<T> {
+        step(step_kind::fetch_add);
+        return noted(std::exchange(value_, static_cast<T>(value_ + value)));
+    }
+    T fetch_sub(T value, std::memory_order = std::memory_order_seq_cst) noexcept requires std::is_integral_v<T> {
+        step(step_kind::fetch_sub);
+        return noted(std::exchange(value_, static_cast<T>(value_ - value)));
+    }
+    T fetch_or(T value, std::memory_order = std::memory_order_seq_cst) noexcept requires std::is_integral_v<T> {
+        step(step_kind::fetch_or);
+        return noted(std::exchange(value_, static_cast<T>(value_ | value)));
+    }
+    T fetch_and(T value, std::memory_order = std::memory_order_seq_cst) noexcept requires std::is_integral_v<T> {
+        step(step_kind::fetch_and);
+        return noted(std::exchange(value_, static_cast<T>(value_ & value)));
+    }
+
+  private:
+    void step(step_kind kind) const noexcept {
+        if (machine* const under_way = machine::stepping()) {
+            under_way->step(kind, reinterpret_cast<std::uintptr_t>(this));
+        }
+    }
+    static T noted(T value) noexcept {
+        if (machine* const under_way = machine::stepping()) {
+            std::uint64_t bits = 0;
+            std::memcpy(&bits, &value, sizeof value);
+            under_way->note(bits);
+        }
+        return value;
+    }
+    bool compare_and_set(T& expected, T desired) noexcept {
+        if (noted(value_) != expected) {
+            expected = value_;
+            return false;
+        }
+        value_ = desired;
+        return true;
+    }
+
+    alignas(sizeof(T)) T value_;
 };
 
 } // namespace inflight::arch::host
 
 namespace inflight::arch {
 
+template <typename T>
+using atomic = host::atomic<T>;
+
 inline hart_index this_hart() noexcept {
     return host::machine::current().selected_hart();
+}
+inline hart_index harts() noexcept {
+    return host::machine::current().harts();
+}
+inline void interrupt_hart(hart_index hart) noexcept {
+    host::machine::current().interrupt_hart(hart);
 }
 inline void*& hart_local() noexcept {
     return host::machine::current().hart_local();

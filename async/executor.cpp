@@ -11,8 +11,12 @@ constexpr arch::ticks longest_span_per_second = 2'500;   // 400 us
 
 } // namespace
 
-executor::executor(std::span<std::byte> frame_memory) noexcept : frames_{frame_memory} {
+executor::executor(std::span<std::byte> frame_memory) noexcept : hart_{arch::this_hart()}, frames_{frame_memory} {
+    if (hart_ >= most_harts) {
+        arch::panic("there are more harts than executors may be");
+    }
     arch::hart_local() = this;
+    executors_[hart_] = this;
     round_time_ = arch::now();
 }
 
@@ -20,6 +24,7 @@ executor::~executor() {
     if (frames_.count().live != 0) {
         arch::panic("an executor ends while coroutines live: join their scope first");
     }
+    executors_[hart_] = nullptr;
     arch::hart_local() = nullptr;
 }
 
@@ -36,8 +41,17 @@ bool executor::poll_sources() noexcept {
     return found;
 }
 
+void executor::take_messages() noexcept {
+    for (operation* next = inbox_.take_all(); next != nullptr;) {
+        operation& message = *next;
+        next = message.next;
+        make_ready(message);
+    }
+}
+
 bool executor::tick() noexcept {
     round_time_ = arch::now();
+    take_messages();
     static_cast<void>(poll_sources());
     while (timer* const due = timers_.pop_due(round_time_)) {
         make_ready(*due);
@@ -45,30 +59,28 @@ bool executor::tick() noexcept {
 
     // What becomes ready meanwhile waits for the next round, so that nothing runs twice before everything ran once. What
     // the budget leaves over is first in line then.
-    if (running_ == nullptr) {
-        running_ = ready_.take_all();
-    }
-    std::size_t resumed = 0;
-    budget_ = round_budget;
+    operation* next = left_over_ != nullptr ? left_over_ : ready_.take_all();
+    std::uint32_t resumed = 0;
+    ready_awaits_left_ = round_budget;
     for (;;) {
-        while (running_ != nullptr && budget_ != 0) {
-            operation* const next = running_;
-            running_ = next->next;
-            --budget_;
+        while (next != nullptr && resumed != round_budget) {
+            operation& running = *next;
+            next = running.next;
             ++resumed;
-            next->continuation.resume();
+            running.continuation.resume();
         }
         // A hart that polls takes what has completed meanwhile into this round: a device that is still completing is not
         // interrupted by a doorbell for every few requests.
-        if (poll_mode_ == poll_mode::off || running_ != nullptr || resumed == 0 || !poll_sources()) {
+        if (poll_mode_ == poll_mode::off || next != nullptr || resumed == 0 || !poll_sources()) {
             break;
         }
-        running_ = ready_.take_all();
+        next = ready_.take_all();
     }
+    left_over_ = next;
 
     // Without polling, interrupts alone tell of completions. A hart that is about to sleep asks for them before it notifies
     // the device, so that the first completion of what it has just submitted is told, not found.
-    if (poll_mode_ == poll_mode::off && running_ == nullptr && ready_.empty()) {
+    if (poll_mode_ == poll_mode::off && left_over_ == nullptr && ready_.empty()) {
         for (completion_source* source = sources_; source != nullptr; source = source->next_source_) {
             static_cast<void>(source->arm());
         }
@@ -79,11 +91,11 @@ bool executor::tick() noexcept {
     }
     counters_.resumptions += resumed;
     ++counters_.rounds;
-    return running_ != nullptr || !ready_.empty();
+    return left_over_ != nullptr || !ready_.empty();
 }
 
 void executor::idle() noexcept {
-    if (running_ != nullptr || !ready_.empty()) {
+    if (left_over_ != nullptr || !ready_.empty()) {
         return; // since the last round
     }
     if (poll_mode_ != poll_mode::off && look_for_work()) {
@@ -104,7 +116,7 @@ bool executor::look_for_work() noexcept {
     const arch::ticks start = arch::now();
     const arch::ticks wake_up = timers_.earliest();
     for (;;) {
-        if (poll_sources()) {
+        if (inbox_.has_messages() || poll_sources()) {
             ++counters_.polls_paid;
             return true;
         }
@@ -132,14 +144,16 @@ void executor::sleep() noexcept {
         }
         const arch::ticks wake_up = timers_.earliest();
         const arch::ticks start = arch::now();
-        // A deadline that has passed may have had its interrupt already, while the hart was awake: there is no other.
-        if (!work && start < wake_up) {
+        // A deadline that has passed may have had its interrupt already, while the hart was awake: there is no other. From
+        // fall_asleep() on, whoever posts a message interrupts this hart.
+        if (!work && start < wake_up && inbox_.fall_asleep()) {
             if (wake_up != armed_deadline_) {
                 arch::set_deadline(wake_up);
                 armed_deadline_ = wake_up;
             }
             const std::uint64_t instructions = arch::instructions();
             arch::wait_for_interrupt();
+            inbox_.wake_up();
             counters_.instructions_asleep += arch::instructions() - instructions;
             awake = arch::now();
             slept = awake - start;

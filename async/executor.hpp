@@ -1,14 +1,17 @@
 // The executor of one hart: what is ready runs, in rounds; when nothing is, the hart sleeps until an interrupt.
 //
-// Everything here belongs to one hart and is touched by that hart only, never by an interrupt handler. A handler tells a
-// completion_source that something happened; the source says so when the executor asks it, in the next round.
+// Everything here belongs to one hart and is touched by that hart only, never by an interrupt handler; the one exception is
+// post(), by which other harts hand something over. A handler tells a completion_source that something happened; the source
+// says so when the executor asks it, in the next round.
 #pragma once
 
 #include "arch/arch.hpp"
 #include "async/frame_slab.hpp"
+#include "async/inbox.hpp"
 #include "async/operation.hpp"
 #include "async/timer.hpp"
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -65,8 +68,11 @@ class executor {
         std::uint64_t polls_in_vain;       // times it did not
     };
 
-    // How many coroutines one round resumes at the most, before the sources are asked again. Awaits that find what they want
-    // ready spend from it, too.
+    // Harts with an executor, at the most.
+    static constexpr std::size_t most_harts = 64;
+
+    // How many coroutines one round resumes at the most, before the sources are asked again; and
+    // how many awaits that find what they want ready go on at once in it.
     static constexpr std::uint32_t round_budget = 256;
 
     // Takes this hart. Frames of coroutines come from `frame_memory`, which must outlive the executor.
@@ -79,19 +85,32 @@ class executor {
     // The executor of the calling hart.
     [[nodiscard]] static executor& current() noexcept { return *static_cast<executor*>(arch::hart_local()); }
 
+    // The executor of a hart, which has one. To post to, above all: the rest is for its own hart.
+    [[nodiscard]] static executor& of(arch::hart_index hart) noexcept { return *executors_[hart]; }
+    [[nodiscard]] arch::hart_index hart() const noexcept { return hart_; }
+
     // Puts an operation at the end of the line of those to resume. Its continuation runs in this round or the next.
     void make_ready(operation& ready) noexcept { ready_.push_back(ready); }
+    void make_ready(operation*& first, operation** end) noexcept { ready_.append(first, end); } // see operation_list
+
+    // Any hart, interrupt handlers included: hands an operation over, which becomes ready in this hart's next round. All that
+    // the caller wrote before is visible to it.
+    void post(operation& message) noexcept {
+        if (inbox_.post(message)) {
+            arch::interrupt_hart(hart_);
+        }
+    }
 
     // Makes `sleeper` ready when its deadline has come.
     void make_ready_at(timer& sleeper) noexcept { timers_.insert(sleeper); }
 
-    // For an await that need not wait: false once the round has spent its budget. Then it should suspend and make itself
-    // ready, so that a loop of such awaits does not keep everything else from running.
+    // For an await that need not wait: false once so many of them have gone on in this round. Then it should suspend and
+    // make itself ready, so that a loop of such awaits does not keep everything else from running.
     [[nodiscard]] bool may_go_on() noexcept {
-        if (budget_ == 0) {
+        if (ready_awaits_left_ == 0) {
             return false;
         }
-        --budget_;
+        --ready_awaits_left_;
         return true;
     }
 
@@ -109,6 +128,15 @@ class executor {
     // Waits until there may be something to do. Interrupts are unmasked.
     void idle() noexcept;
 
+    // Rounds and rests, until `done` is true: by something that a round does, on this hart.
+    void run_until(const bool& done) noexcept {
+        while (!done) {
+            if (!tick() && !done) {
+                idle();
+            }
+        }
+    }
+
     // The time at which this round began: costs a load, where arch::now() may cost a trap.
     [[nodiscard]] arch::ticks round_time() const noexcept { return round_time_; }
 
@@ -116,17 +144,22 @@ class executor {
     [[nodiscard]] const counters& count() const noexcept { return counters_; }
 
   private:
+    static inline std::array<executor*, most_harts> executors_{};
+
+    void take_messages() noexcept;
     [[nodiscard]] bool poll_sources() noexcept;
     [[nodiscard]] bool look_for_work() noexcept;
     void sleep() noexcept;
     void adapt(arch::ticks slept) noexcept;
 
-    operation_list ready_;         // to resume in the next round
-    operation* running_ = nullptr; // to resume in this one, linked
-    std::uint32_t budget_ = 0;     // how many more in this round
+    operation_list ready_;           // to resume in the next round
+    operation* left_over_ = nullptr; // what the last round's budget did not suffice for, linked: first in this one
+    std::uint32_t ready_awaits_left_ = 0;
+    inbox inbox_;
     completion_source* sources_ = nullptr;
     arch::ticks round_time_ = 0;
     timer_queue timers_;
+    arch::hart_index hart_;
     poll_mode poll_mode_ = poll_mode::adaptive;
     arch::ticks poll_span_ = 0;
     arch::ticks armed_deadline_ = arch::no_deadline;

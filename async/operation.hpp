@@ -35,6 +35,16 @@ class operation_list {
         tail_ = &last.next;
     }
 
+    // Puts operations at the end that are linked already: from `first` to the one whose `next` is `*end`. Without any,
+    // `end` is the caller's own pointer to the first.
+    void append(operation*& first, operation** end) noexcept {
+        if (end != &first) {
+            *end = nullptr;
+            *tail_ = first;
+            tail_ = end;
+        }
+    }
+
     // The first operation, unlinked; nullptr if there is none.
     operation* pop_front() noexcept {
         operation* const first = head_;

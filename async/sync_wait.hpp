@@ -25,11 +25,7 @@ T sync_wait(task<T> work) noexcept {
     frame.promise().group = &finished;
     frame.promise().start.continuation = frame;
     hart.make_ready(frame.promise().start);
-    while (!finished.done) {
-        if (!hart.tick() && !finished.done) {
-            hart.idle();
-        }
-    }
+    hart.run_until(finished.done);
     return work.take_result();
 }
 

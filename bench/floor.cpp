@@ -46,9 +46,9 @@ floor_result run_floor(block::disk& disk, std::uint32_t depth, std::uint32_t blo
             arch::fence_consume(); // the used index before the elements
             result.ios += used;
             if (more) {
-                const virtio::split_virtqueue::used_chains chains = ring.used_chains_now();
+                virtio::split_virtqueue::used_chains chains = ring.used_chains_now();
                 for (std::uint32_t i = 0; i < used; ++i) {
-                    ring.offer(static_cast<std::uint16_t>(chains[i].id));
+                    ring.offer(static_cast<std::uint16_t>(chains.next().id));
                 }
                 offered += used;
                 more = ios != 0 ? offered < ios : arch::now() - start < span;

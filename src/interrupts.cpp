@@ -17,27 +17,37 @@ struct route_entry {
 constexpr std::size_t most_sources = 128; // QEMU's virt has 96
 
 arch::plic controller;
-std::uint32_t this_context = 0;
 std::uint32_t source_count = 0;
 std::array<route_entry, most_sources> routes;
 
+// By hart.
+struct opened_context {
+    std::uint32_t number = 0;
+    std::uintptr_t claim_register = 0; // 0: not opened
+};
+std::array<opened_context, arch::riscv64::most_harts> contexts;
+
 void external_interrupt() noexcept {
-    const std::uint32_t source = controller.claim(this_context);
+    const std::uintptr_t claim = contexts[arch::this_hart()].claim_register;
+    const std::uint32_t source = arch::mmio_read32(claim);
     if (source == 0) {
         return; // somebody else's, or gone
     }
     if (source < routes.size() && routes[source].serve != nullptr) {
         routes[source].serve(routes[source].argument);
     }
-    controller.complete(source, this_context);
+    arch::mmio_write32(claim, source);
 }
 
 } // namespace
 
-void open(const plic_description& plic, std::uint32_t context) noexcept {
+void describe(const plic_description& plic) noexcept {
     controller = arch::plic{plic.registers.base};
-    this_context = context;
     source_count = plic.source_count;
+}
+
+void open(std::uint32_t context) noexcept {
+    contexts[arch::this_hart()] = {.number = context, .claim_register = controller.claim_register(context)};
     controller.open(context);
     INFLIGHT_CSR_SET(sie, arch::riscv64::software_interrupt | arch::riscv64::timer_interrupt |
                               arch::riscv64::external_interrupt);
@@ -48,8 +58,16 @@ bool route(std::uint32_t source, handler serve, void* argument) noexcept {
         return false;
     }
     routes[source] = {.serve = serve, .argument = argument};
-    controller.enable(source, this_context);
+    controller.enable(source, contexts[arch::this_hart()].number);
     return true;
+}
+
+void route_to_all(std::uint32_t source) noexcept {
+    for (const opened_context& context : contexts) {
+        if (context.claim_register != 0) {
+            controller.enable(source, context.number);
+        }
+    }
 }
 
 } // namespace inflight::kernel::interrupts

@@ -10,10 +10,16 @@ namespace inflight::kernel::interrupts {
 // Called on the hart that claimed the interrupt, with interrupts masked.
 using handler = void (*)(void* argument) noexcept;
 
-// Opens this hart's context of the PLIC, and lets software, timer and external interrupts through.
-void open(const plic_description& plic, std::uint32_t context) noexcept;
+// Describes the PLIC. Once, before the first hart opens its context.
+void describe(const plic_description& plic) noexcept;
 
-// Sends `source` to this hart and to `serve`. False if there is no such source.
+// Opens the calling hart's context of the PLIC, and lets software, timer and external interrupts through.
+void open(std::uint32_t context) noexcept;
+
+// Sends `source` to the calling hart and to `serve`. False if there is no such source.
 [[nodiscard]] bool route(std::uint32_t source, handler serve, void* argument) noexcept;
+
+// Sends `source` to all harts that have opened their context: whoever claims it first serves it.
+void route_to_all(std::uint32_t source) noexcept;
 
 } // namespace inflight::kernel::interrupts

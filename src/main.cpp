@@ -7,6 +7,7 @@
 #include "src/device_tree.hpp"
 #include "src/disks.hpp"
 #include "src/end.hpp"
+#include "src/harts.hpp"
 #include "src/interrupts.hpp"
 #include "src/memory.hpp"
 #include "src/options.hpp"
@@ -15,8 +16,8 @@
 #include <algorithm>
 
 extern "C" {
-inflight::arch::riscv64::hart boot_hart; // boot.S puts its address into tp
-
+extern inflight::arch::riscv64::hart boot_hart;
+extern std::byte boot_stack;
 extern std::byte trap_stack_end;
 using constructor = void (*)();
 extern constructor init_array_begin[];
@@ -31,19 +32,6 @@ namespace {
 
 constexpr std::size_t largest_device_tree = 1u << 20;
 
-// A sixteenth of the memory holds coroutine frames, within reason.
-constexpr std::size_t least_frame_memory = 64u << 10;
-constexpr std::size_t most_frame_memory = 32u << 20;
-
-const hart_description& this_hart(const machine_description& machine, std::uint64_t hart_id) noexcept {
-    for (const hart_description& hart : machine.harts) {
-        if (hart.id == hart_id) {
-            return hart;
-        }
-    }
-    fail("the device tree does not know hart %lu, on which the kernel was started", hart_id);
-}
-
 const program& find_program(std::string_view name) noexcept {
     for (const program& candidate : programs()) {
         if (candidate.name == name) {
@@ -55,16 +43,6 @@ const program& find_program(std::string_view name) noexcept {
         console::print("  %-8s %s\n", candidate.name.data(), candidate.summary);
     }
     end(exit_failure);
-}
-
-async::executor& create_executor(memory& from) noexcept {
-    const std::size_t bytes = std::clamp(from.available() / 16, least_frame_memory, most_frame_memory);
-    std::byte* const frames = from.allocate(bytes, async::frame_slab::granule);
-    if (frames == nullptr) {
-        fail("the machine has too little memory: give it at least 16 MiB (./run --memory)");
-    }
-    alignas(async::executor) static std::byte storage[sizeof(async::executor)];
-    return *::new (storage) async::executor{std::span{frames, bytes}};
 }
 
 [[noreturn]] void run(std::uint64_t hart_id, const void* device_tree_blob) noexcept {
@@ -84,12 +62,10 @@ async::executor& create_executor(memory& from) noexcept {
         fail("%s", text(description).data());
     }
 
-    const hart_description& hart = this_hart(machine, hart_id);
-    if (!hart.plic_context) {
-        fail("the PLIC has no S-mode context for hart %lu, so no interrupt could reach it", hart_id);
-    }
-    arch::riscv64::the_clock = {.ticks_per_second = machine.timebase_frequency, .has_sstc = hart.has_extension("sstc")};
-    arch::set_deadline(arch::no_deadline);
+    // The harts' deadlines are registers only if that is so for all.
+    const bool has_sstc = std::all_of(machine.harts.begin(), machine.harts.end(),
+                                      [](const hart_description& hart) { return hart.has_extension("sstc"); });
+    arch::riscv64::the_clock = {.ticks_per_second = machine.timebase_frequency, .has_sstc = has_sstc};
 
     static options wanted;
     static char message[512];
@@ -99,9 +75,8 @@ async::executor& create_executor(memory& from) noexcept {
     const program& chosen = find_program(wanted.program);
 
     static memory free_memory{machine, {static_cast<const std::byte*>(device_tree_blob), tree.tree.size()}};
-    async::executor& executor = create_executor(free_memory);
-    executor.set_poll_mode(wanted.poll);
-    interrupts::open(machine.plic, *hart.plic_context);
+    interrupts::describe(machine.plic);
+    start_harts(machine, hart_id, free_memory, wanted);
     static device_list devices;
     find_devices(machine, free_memory, wanted, devices);
     arch::restore_interrupts(true);
@@ -117,8 +92,8 @@ async::executor& create_executor(memory& from) noexcept {
 } // namespace inflight::kernel
 
 void kernel_main(std::uint64_t hart_id, const void* device_tree_blob) noexcept {
+    boot_hart.stack_begin = &boot_stack;
     boot_hart.trap_stack_end = &trap_stack_end;
-    boot_hart.hardware_id = hart_id;
     for (constructor* next = init_array_begin; next != init_array_end; ++next) {
         (*next)();
     }

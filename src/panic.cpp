@@ -9,8 +9,6 @@
 extern "C" {
 extern const std::byte kernel_begin;
 extern const std::byte text_end;
-extern const std::byte boot_stack;
-extern const std::byte trap_stack_end;
 
 [[noreturn]] void exception_entry(const std::uint64_t* registers) noexcept;
 }
@@ -44,24 +42,35 @@ const char* exception_name(std::uint64_t cause) noexcept {
     }
 }
 
-bool within(std::uint64_t address, const std::byte& begin, const std::byte& end) noexcept {
-    return address >= reinterpret_cast<std::uint64_t>(&begin) && address < reinterpret_cast<std::uint64_t>(&end);
+bool within(std::uint64_t address, const std::byte* begin, const std::byte* end) noexcept {
+    return address >= reinterpret_cast<std::uint64_t>(begin) && address < reinterpret_cast<std::uint64_t>(end);
 }
 
 // Follows the frame pointers: below each, its caller's frame pointer and where to return to. A coroutine's frames end
 // where the executor resumed it. Stops at whatever is no stack of ours.
 void print_backtrace(std::uint64_t frame) noexcept {
+    const arch::riscv64::hart& self = arch::riscv64::current_hart();
     for (int depth = 0; depth < 64; ++depth) {
-        if (frame % 8 != 0 || !within(frame - 16, boot_stack, trap_stack_end) || frame - 16 > frame) {
+        if (frame % 8 != 0 || !within(frame - 16, self.stack_begin, self.trap_stack_end) || frame - 16 > frame) {
             break;
         }
         const auto* const saved = reinterpret_cast<const std::uint64_t*>(frame);
         const std::uint64_t return_address = saved[-1];
-        if (!within(return_address, kernel_begin, text_end)) {
+        if (!within(return_address, &kernel_begin, &text_end)) {
             break;
         }
         print("  at 0x%lx\n", return_address);
         frame = saved[-2];
+    }
+}
+
+// One panic is told; harts that come to it later wait for its end.
+arch::atomic<std::uint32_t> somebody_panics{0};
+
+void begin_panic() noexcept {
+    arch::mask_interrupts();
+    while (somebody_panics.exchange(1, std::memory_order_relaxed) != 0) {
+        arch::wait_for_interrupt();
     }
 }
 
@@ -72,7 +81,7 @@ void print_backtrace(std::uint64_t frame) noexcept {
 } // namespace
 
 void arch::panic(const char* message) noexcept {
-    arch::mask_interrupts();
+    begin_panic();
     print("\npanic: %s (hart %u)\n", message, arch::this_hart());
     print_backtrace(reinterpret_cast<std::uint64_t>(__builtin_frame_address(0)));
     end_in_panic();
@@ -85,9 +94,10 @@ void exception_entry(const std::uint64_t* registers) noexcept {
     const std::uint64_t cause = INFLIGHT_CSR_READ(scause);
     const std::uint64_t where = INFLIGHT_CSR_READ(sepc);
     const std::uint64_t value = INFLIGHT_CSR_READ(stval);
+    begin_panic();
     print("\npanic: %s, value 0x%lx (hart %u)\n", exception_name(cause), value, arch::this_hart());
     print("  pc 0x%lx\n", where); // the instruction itself, not one to return to
-    if (!within(where, kernel_begin, text_end)) {
+    if (!within(where, &kernel_begin, &text_end)) {
         print("  at 0x%lx\n", registers[1]); // a jump to nowhere: who made it
     }
     print_backtrace(registers[8]);

@@ -28,6 +28,26 @@ _start:
 3:  wfi
     j 3b
 
+# Where the other harts begin, started by the first one: a0 = this hart's id, a1 = its struct hart, the rest as above.
+    .equ HART_STACK, 264
+    .globl start_other_hart
+start_other_hart:
+    .option push
+    .option norelax
+    lla gp, __global_pointer$
+    .option pop
+    csrw sie, zero
+    csrw sstatus, zero
+    mv tp, a1
+    ld sp, HART_STACK(tp)
+    lla t0, trap_vector
+    csrw stvec, t0
+    li s0, 0
+    li ra, 0
+    call other_hart_main        # other_hart_main(), never returns
+4:  wfi
+    j 4b
+
     .section .bss
     .balign 16
     .globl boot_stack

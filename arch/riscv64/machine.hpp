@@ -1,6 +1,7 @@
 // The contract of arch/arch.hpp on RISC-V, in S-mode, with memory mapped to itself.
 #pragma once
 
+#include "arch/riscv64/atomic.hpp"
 #include "arch/riscv64/csr.hpp"
 
 #include <array>
@@ -12,15 +13,24 @@ namespace inflight::arch {
 namespace riscv64 {
 
 // What belongs to one hart. Its address is in the register tp from the first instructions of boot.S on, which nobody
-// changes. trap.S knows where the first two members are.
+// changes. boot.S and trap.S know where the first three members are.
 struct hart {
     std::byte* trap_stack_end;               // the stack on which a panic runs
     std::array<std::uint64_t, 32> registers; // x0 to x31 as an exception found them
-    std::uint64_t hardware_id;               // what the firmware and the device tree call this hart
+    std::byte* stack_end;                    // the stack on which a hart starts that is not the first
     hart_index index;
     void* local;
+    std::byte* stack_begin;            // of both stacks: the hart's own, and that of a panic behind it
+    std::uint64_t hardware_id;         //    // what the firmware and the device tree call this hart
+    std::uintptr_t software_interrupt; // the register that makes one pending here; 0: the firmware is asked
 };
-static_assert(offsetof(hart, trap_stack_end) == 0 && offsetof(hart, registers) == 8);
+static_assert(offsetof(hart, trap_stack_end) == 0 && offsetof(hart, registers) == 8 &&
+              offsetof(hart, stack_end) == 264);
+
+// Every hart that runs, by index. Changed only before they have one another to reckon with.
+inline constexpr std::size_t most_harts = 64;
+inline std::array<hart*, most_harts> all_harts{};
+inline hart_index hart_count = 1;
 
 inline hart& current_hart() noexcept {
     hart* self;
@@ -36,11 +46,16 @@ struct clock {
 inline clock the_clock{10'000'000, false};
 
 void set_deadline_by_firmware(ticks deadline) noexcept;
+void interrupt_hart_by_firmware(std::uint64_t hardware_id) noexcept;
 
 } // namespace riscv64
 
 inline hart_index this_hart() noexcept {
     return riscv64::current_hart().index;
+}
+
+inline hart_index harts() noexcept {
+    return riscv64::hart_count;
 }
 
 inline void*& hart_local() noexcept {
@@ -85,6 +100,19 @@ inline std::uint64_t instructions() noexcept {
     std::uint64_t value;
     asm volatile("rdinstret %0" : "=r"(value));
     return value;
+}
+
+inline void interrupt_hart(hart_index index) noexcept {
+    const riscv64::hart& woken = *riscv64::all_harts[index];
+    asm volatile("fence w, o"
+                 :
+                 :
+                 : "memory"); // what it is woken for, before the interrupt: pairs with its reading after
+    if (woken.software_interrupt != 0) {
+        asm volatile("sw %0, 0(%1)" : : "r"(1), "r"(woken.software_interrupt) : "memory");
+    } else {
+        riscv64::interrupt_hart_by_firmware(woken.hardware_id);
+    }
 }
 
 // Written as instructions, so that no compiler can merge, split, repeat or address-fold an access. The memory clobber

@@ -19,10 +19,6 @@ std::uintptr_t threshold(std::uint32_t context) noexcept {
     return 0x200000 + std::uintptr_t{0x1000} * context;
 }
 
-std::uintptr_t claim_complete(std::uint32_t context) noexcept {
-    return threshold(context) + 4;
-}
-
 } // namespace
 
 void plic::open(std::uint32_t context) noexcept {
@@ -35,12 +31,8 @@ void plic::enable(std::uint32_t source, std::uint32_t context) noexcept {
     mmio_write32(word, mmio_read32(word) | std::uint32_t{1} << (source % 32));
 }
 
-std::uint32_t plic::claim(std::uint32_t context) noexcept {
-    return mmio_read32(registers_ + claim_complete(context));
-}
-
-void plic::complete(std::uint32_t source, std::uint32_t context) noexcept {
-    mmio_write32(registers_ + claim_complete(context), source);
+std::uintptr_t plic::claim_register(std::uint32_t context) const noexcept {
+    return registers_ + threshold(context) + 4;
 }
 
 } // namespace inflight::arch

@@ -20,10 +20,9 @@ class plic {
     // Routes `source` to the context.
     void enable(std::uint32_t source, std::uint32_t context) noexcept;
 
-    // The source to serve now, which then is the caller's until complete(); 0 if there is none (any more).
-    [[nodiscard]] std::uint32_t claim(std::uint32_t context) noexcept;
-
-    void complete(std::uint32_t source, std::uint32_t context) noexcept;
+    // The register of a context that claims and completes. Reading it answers the source to serve now, which then is the
+    // reader's until it writes that number back; 0 if there is none (any more).
+    [[nodiscard]] std::uintptr_t claim_register(std::uint32_t context) const noexcept;
 
   private:
     std::uintptr_t registers_ = 0;

@@ -9,6 +9,8 @@ namespace sbi {
 namespace {
 
 constexpr std::uint64_t time_extension = 0x54494d45;         // "TIME"
+constexpr std::uint64_t interrupt_extension = 0x735049;      // "sPI"
+constexpr std::uint64_t hart_state_extension = 0x48534d;     // "HSM"
 constexpr std::uint64_t system_reset_extension = 0x53525354; // "SRST"
 constexpr std::uint64_t legacy_put_character = 1;
 
@@ -17,13 +19,14 @@ struct answer {
     std::uint64_t value;
 };
 
-answer call(std::uint64_t extension, std::uint64_t function, std::uint64_t first = 0,
-            std::uint64_t second = 0) noexcept {
+answer call(std::uint64_t extension, std::uint64_t function, std::uint64_t first = 0, std::uint64_t second = 0,
+            std::uint64_t third = 0) noexcept {
     register std::uint64_t a0 asm("a0") = first;
     register std::uint64_t a1 asm("a1") = second;
+    register std::uint64_t a2 asm("a2") = third;
     register std::uint64_t a6 asm("a6") = function;
     register std::uint64_t a7 asm("a7") = extension;
-    asm volatile("ecall" : "+r"(a0), "+r"(a1) : "r"(a6), "r"(a7) : "memory");
+    asm volatile("ecall" : "+r"(a0), "+r"(a1) : "r"(a2), "r"(a6), "r"(a7) : "memory");
     return {.error = a0, .value = a1};
 }
 
@@ -31,6 +34,14 @@ answer call(std::uint64_t extension, std::uint64_t function, std::uint64_t first
 
 void set_timer(std::uint64_t deadline) noexcept {
     call(time_extension, 0, deadline);
+}
+
+void send_interrupt(std::uint64_t hardware_id) noexcept {
+    call(interrupt_extension, 0, 1, hardware_id); // a mask of one hart, counted from that id
+}
+
+long start_hart(std::uint64_t hardware_id, std::uint64_t entry, std::uint64_t argument) noexcept {
+    return static_cast<long>(call(hart_state_extension, 0, hardware_id, entry, argument).error);
 }
 
 void shut_down() noexcept {
@@ -47,6 +58,10 @@ namespace riscv64 {
 
 void set_deadline_by_firmware(ticks deadline) noexcept {
     sbi::set_timer(deadline);
+}
+
+void interrupt_hart_by_firmware(std::uint64_t hardware_id) noexcept {
+    sbi::send_interrupt(hardware_id);
 }
 
 } // namespace riscv64

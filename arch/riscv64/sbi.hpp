@@ -8,6 +8,13 @@ namespace inflight::arch::sbi {
 // An interrupt at this time; no_deadline: none.
 void set_timer(std::uint64_t deadline) noexcept;
 
+// Makes a software interrupt pending at a hart, by its hardware id.
+void send_interrupt(std::uint64_t hardware_id) noexcept;
+
+// Starts a stopped hart at the physical address `entry`, in S-mode with its hardware id in a0 and `argument` in a1. Answers 0
+// or the firmware's error, a negative number.
+[[nodiscard]] long start_hart(std::uint64_t hardware_id, std::uint64_t entry, std::uint64_t argument) noexcept;
+
 // Powers the machine off. Returns if the firmware cannot.
 void shut_down() noexcept;
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <new>
 
 namespace inflight::block {
 
@@ -17,10 +18,6 @@ namespace {
 
 // A request takes three descriptors, and a chain is no longer than its queue.
 constexpr std::uint16_t smallest_queue = 4;
-
-// Bytes in one request of the device, where it sets no limit of its own: large enough to be rare, small enough for the
-// 32-bit lengths of descriptors and used elements, with the status byte.
-constexpr std::uint32_t largest_piece = 1u << 30;
 
 constexpr std::uint32_t round_down(std::uint32_t value, std::uint32_t unit) noexcept {
     return value - value % unit;
@@ -45,52 +42,28 @@ const char* to_string(status outcome) noexcept {
 
 // ---- requests ----
 
-void request::destroyed_in_flight() noexcept {
-    arch::panic("a block request was destroyed in flight: the device may still write into its buffer");
-}
-
-void request::next_segment() noexcept {
-    --segments_left_;
-    if (type_ == request_type::in) {
-        const std::span<std::byte>& segment = *into_++;
-        data_ = segment.data();
-        length_ = segment.size();
-    } else {
-        const std::span<const std::byte>& segment = *from_++;
-        data_ = segment.data();
-        length_ = segment.size();
-    }
-}
-
 request disk::flush() noexcept {
-    return {*this, request_type::flush, 0, nullptr, 0};
+    return {channel(), request_type::flush, 0, nullptr, 0};
 }
 
 request disk::discard(std::uint64_t sector, std::uint64_t sectors) noexcept {
-    return {*this, request_type::discard, sector, nullptr, sectors};
+    return {channel(), request_type::discard, sector, nullptr, sectors};
 }
 
 request disk::write_zeroes(std::uint64_t sector, std::uint64_t sectors) noexcept {
-    return {*this, request_type::write_zeroes, sector, nullptr, sectors};
+    return {channel(), request_type::write_zeroes, sector, nullptr, sectors};
 }
 
 request disk::read(std::uint64_t sector, std::span<const std::span<std::byte>> buffers) noexcept {
-    return {*this, sector, buffers};
+    return {channel(), sector, buffers};
 }
 
 request disk::write(std::uint64_t sector, std::span<const std::span<const std::byte>> buffers) noexcept {
-    return {*this, sector, buffers};
+    return {channel(), sector, buffers};
 }
 
 request disk::get_id(virtio_blk::id_string& id) noexcept {
-    return {*this, request_type::get_id, 0, reinterpret_cast<const std::byte*>(id.data()), 0};
-}
-
-// True if the request ends here, with its result.
-bool disk::refuse(request& candidate) const noexcept {
-    candidate.result_ = check(candidate);
-    const bool nothing_to_do = candidate.type_ == request_type::flush && !properties_.can_flush;
-    return candidate.result_ != status::ok || nothing_to_do;
+    return {channel(), request_type::get_id, 0, reinterpret_cast<const std::byte*>(id.data()), 0};
 }
 
 status disk::check(const request& candidate) const noexcept {
@@ -105,7 +78,9 @@ status disk::check(const request& candidate) const noexcept {
         [[fallthrough]];
     case request_type::in: {
         std::uint64_t bytes = candidate.length_;
-        for (std::uint32_t i = 0; i < candidate.segments_left_; ++i) {
+        const std::uint32_t segments =
+            candidate.scattered_ || candidate.is_in_flight() ? candidate.pieces_.segments_left : 0;
+        for (std::uint32_t i = 0; i < segments; ++i) {
             const std::uint64_t length = candidate.segment_length(i);
             if (length == 0 || length % properties_.logical_block_size != 0) {
                 return status::invalid_argument;
@@ -143,222 +118,26 @@ status disk::check_range(std::uint64_t sector, std::uint64_t sectors) const noex
     return status::ok;
 }
 
-void disk::submit_slowly(request& started) noexcept {
-    started.plain_ = false;
-    if (!waiting_.empty() || !push(started)) {
-        ++counters_.waited;
-        waiting_.push_back(started);
-    }
+void disk::notify(request_queue& queue) noexcept {
+    device_.notify(static_cast<std::uint16_t>(&queue - queues_.data()));
 }
 
-// Gives the device as much of a request as there is room for. True if that was all of it.
-bool disk::push(request& started) noexcept {
-    do {
-        request_queue* const queue = queue_with_room();
-        if (queue == nullptr) {
-            return false;
-        }
-        push_piece(started, *queue);
-    } while (started.has_more());
-    return true;
-}
-
-// Requests go to the queues in turns, of a round or so many requests at the most: a doorbell is shared by a turn's requests,
-// and a deep workload keeps all queues busy.
-void disk::next_turn() noexcept {
-    turn_ = requests_per_turn;
-    if (++current_ == queues_.data() + properties_.queues) {
-        current_ = queues_.data();
-    }
-}
-
-request_queue* disk::queue_with_room() noexcept {
-    if (!current_->full()) {
-        return current_;
-    }
-    for (request_queue& queue : queues()) {
-        if (!queue.full()) {
-            return &queue;
-        }
-    }
-    return nullptr;
-}
-
-void disk::push_piece(request& started, request_queue& queue) noexcept {
-    ++started.pieces_;
-    switch (started.type_) {
-    case request_type::in:
-    case request_type::out: push_data(started, queue); break;
-    case request_type::discard:
-    case request_type::write_zeroes: push_range(started, queue); break;
-    case request_type::flush: queue.submit_flush(started); break;
-    case request_type::get_id: queue.submit_get_id(started); break;
-    }
-}
-
-void disk::push_data(request& started, request_queue& queue) noexcept {
-    std::array<request_queue::data_segment, request_queue::most_segments> segments;
-    std::uint32_t count = 0;
-    std::uint32_t bytes = 0;
-    while (started.has_more() && count < properties_.seg_max && bytes < largest_piece) {
-        if (started.length_ == 0) {
-            started.next_segment();
-        }
-        const auto part =
-            static_cast<std::uint32_t>(std::min<std::size_t>({started.length_, most_bytes_, largest_piece - bytes}));
-        segments[count++] = {.data = started.data_, .length = part};
-        started.data_ += part;
-        started.length_ -= part;
-        bytes += part;
-    }
-    const std::uint64_t sector = started.sector_;
-    started.sector_ += bytes >> sector_shift;
-    if (count == 1) {
-        queue.submit_data(started, sector, segments[0].data, segments[0].length);
-    } else {
-        queue.submit_data(started, sector, std::span{segments.data(), count});
-    }
-}
-
-// One range per request of the device: every device that knows ranges takes one.
-void disk::push_range(request& started, request_queue& queue) noexcept {
-    const bool discards = started.type_ == request_type::discard;
-    const std::uint32_t most = discards ? properties_.max_discard_sectors : properties_.max_write_zeroes_sectors;
-    std::uint64_t part = started.length_;
-    if (part > most) {
-        part = most;
-        if (discards) {
-            // Cut where the device says that its pieces end, if there is such a place within reach.
-            const std::uint64_t unit = std::max<std::uint32_t>(properties_.discard_sector_alignment, 1);
-            const std::uint64_t over = (started.sector_ + part) % unit;
-            part = over < part ? part - over : part;
-        }
-    }
-    const virtio_blk::range_segment range{
-        .sector = started.sector_, .num_sectors = static_cast<std::uint32_t>(part), .flags = 0};
-    started.sector_ += part;
-    started.length_ -= part;
-    queue.submit_range(started, range);
-}
-
-void disk::push_waiting() noexcept {
-    while (async::operation* const first = waiting_.front()) {
-        if (!push(static_cast<request&>(*first))) {
-            return;
-        }
-        waiting_.pop_front();
-    }
-}
-
-// What waits was admitted to the disk as it was. What has failed since, or no longer fits, goes no further.
-void disk::check_waiting() noexcept {
-    async::operation* next = waiting_.take_all();
-    while (next != nullptr) {
-        request& waiting = static_cast<request&>(*next);
-        next = next->next;
-        if (waiting.result_ == status::ok) {
-            waiting.result_ = check(waiting);
-        }
-        if (waiting.result_ == status::ok) {
-            waiting_.push_back(waiting);
-            continue;
-        }
-        waiting.length_ = 0;
-        waiting.segments_left_ = 0;
-        if (waiting.pieces_ == 0) { // else it ends with the last piece that the device has
-            complete(waiting, waiting.result_);
-        }
-    }
-}
-
-void disk::complete(request& ended, status outcome) noexcept {
-    ended.result_ = outcome;
-    ended.state_ = request::state::completed;
-    executor_->make_ready(ended);
-}
-
-// ---- what the executor asks ----
-
-bool disk::poll() noexcept {
-    if (lost_) [[unlikely]] {
-        return false; // its rings mean nothing any more
-    }
-    if (configuration_change_.load(std::memory_order_relaxed)) [[unlikely]] {
-        configuration_change_.store(false, std::memory_order_relaxed);
-        configuration_changed();
-        return true;
-    }
-    bool found = false;
-    for (request_queue& queue : queues()) {
-        if (queue.armed() && !queue.pending()) {
-            continue; // its interrupt will tell
-        }
-        switch (queue.drain(*executor_)) {
-        case request_queue::drained::nothing: break;
-        case request_queue::drained::something: found = true; break;
-        case request_queue::drained::device_lies:
-            ++counters_.device_lies;
-            recover();
-            return true;
-        }
-    }
-    if (found && !waiting_.empty()) {
-        push_waiting();
-    }
-    return found;
-}
-
-void disk::publish() noexcept {
-    if (lost_) [[unlikely]] {
-        return;
-    }
-    bool published = false;
-    for (request_queue& queue : queues()) {
-        if (queue.ring().has_unpublished()) {
-            published = true;
-            if (queue.ring().publish()) {
-                device_.notify(static_cast<std::uint16_t>(&queue - queues_.data()));
-                ++queue.count.notifications;
-            }
-        }
-    }
-    if (published) {
-        next_turn();
-    }
-}
-
-bool disk::arm() noexcept {
-    if (lost_) [[unlikely]] {
-        return false;
-    }
-    bool work = configuration_change_.load(std::memory_order_relaxed);
-    for (request_queue& queue : queues()) {
-        work |= queue.arm();
-    }
-    return work;
-}
-
-void disk::disarm() noexcept {
-    for (request_queue& queue : queues()) {
-        queue.disarm();
-    }
-}
+// ---- interrupts ----
 
 // One line serves all queues (VIRTIO 1.2, 4.2.3.4): each that has something is marked. Acknowledged first, then looked at,
 // though the specification has it the other way round: so nothing that completes in between can be lost.
 void disk::handle_interrupt() noexcept {
-    ++counters_.interrupts;
+    interrupts_.fetch_add(1, std::memory_order_relaxed);
     const virtio::interrupt_cause cause = device_.acknowledge_interrupt();
-    if (cause.used_buffer) {
-        for (request_queue& queue : queues()) {
-            queue.interrupted();
-        }
+    if (!cause.used_buffer && !cause.configuration_change) {
+        spurious_.fetch_add(1, std::memory_order_relaxed);
+        return;
     }
     if (cause.configuration_change) {
-        configuration_change_.store(true, std::memory_order_relaxed);
+        home_->attention_.store(true, std::memory_order_relaxed);
     }
-    if (!cause.used_buffer && !cause.configuration_change) {
-        ++counters_.spurious;
+    for (io_channel& channel : channels()) {
+        channel.interrupted();
     }
 }
 
@@ -370,11 +149,28 @@ error disk::start(device_memory& memory, const disk_options& options) noexcept {
     properties_.legacy = device_.is_legacy();
     const error outcome = set_up(&memory);
     if (outcome == error::none) {
-        current_ = queues_.data();
-        turn_ = requests_per_turn;
-        executor_->add(*this);
+        home_ = &channel();
+        all_channels(phase::going_on, io_channel::step::open);
     }
     return outcome;
+}
+
+bool disk::open_channels(device_memory& memory) noexcept {
+    harts_ = arch::harts();
+    std::byte* const place = memory.allocate(sizeof(io_channel) * harts_, alignof(io_channel));
+    if (place == nullptr) {
+        return false;
+    }
+    channels_ = reinterpret_cast<io_channel*>(place);
+    for (arch::hart_index hart = 0; hart < harts_; ++hart) {
+        io_channel& channel = *::new (channels_ + hart) io_channel{*this, async::executor::of(hart)};
+        if (hart < properties_.queues) {
+            channel.own(queues().subspan(hart), harts_);
+        } else {
+            channel.go_through(channels_[hart % properties_.queues]);
+        }
+    }
+    return true;
 }
 
 // Everything from reset to DRIVER_OK (VIRTIO 1.2, 3.1.1). Without `memory`, into the memory of the queues as they are.
@@ -390,6 +186,9 @@ error disk::set_up(device_memory* memory) noexcept {
     outcome = read_properties();
     if (outcome == error::none) {
         outcome = set_up_queues(memory);
+    }
+    if (outcome == error::none && memory != nullptr && !open_channels(*memory)) {
+        outcome = error::out_of_memory;
     }
     if (outcome == error::none) {
         virtio::set_driver_ok(device_);
@@ -428,7 +227,7 @@ namespace {
 // The configuration space as it is, as far as the features let us look.
 struct raw_configuration {
     std::uint64_t capacity = 0;
-    std::uint32_t size_max = largest_piece;
+    std::uint32_t size_max = request_queue::most_bytes;
     std::uint32_t seg_max = 1;
     std::uint32_t blk_size = sector_size;
     std::uint32_t opt_io_size = 0;
@@ -507,7 +306,7 @@ error disk::read_properties() noexcept {
     known.alignment_offset = raw.alignment_offset * block;
     known.minimum_io_size = raw.min_io_size * block;
     known.optimal_io_size = raw.opt_io_size * block;
-    known.size_max = round_down(std::min(raw.size_max, largest_piece), block);
+    known.size_max = round_down(std::min(raw.size_max, request_queue::most_bytes), block);
     known.seg_max = std::clamp<std::uint32_t>(raw.seg_max, 1, request_queue::most_segments);
     known.max_discard_sectors = raw.max_discard_seg == 0 ? 0 : round_down(raw.max_discard_sectors, block_sectors);
     known.discard_sector_alignment = raw.discard_sector_alignment;
@@ -520,18 +319,7 @@ error disk::read_properties() noexcept {
         const std::uint16_t wanted = std::min<std::uint16_t>(options_.queues, most_queues);
         known.queues = std::clamp<std::uint16_t>(raw.num_queues, 1, std::max<std::uint16_t>(wanted, 1));
     }
-    most_bytes_ = known.size_max;
-    unaligned_bytes_ = block - 1;
-    unaligned_sectors_ = block_sectors - 1;
-    admit();
     return error::none;
-}
-
-// Sets what the quick check lets through.
-void disk::admit() noexcept {
-    readable_sectors_ = lost_ ? 0 : properties_.capacity;
-    plain_sectors_ = most_bytes_ >> sector_shift;
-    writable_sectors_ = properties_.read_only ? 0 : readable_sectors_;
 }
 
 error disk::set_up_queues(device_memory* memory) noexcept {
@@ -566,16 +354,72 @@ error disk::set_up_queues(device_memory* memory) noexcept {
         seg_max = std::min(seg_max, queue.segments());
         queue.reset(properties_.legacy, accepted(virtio::feature::event_idx));
         device_.enable_queue(i, queue.ring().size(), queue.ring().addresses());
-        queue.build_chains();
     }
     properties_.seg_max = seg_max;
     return error::none;
 }
 
+// ---- what concerns all channels ----
+
+void disk::all_channels(phase during, io_channel::step next) noexcept {
+    phase_ = during;
+    not_reported_ = harts_;
+    for (io_channel& channel : channels()) {
+        channel.ask(next);
+    }
+}
+
+// The last one's report ends a phase.
+void disk::channel_reports() noexcept {
+    if (--not_reported_ != 0) {
+        return;
+    }
+    if (phase_ == phase::stopping) {
+        change_device();
+        all_channels(phase::going_on, io_channel::step::go_on);
+        return;
+    }
+    phase_ = phase::running;
+    if (wants_reset_) { // since
+        stop_channels();
+    }
+}
+
+void disk::stop_channels() noexcept {
+    if (phase_ == phase::running) {
+        all_channels(phase::stopping, io_channel::step::stop);
+    }
+}
+
+// Any hart.
+void disk::needs_reset() noexcept {
+    if (&async::executor::current() == executor_) {
+        reset();
+    } else if (reset_asked_.exchange(1, std::memory_order_acq_rel) == 0) {
+        reset_message_.post(*executor_);
+    }
+}
+
+void disk::reset() noexcept {
+    reset_asked_.store(0, std::memory_order_relaxed);
+    wants_reset_ = true;
+    stop_channels();
+}
+
 // The device says that something has changed: that it needs a reset, or its capacity (VIRTIO 1.2, 3.2.1 and 5.2.6.1).
 void disk::configuration_changed() noexcept {
-    if ((device_.status() & virtio::status_bit::device_needs_reset) != 0) {
-        recover();
+    wants_reset_ |= (device_.status() & virtio::status_bit::device_needs_reset) != 0;
+    stop_channels();
+}
+
+// All channels have stopped. Nothing that the device was given is touched before it has confirmed its reset; then everything
+// inside ends, and the device is set up anew for what waits in line and what comes.
+void disk::change_device() noexcept {
+    was_reset_ = wants_reset_;
+    wants_reset_ = false;
+    if (was_reset_) {
+        ++resets_;
+        lost_ = !device_.reset() || set_up(nullptr) != error::none;
         return;
     }
     std::uint64_t capacity = 0;
@@ -583,23 +427,23 @@ void disk::configuration_changed() noexcept {
             return virtio::configuration64(device, configuration::capacity);
         })) {
         properties_.capacity = capacity;
-        admit();
-        check_waiting();
     }
 }
 
-// Nothing that the device was given is touched before it has confirmed its reset; then everything inside ends, and the
-// device is set up anew for what waits in line and what comes.
-void disk::recover() noexcept {
-    ++counters_.resets;
-    const bool reset = device_.reset();
-    for (request_queue& queue : queues()) {
-        queue.abandon(*executor_, reset ? status::device_reset : status::device_lost);
+disk::counters disk::count() const noexcept {
+    counters sum{.interrupts = interrupts_.load(std::memory_order_relaxed),
+                 .spurious = spurious_.load(std::memory_order_relaxed),
+                 .waited = 0,
+                 .sent = 0,
+                 .device_lies = 0,
+                 .resets = resets_};
+    for (arch::hart_index hart = 0; hart < harts_; ++hart) {
+        const io_channel::counters& of_hart = channels_[hart].count();
+        sum.waited += of_hart.waited;
+        sum.sent += of_hart.sent;
+        sum.device_lies += of_hart.device_lies;
     }
-    lost_ = !reset || set_up(nullptr) != error::none;
-    admit();
-    check_waiting();
-    push_waiting();
+    return sum;
 }
 
 } // namespace inflight::block

@@ -6,12 +6,18 @@
 //         ...
 //     }
 //
-// A disk belongs to the hart that started it: its functions are called there, from coroutines, and its requests resume
-// there. handle_interrupt() alone is called from an interrupt. Any number of requests may be awaited at once; what does
-// not fit into the queues waits in line, first come, first served. Requests in flight are not ordered among each other.
+// Every hart may use it, from coroutines, once it has been started; each has a channel of its own to it (io_channel.hpp), and
+// a request resumes on the hart that awaited it. handle_interrupt() alone is called from an interrupt. Any number of requests
+// may be awaited at once; what does not fit into the queues waits in line, first come, first served on each hart. Requests in
+// flight are not ordered among each other.
+//
+// The hart that started the disk is its home: what concerns the whole device happens there, with all channels stopped.
 #pragma once
 
+#include "arch/arch.hpp"
 #include "async/executor.hpp"
+#include "async/message.hpp"
+#include "drivers/block/io_channel.hpp"
 #include "drivers/block/request.hpp"
 #include "drivers/block/request_queue.hpp"
 #include "drivers/block/status.hpp"
@@ -19,7 +25,6 @@
 #include "drivers/virtio/transport.hpp"
 
 #include <array>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -56,7 +61,7 @@ struct disk_properties {
     virtio::feature_set accepted;
 };
 
-class disk final : private async::completion_source {
+class disk final {
   public:
     static constexpr std::size_t most_queues = 64;
 
@@ -64,6 +69,7 @@ class disk final : private async::completion_source {
         std::uint64_t interrupts;  // of the device, whatever they were for
         std::uint64_t spurious;    // of these, with no cause
         std::uint64_t waited;      // requests that found all slots taken
+        std::uint64_t sent;        // requests that went through another hart, for want of a queue
         std::uint64_t device_lies; // times the device broke the rules of the ring
         std::uint64_t resets;      // times the device was reset while in use
     };
@@ -74,22 +80,23 @@ class disk final : private async::completion_source {
     disk(const disk&) = delete;
     disk& operator=(const disk&) = delete;
 
-    // Initialises the device, takes its queues into use, and adds the disk to this hart's executor. Once. Needs an executor
-    // on this hart; `memory` is kept for ever. On failure the device has been given up, and the cause is answered.
+    // Initialises the device, takes its queues into use, and opens a channel on every hart. Once; every hart has its executor
+    // by then. `memory` is kept for ever. On failure the device has been given up, and the cause is answered.
     [[nodiscard]] virtio::error start(device_memory& memory, const disk_options& options) noexcept;
 
     [[nodiscard]] const disk_properties& properties() const noexcept { return properties_; }
 
-    // Reads whole logical blocks, from `sector` (512 bytes each) on.
-    request read(std::uint64_t sector, std::span<std::byte> buffer) noexcept {
-        return {*this, virtio_blk::request_type::in, sector, buffer.data(), buffer.size()};
+    // Reads whole logical blocks, from `sector` (512 bytes each) on. (The span by reference: what an await expression gets by
+    // value is copied into the coroutine's frame.)
+    request read(std::uint64_t sector, const std::span<std::byte>& buffer) noexcept {
+        return {channel(), virtio_blk::request_type::in, sector, buffer.data(), buffer.size()};
     }
     // The same into several pieces of memory, each of whole logical blocks. The list must stay until the request ends.
     request read(std::uint64_t sector, std::span<const std::span<std::byte>> buffers) noexcept;
 
     // Writes whole logical blocks. After it ends the data is in the device; in a write cache, where there is one.
-    request write(std::uint64_t sector, std::span<const std::byte> buffer) noexcept {
-        return {*this, virtio_blk::request_type::out, sector, buffer.data(), buffer.size()};
+    request write(std::uint64_t sector, const std::span<const std::byte>& buffer) noexcept {
+        return {channel(), virtio_blk::request_type::out, sector, buffer.data(), buffer.size()};
     }
     request write(std::uint64_t sector, std::span<const std::span<const std::byte>> buffers) noexcept;
 
@@ -106,13 +113,12 @@ class disk final : private async::completion_source {
     // The device's serial number: up to 20 characters, padded with NUL.
     request get_id(virtio_blk::id_string& id) noexcept;
 
-    // For the interrupt of this device. Interrupt context of the hart that owns the disk.
+    // For the interrupt of this device. Interrupt context, of any hart, but of one at a time.
     void handle_interrupt() noexcept;
 
-    [[nodiscard]] const counters& count() const noexcept { return counters_; }
-    [[nodiscard]] const request_queue::counters& count(std::uint16_t queue) const noexcept {
-        return queues_[queue].count;
-    }
+    // Figures of all harts; exact while the others rest.
+    [[nodiscard]] counters count() const noexcept;
+    [[nodiscard]] request_queue::counters count(std::uint16_t queue) const noexcept { return queues_[queue].count(); }
 
     // True once the device is beyond repair: every request ends with device_lost.
     [[nodiscard]] bool lost() const noexcept { return lost_; }
@@ -123,104 +129,56 @@ class disk final : private async::completion_source {
     [[nodiscard]] virtio::transport& device() noexcept { return device_; }
 
   private:
-    friend class request;
+    friend class io_channel;
 
-    bool poll() noexcept override;
-    void publish() noexcept override;
-    bool arm() noexcept override;
-    void disarm() noexcept override;
+    // What keeps the channels busy together: nothing; coming to a stop, or going on, of which some have not reported yet.
+    enum class phase : std::uint8_t { running, stopping, going_on };
 
-    [[nodiscard]] bool refuse(request& candidate) const noexcept;
-    [[nodiscard]] bool is_plain(const request& candidate) const noexcept;
+    [[nodiscard]] io_channel& channel() noexcept { return channels_[arch::this_hart()]; }
+    [[nodiscard]] std::span<io_channel> channels() noexcept { return {channels_, harts_}; }
+    [[nodiscard]] std::span<request_queue> queues() noexcept { return {queues_.data(), properties_.queues}; }
+
+    // For the channels.
     [[nodiscard]] status check(const request& candidate) const noexcept;
     [[nodiscard]] status check_range(std::uint64_t sector, std::uint64_t sectors) const noexcept;
-    [[nodiscard]] std::span<request_queue> queues() noexcept { return {queues_.data(), properties_.queues}; }
-    void submit(request& started) noexcept;
-    [[gnu::noinline]] void submit_slowly(request& started) noexcept;
-    [[nodiscard]] bool push(request& started) noexcept;
-    void push_piece(request& started, request_queue& queue) noexcept;
-    void push_range(request& started, request_queue& queue) noexcept;
-    void push_data(request& started, request_queue& queue) noexcept;
-    [[nodiscard]] request_queue* queue_with_room() noexcept;
-    void push_waiting() noexcept;
-    void check_waiting() noexcept;
-    void next_turn() noexcept;
-    void complete(request& ended, status outcome) noexcept;
+    void notify(request_queue& queue) noexcept;
+    void needs_reset() noexcept;
+    void configuration_changed() noexcept;
+    void channel_reports() noexcept;
 
     [[nodiscard]] virtio::error set_up(device_memory* memory) noexcept;
     [[nodiscard]] virtio::error negotiate() noexcept;
     [[nodiscard]] virtio::error negotiate_again() noexcept;
     [[nodiscard]] virtio::error read_properties() noexcept;
     [[nodiscard]] virtio::error set_up_queues(device_memory* memory) noexcept;
+    [[nodiscard]] bool open_channels(device_memory& memory) noexcept;
     [[nodiscard]] bool accepted(virtio::feature_set bits) const noexcept { return (properties_.accepted & bits) != 0; }
-    void admit() noexcept;
-    void configuration_changed() noexcept;
-    void recover() noexcept;
+    void stop_channels() noexcept;
+    void change_device() noexcept;
+    void reset() noexcept;
+    void all_channels(phase during, io_channel::step next) noexcept;
 
     virtio::transport& device_;
+    io_channel* channels_ = nullptr;
+    arch::hart_index harts_ = 0;
+
+    // Of the home hart. The channels read them when they are told to go on.
     async::executor* executor_ = nullptr;
-    // How many requests a queue takes before the next one's turn comes, within a round.
-    static constexpr std::uint32_t requests_per_turn = 16;
-
-    request_queue* current_ = nullptr; // the queue whose turn it is to take requests
-    std::uint32_t turn_ = 0;           // how many it still takes before the next one's turn comes
-    std::uint32_t most_bytes_ = 0;     // in one request of the device
-
-    // What the check of a plain read or write needs: how many sectors there are, 0 if nothing may be read or written; and
-    // the low bits of sectors and bytes that must be 0.
-    std::uint64_t readable_sectors_ = 0;
-    std::uint64_t writable_sectors_ = 0;
-    std::uint64_t plain_sectors_ = 0; // in one segment
-    std::uint32_t unaligned_sectors_ = 0;
-    std::uint32_t unaligned_bytes_ = 0;
-
-    bool lost_ = false;
-    std::atomic<bool> configuration_change_{false};
-    async::operation_list waiting_;
+    io_channel* home_ = nullptr;
     disk_options options_;
     disk_properties properties_{};
-    counters counters_{};
+    bool lost_ = false;
+    bool was_reset_ = false;
+    bool wants_reset_ = false;
+    phase phase_ = phase::running;
+    std::size_t not_reported_ = 0;
+    std::uint64_t resets_ = 0;
+
+    arch::atomic<std::uint32_t> reset_asked_{0}; // by a channel
+    async::message reset_message_{[](void* self) noexcept { static_cast<disk*>(self)->reset(); }, this};
+    arch::atomic<std::uint64_t> interrupts_{0};
+    arch::atomic<std::uint64_t> spurious_{0};
     std::array<request_queue, most_queues> queues_;
 };
-
-// Settles the common case in a few instructions; at the rest, refuse() looks closely.
-inline bool disk::is_plain(const request& candidate) const noexcept {
-    const std::uint64_t sectors = candidate.length_ >> sector_shift;
-    std::uint64_t limit = 0;
-    if (candidate.type_ == virtio_blk::request_type::in) {
-        limit = readable_sectors_;
-    } else if (candidate.type_ == virtio_blk::request_type::out) {
-        limit = writable_sectors_;
-    }
-    return candidate.segments_left_ == 0 && sectors != 0 && sectors <= plain_sectors_ &&
-           (candidate.length_ & unaligned_bytes_) == 0 && (candidate.sector_ & unaligned_sectors_) == 0 &&
-           sectors <= limit && candidate.sector_ <= limit - sectors;
-}
-
-inline bool request::await_ready() noexcept {
-    plain_ = disk_->is_plain(*this);
-    return !plain_ && disk_->refuse(*this);
-}
-
-// Inline, with what it calls: where the request is made, most of what it looks at is known to the compiler. While requests
-// wait in line there is no free slot, for whoever frees one hands it to them at once; so this cannot overtake them.
-inline void disk::submit(request& started) noexcept {
-    if (!started.plain_ || !current_->has_plain_slot()) [[unlikely]] {
-        submit_slowly(started);
-        return;
-    }
-    const auto length = static_cast<std::uint32_t>(started.length_);
-    started.length_ = 0;
-    current_->submit_plain_data(started, started.sector_, started.data_, length);
-    if (--turn_ == 0) [[unlikely]] {
-        next_turn();
-    }
-}
-
-inline void request::await_suspend(std::coroutine_handle<> frame) noexcept {
-    continuation = frame;
-    state_ = state::submitted;
-    disk_->submit(*this);
-}
 
 } // namespace inflight::block

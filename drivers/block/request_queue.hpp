@@ -11,7 +11,6 @@
 #include "drivers/block/virtio_blk.hpp"
 #include "drivers/virtio/split_virtqueue.hpp"
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -45,6 +44,10 @@ class request_queue {
     // The largest number of data segments in one request of the device.
     static constexpr std::uint32_t most_segments = 30;
 
+    // Bytes in one request of the device, where it sets no limit of its own: large enough to be rare, small enough for the
+    // 32-bit lengths of descriptors and used elements, with the status byte.
+    static constexpr std::uint32_t most_bytes = 1u << 30;
+
     request_queue() noexcept = default;
     request_queue(const request_queue&) = delete;
     request_queue& operator=(const request_queue&) = delete;
@@ -63,28 +66,33 @@ class request_queue {
 
     // How many requests of the device fit in at once, and how many are inside.
     [[nodiscard]] std::uint32_t slots() const noexcept { return slot_count_; }
-    [[nodiscard]] std::uint32_t in_flight() const noexcept {
-        return slot_count_ - static_cast<std::uint32_t>(free_count_);
-    }
-    [[nodiscard]] bool full() const noexcept { return free_count_ == 0; }
+    [[nodiscard]] std::size_t in_flight() const noexcept { return ring_.in_flight(); }
+    [[nodiscard]] bool full() const noexcept { return free_ == nullptr; }
 
     // The largest number of data segments in one request of the device.
     [[nodiscard]] std::uint32_t segments() const noexcept { return table_entries_ == 0 ? 1 : table_entries_ - 2; }
 
-    // True if there is a free slot whose chain, as it is, takes one data segment.
-    [[nodiscard]] bool has_plain_slot() const noexcept {
-        return free_count_ != 0 && slots_[free_[free_count_ - 1]].segments == 1;
+    // Puts one request of the device, a read or write with one data segment, into a free slot; the device sees it at the
+    // next publish. False, and nothing happens, if there is no free slot of that shape at hand.
+    bool submit_plain(request& owner, virtio_blk::request_type type, std::uint64_t sector, const std::byte* data,
+                      std::uint32_t length) noexcept {
+        slot* const taken = free_;
+        if (taken == nullptr || taken->shape != shape_of(type, 1)) [[unlikely]] {
+            return false;
+        }
+        free_ = taken->next_free;
+        taken->data->address = arch::device_address(data);
+        taken->data->length = length;
+        offer(*taken, owner, sector, type == virtio_blk::request_type::in ? length + 1 : 1);
+        return true;
     }
 
-    // Puts one request of the device into a free slot (there must be one); the device sees it at the next publish.
-    // Nothing of it is split: lengths and number of segments are within the limits.
-    void submit_data(request& owner, std::uint64_t sector, const std::byte* data, std::uint32_t length) noexcept {
-        fill_data(take_slot(1), owner, sector, data, length);
-    }
-    // The same if has_plain_slot(): short enough to be inline.
-    void submit_plain_data(request& owner, std::uint64_t sector, const std::byte* data, std::uint32_t length) noexcept {
-        fill_data(free_[--free_count_], owner, sector, data, length);
-    }
+    // A turn: how many requests the queue takes before another one's turn comes. begin_turn() begins one of so many.
+    void begin_turn(std::uint32_t requests) noexcept { turn_end_ = ring_.offered() + requests; }
+    [[nodiscard]] bool turn_has_ended() const noexcept { return ring_.offered() == turn_end_; }
+
+    // The same for every kind of request; there must be a free slot. Nothing of it is split: lengths and number of segments
+    // are within the limits.
     void submit_data(request& owner, std::uint64_t sector, std::span<const data_segment> segments) noexcept;
     void submit_range(request& owner, const virtio_blk::range_segment& range) noexcept;
     void submit_flush(request& owner) noexcept;
@@ -106,15 +114,23 @@ class request_queue {
     // Interrupts on, then a look: true if something is waiting already. Interrupts off.
     [[nodiscard]] bool arm() noexcept;
     void disarm() noexcept;
-    [[nodiscard]] bool armed() const noexcept { return armed_; }
+    [[nodiscard]] bool armed() const noexcept { return armed_at_.load(std::memory_order_relaxed) != not_armed; }
 
     // Set by the interrupt handler, taken back by drain().
     [[nodiscard]] bool pending() const noexcept { return pending_.load(std::memory_order_relaxed); }
 
-    // Interrupt context: marks the queue if something has completed in it.
-    void interrupted() noexcept;
+    // Interrupt context, of any hart: if interrupts are on and something has completed since, marks the queue and says so.
+    // Otherwise its hart looks for itself, at the latest when it turns them on.
+    bool interrupted() noexcept;
 
-    counters count{};
+    // The queue's doorbell was rung.
+    void notified() noexcept { ++counters_.notifications; }
+
+    [[nodiscard]] counters count() const noexcept {
+        counters now = counters_;
+        now.interrupts = interrupts_.load(std::memory_order_relaxed);
+        return now;
+    }
 
   private:
     // What the device sees of a slot beside its descriptors: one cache line.
@@ -126,58 +142,50 @@ class request_queue {
     };
     static_assert(sizeof(slot_memory) == 64);
 
-    struct slot {
+    // What only the driver sees of it: one cache line.
+    struct alignas(64) slot {
         request* owner; // nullptr: free
+        slot* next_free;
         slot_memory* memory;
         virtio::descriptor* data; // first data descriptor of the chain as it is laid out now
         std::uint32_t writable;   // bytes of the chain that the device may write
-        std::uint32_t segments;   // data descriptors of the chain as it is laid out now
+        std::uint16_t shape;      // what the chain and its header are laid out for now, see shape_of()
+        std::uint16_t head;       // index of the first descriptor
     };
+    static_assert(sizeof(slot) == 64);
 
-    // The head of a free slot, whose chain has so many data descriptors.
-    std::uint16_t take_slot(std::uint32_t segments) noexcept {
-        const std::uint16_t head = free_[--free_count_];
-        if (slots_[head].segments != segments) [[unlikely]] {
-            chain(head, segments);
-        }
-        return head;
+    // The type and the number of data segments of a request, in one word: a slot of the right shape is used as it is.
+    static constexpr std::uint16_t shape_of(virtio_blk::request_type type, std::uint32_t segments) noexcept {
+        return static_cast<std::uint16_t>(static_cast<std::uint32_t>(type) << 8 | segments);
     }
 
-    void fill_data(std::uint16_t head, request& owner, std::uint64_t sector, const std::byte* data,
-                   std::uint32_t length) noexcept {
-        const bool reads = owner.type_ == virtio_blk::request_type::in;
-        virtio::descriptor& buffer = *slots_[head].data;
-        buffer.address = arch::device_address(data);
-        buffer.length = length;
-        buffer.flags = reads ? device_writes : device_reads;
-        offer(head, owner, sector, reads ? length + 1 : 1);
-    }
+    // A free slot (there must be one) of the owner's type, with so many data segments.
+    slot& take_slot(const request& owner, std::uint32_t segments) noexcept;
 
     // Gives a slot whose data is in place to the ring. `writable`: how many bytes of the chain the device may write.
-    void offer(std::uint16_t head, request& owner, std::uint64_t sector, std::uint32_t writable) noexcept {
-        slot& taken = slots_[head];
+    void offer(slot& taken, request& owner, std::uint64_t sector, std::uint32_t writable) noexcept {
         taken.owner = &owner;
         taken.writable = writable;
-        taken.memory->header.type = static_cast<std::uint32_t>(owner.type_);
         taken.memory->header.sector = sector;
         taken.memory->status.store(virtio_blk::status_byte::poison);
-        ring_.offer(head);
+        ring_.offer(taken.head);
     }
 
-    void chain(std::uint16_t head, std::uint32_t segments) noexcept;
-    static bool finish_piece(request& owner, const slot_memory& memory) noexcept;
+    void reshape(slot& free_slot, virtio_blk::request_type type, std::uint32_t segments) noexcept;
+    static bool finish_piece(request& owner, const slot_memory& memory, status outcome) noexcept;
 
-    static constexpr std::uint16_t device_reads = virtio::descriptor_flag::next;
-    static constexpr std::uint16_t device_writes = virtio::descriptor_flag::next | virtio::descriptor_flag::write;
-
+    slot* free_ = nullptr;
+    std::size_t turn_end_ = 0;
     virtio::split_virtqueue ring_;
+    counters counters_{};
     slot* slots_ = nullptr; // by head descriptor; those between heads are never in use
-    std::uint16_t* free_ = nullptr;
-    std::size_t free_count_ = 0;
     std::uint32_t slot_count_ = 0;
     bool trusts_length_ = true;
-    bool armed_ = false;
-    std::atomic<bool> pending_{false};
+    // With interrupts on, the used index at which they were turned on. An interrupt handler reads it on any hart.
+    static constexpr std::uint32_t not_armed = ~0u;
+    arch::atomic<std::uint32_t> armed_at_{not_armed};
+    arch::atomic<bool> pending_{false};
+    arch::atomic<std::uint64_t> interrupts_{0};
 
     std::byte* ring_memory_ = nullptr;
     virtio::descriptor* tables_ = nullptr; // indirect tables, one per slot

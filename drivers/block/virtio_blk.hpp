@@ -50,7 +50,7 @@ inline constexpr std::size_t write_zeroes_may_unmap = 56;   // 8 bits
 } // namespace configuration
 
 // 5.2.6.
-enum class request_type : std::uint32_t {
+enum class request_type : std::uint8_t {
     in = 0,
     out = 1,
     flush = 4,

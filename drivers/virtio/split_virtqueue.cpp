@@ -13,10 +13,10 @@ void split_virtqueue::lay_out(std::byte* memory, std::uint16_t size, bool legacy
     available_ = reinterpret_cast<shared<std::uint16_t>*>(driver_area_ + ring_entries);
     used_ = reinterpret_cast<used_element*>(device_area_ + ring_entries);
     size_ = size;
-    mask_ = static_cast<std::uint16_t>(size - 1);
-    next_available_ = 0;
+    mask_ = size - 1u;
+    offered_ = 0;
     published_ = 0;
-    next_used_ = 0;
+    taken_ = 0;
     event_idx_ = event_idx;
 }
 

@@ -35,60 +35,67 @@ class split_virtqueue {
     // Puts the chain that begins at `head` into the available ring. The device sees it at the next publish(). There is
     // always room: heads in flight are distinct, and no more than there are descriptors.
     void offer(std::uint16_t head) noexcept {
-        const std::uint16_t place = next_available_;
+        const std::size_t place = offered_;
+        offered_ = place + 1;
         available_[place & mask_].store(head);
-        next_available_ = static_cast<std::uint16_t>(place + 1);
     }
 
-    [[nodiscard]] bool has_unpublished() const noexcept { return next_available_ != published_; }
+    // How many chains were ever offered, and how many of them have not been taken out again.
+    [[nodiscard]] std::size_t offered() const noexcept { return offered_; }
+    [[nodiscard]] std::size_t in_flight() const noexcept { return offered_ - taken_; }
+
+    [[nodiscard]] bool has_unpublished() const noexcept { return offered_ != published_; }
 
     // Shows the device all that was offered since the last time. True if the device wants to be notified of it.
     [[nodiscard]] bool publish() noexcept {
-        const std::uint16_t before = published_;
-        published_ = next_available_;
+        const std::size_t before = published_;
+        published_ = offered_;
         arch::fence_publish(); // chains and ring entries before the index: pairs with the device's read of the index
-        field(driver_area_, ring_index).store(published_);
+        field(driver_area_, ring_index).store(low16(published_));
         arch::
             fence_full(); // the index before the device's wish is read: pairs with its wish, then its look at the index
         if (event_idx_) {
             const std::uint16_t event = field(device_area_, ring_entries + sizeof(used_element) * size_).load();
-            return crossed(event, published_, before);
+            return crossed(event, low16(published_), low16(before));
         }
         return (field(device_area_, ring_flags).load() & used_no_notify) == 0;
     }
 
-    // How many used chains the device says are waiting. More than are in flight is a lie; the caller checks.
-    [[nodiscard]] std::uint16_t used_count() const noexcept {
-        return static_cast<std::uint16_t>(field(device_area_, ring_index).load() - next_used_);
-    }
+    // The device's index of used chains, which any hart may read; and the index of the next one to take.
+    [[nodiscard]] std::uint16_t used_index() const noexcept { return field(device_area_, ring_index).load(); }
+    [[nodiscard]] std::uint16_t next_used() const noexcept { return low16(taken_); }
 
-    // The used chains, for a loop over them: entry i is the chain i places behind the next one. Valid for as many as
-    // used_count() has said, and after one fence_consume() since. Read each once: the device may write it again.
+    // How many used chains the device says are waiting. More than are in flight is a lie; the caller checks.
+    [[nodiscard]] std::uint16_t used_count() const noexcept { return low16(used_index() - taken_); }
+
+    // The used chains, one after the other. Valid for as many as used_count() has said, and after one fence_consume() since.
+    // Each is read once: the device may write it again.
     class used_chains {
       public:
-        [[nodiscard]] used operator[](std::size_t i) const noexcept {
-            const used_element& element = elements_[(first_ + i) & mask_];
+        used next() noexcept {
+            const used_element& element = *next_;
+            next_ = next_ == last_ ? first_ : next_ + 1;
             return {.id = element.id.load(), .length = element.length.load()};
         }
 
       private:
         friend class split_virtqueue;
-        used_chains(const used_element* elements, std::size_t first, std::size_t mask) noexcept
-            : elements_{elements}, first_{first}, mask_{mask} {}
+        used_chains(const used_element* ring, std::size_t place, std::size_t mask) noexcept
+            : first_{ring}, next_{ring + (place & mask)}, last_{ring + mask} {}
 
-        const used_element* elements_;
-        std::size_t first_;
-        std::size_t mask_;
+        const used_element* first_;
+        const used_element* next_;
+        const used_element* last_;
     };
-    [[nodiscard]] used_chains used_chains_now() const noexcept { return {used_, next_used_, mask_}; }
+    [[nodiscard]] used_chains used_chains_now() const noexcept { return {used_, taken_, mask_}; }
 
     // Steps over used chains that have been dealt with.
-    void advance_used(std::size_t chains) noexcept { next_used_ = static_cast<std::uint16_t>(next_used_ + chains); }
+    void advance_used(std::size_t chains) noexcept { taken_ += chains; }
 
     // Asks for an interrupt at the next used chain. True if chains are waiting already, for which none may come.
     [[nodiscard]] bool enable_interrupts() noexcept {
         if (event_idx_) {
-            field(driver_area_, ring_entries + sizeof(std::uint16_t) * size_).store(next_used_);
+            field(driver_area_, ring_entries + sizeof(std::uint16_t) * size_).store(low16(taken_));
         } else {
             field(driver_area_, ring_flags).store(0);
         }
@@ -110,6 +117,8 @@ class split_virtqueue {
         return static_cast<std::uint16_t>(now - event - 1) < static_cast<std::uint16_t>(now - before);
     }
 
+    static constexpr std::uint16_t low16(std::size_t index) noexcept { return static_cast<std::uint16_t>(index); }
+
     static shared<std::uint16_t>& field(std::byte* area, std::size_t offset) noexcept {
         return *reinterpret_cast<shared<std::uint16_t>*>(area + offset);
     }
@@ -119,11 +128,12 @@ class split_virtqueue {
     used_element* used_ = nullptr;
     std::byte* driver_area_ = nullptr;
     std::byte* device_area_ = nullptr;
+    // Indices count on in whole words, which saves the hart cutting them; the ring sees their low 16 bits.
+    std::size_t mask_ = 0;
+    std::size_t offered_ = 0;   // where the next chain goes
+    std::size_t published_ = 0; // what the device has been shown
+    std::size_t taken_ = 0;     // the next used chain to take
     std::uint16_t size_ = 0;
-    std::uint16_t mask_ = 0;
-    std::uint16_t next_available_ = 0; // where the next chain goes
-    std::uint16_t published_ = 0;      // what the device has been shown
-    std::uint16_t next_used_ = 0;      // the next used chain to take
     bool event_idx_ = false;
 };
 

@@ -1,0 +1,365 @@
+#include "drivers/block/io_channel.hpp"
+
+#include "arch/arch.hpp"
+#include "drivers/block/disk.hpp"
+
+#include <algorithm>
+#include <array>
+#include <new>
+
+namespace inflight::block {
+
+using virtio_blk::request_type;
+
+namespace {
+
+// The queue whose turn it is while a channel is stopped, or has none: it has no slots.
+request_queue no_queue;
+
+} // namespace
+
+// ---- requests ----
+
+void request::destroyed_in_flight() noexcept {
+    arch::panic("a block request was destroyed in flight: the device may still write into its buffer");
+}
+
+void request::next_segment() noexcept {
+    --pieces_.segments_left;
+    if (type_ == request_type::in) {
+        const std::span<std::byte>& segment = *pieces_.into++;
+        data_ = segment.data();
+        length_ = segment.size();
+    } else {
+        const std::span<const std::byte>& segment = *pieces_.from++;
+        data_ = segment.data();
+        length_ = segment.size();
+    }
+}
+
+void io_channel::submit_slowly(request& started) noexcept {
+    const status refusal = disk_->check(started);
+    const bool nothing_to_do = started.type_ == request_type::flush && !disk_->properties_.can_flush;
+    if (refusal != status::ok || nothing_to_do) {
+        started.result_ = refusal;
+        executor_->make_ready(started);
+        return;
+    }
+    if (through_ != nullptr) {
+        send(started);
+        return;
+    }
+    started.begin_pieces();
+    if (stopped_ || !waiting_.empty() || !push(started)) {
+        ++counters_.waited;
+        waiting_.push_back(started);
+    }
+}
+
+// ---- requests that go through another hart ----
+
+void io_channel::send(request& started) noexcept {
+    ++counters_.sent;
+    started.result_ = request::whole_in_flight; // for its destructor: it is on its way
+    started.journey_.home = executor_;
+    started.journey_.frame = started.continuation;
+    auto* const arrival = ::new (started.journey_.arrival) async::callback{arrived, &started};
+    started.continuation = arrival->handle();
+    started.channel_ = through_;
+    through_->executor_->post(started);
+}
+
+// On the hart that has a queue: from here on it is a request like others there, but for what resuming it does.
+void io_channel::arrived(void* sent) noexcept {
+    request& started = *static_cast<request*>(sent);
+    auto* const arrival = ::new (started.journey_.arrival) async::callback{returned, &started};
+    started.continuation = arrival->handle();
+    started.channel_->submit(started);
+}
+
+void io_channel::returned(void* sent) noexcept {
+    request& ended = *static_cast<request*>(sent);
+    ended.continuation = ended.journey_.frame;
+    ended.journey_.home->post(ended);
+}
+
+// ---- from requests to the queues ----
+
+// Gives the device as much of a request as there is room for. True if that was all of it.
+bool io_channel::push(request& started) noexcept {
+    do {
+        request_queue* const queue = queue_with_room();
+        if (queue == nullptr) {
+            return false;
+        }
+        push_piece(started, *queue);
+    } while (started.has_more());
+    return true;
+}
+
+void io_channel::begin_turn(request_queue& queue) noexcept {
+    current_ = &queue;
+    queue.begin_turn(requests_per_turn);
+}
+
+// Requests go to the queues in turns, of a round or so many requests at the most: a doorbell is shared by a turn's requests,
+// and a deep workload keeps all queues busy.
+void io_channel::next_turn() noexcept {
+    request_queue* const next = current_ + stride_;
+    begin_turn(next < end_ ? *next : *first_);
+}
+
+request_queue* io_channel::queue_with_room() noexcept {
+    if (!current_->full()) {
+        return current_;
+    }
+    for (request_queue* queue = first_; queue < end_; queue += stride_) {
+        if (!queue->full()) {
+            return queue;
+        }
+    }
+    return nullptr;
+}
+
+void io_channel::push_piece(request& started, request_queue& queue) noexcept {
+    ++started.pieces_.inside;
+    switch (started.type_) {
+    case request_type::in:
+    case request_type::out: push_data(started, queue); break;
+    case request_type::discard:
+    case request_type::write_zeroes: push_range(started, queue); break;
+    case request_type::flush: queue.submit_flush(started); break;
+    case request_type::get_id: queue.submit_get_id(started); break;
+    }
+}
+
+void io_channel::push_data(request& started, request_queue& queue) noexcept {
+    const disk_properties& properties = disk_->properties_;
+    std::array<request_queue::data_segment, request_queue::most_segments> segments;
+    std::uint32_t count = 0;
+    std::uint32_t bytes = 0;
+    while (started.has_more() && count < properties.seg_max && bytes < request_queue::most_bytes) {
+        if (started.length_ == 0) {
+            started.next_segment();
+        }
+        const auto part = static_cast<std::uint32_t>(
+            std::min<std::size_t>({started.length_, properties.size_max, request_queue::most_bytes - bytes}));
+        segments[count++] = {.data = started.data_, .length = part};
+        started.data_ += part;
+        started.length_ -= part;
+        bytes += part;
+    }
+    const std::uint64_t sector = started.sector_;
+    started.sector_ += bytes >> sector_shift;
+    queue.submit_data(started, sector, std::span{segments.data(), count});
+}
+
+// One range per request of the device: every device that knows ranges takes one.
+void io_channel::push_range(request& started, request_queue& queue) noexcept {
+    const disk_properties& properties = disk_->properties_;
+    const bool discards = started.type_ == request_type::discard;
+    const std::uint32_t most = discards ? properties.max_discard_sectors : properties.max_write_zeroes_sectors;
+    std::uint64_t part = started.length_;
+    if (part > most) {
+        part = most;
+        if (discards) {
+            // Cut where the device says that its pieces end, if there is such a place within reach.
+            const std::uint64_t unit = std::max<std::uint32_t>(properties.discard_sector_alignment, 1);
+            const std::uint64_t over = (started.sector_ + part) % unit;
+            part = over < part ? part - over : part;
+        }
+    }
+    const virtio_blk::range_segment range{
+        .sector = started.sector_, .num_sectors = static_cast<std::uint32_t>(part), .flags = 0};
+    started.sector_ += part;
+    started.length_ -= part;
+    queue.submit_range(started, range);
+}
+
+void io_channel::push_waiting() noexcept {
+    while (async::operation* const first = waiting_.front()) {
+        if (!push(static_cast<request&>(*first))) {
+            return;
+        }
+        waiting_.pop_front();
+    }
+}
+
+// What waits was admitted to the disk as it was. What has failed since, or no longer fits, goes no further.
+// What waits was admitted to the disk as it was. What has failed since, or no longer fits, goes no further.
+void io_channel::check_waiting() noexcept {
+    async::operation* next = waiting_.take_all();
+    while (next != nullptr) {
+        request& waiting = static_cast<request&>(*next);
+        next = next->next;
+        if (waiting.pieces_.failure == status::ok) {
+            waiting.pieces_.failure = disk_->check(waiting);
+        }
+        if (waiting.pieces_.failure == status::ok) {
+            waiting_.push_back(waiting);
+            continue;
+        }
+        waiting.length_ = 0;
+        waiting.pieces_.segments_left = 0;
+        if (waiting.pieces_.inside == 0) { // else it ends with the last piece that the device has
+            waiting.result_ = waiting.pieces_.failure;
+            executor_->make_ready(waiting);
+        }
+    }
+}
+
+// ---- what the executor asks ----
+
+bool io_channel::poll() noexcept {
+    if (stopped_) [[unlikely]] {
+        return false; // its rings mean nothing just now
+    }
+    if (attention_.load(std::memory_order_relaxed)) [[unlikely]] {
+        attention_.store(false, std::memory_order_relaxed);
+        disk_->configuration_changed();
+        return true;
+    }
+    bool found = false;
+    for (request_queue* queue = first_; queue < end_; queue += stride_) {
+        if (queue->armed() && !queue->pending()) {
+            continue; // its interrupt will tell
+        }
+        switch (queue->drain(*executor_)) {
+        case request_queue::drained::nothing: break;
+        case request_queue::drained::something: found = true; break;
+        case request_queue::drained::device_lies:
+            ++counters_.device_lies;
+            stop();
+            disk_->needs_reset();
+            return true;
+        }
+    }
+    if (found && !waiting_.empty()) {
+        push_waiting();
+    }
+    return found;
+}
+
+void io_channel::publish() noexcept {
+    if (stopped_) [[unlikely]] {
+        return;
+    }
+    bool published = false;
+    for (request_queue* queue = first_; queue < end_; queue += stride_) {
+        if (queue->ring().has_unpublished()) {
+            published = true;
+            if (queue->ring().publish()) {
+                disk_->notify(*queue);
+                queue->notified();
+            }
+        }
+    }
+    if (published) {
+        next_turn();
+    }
+}
+
+bool io_channel::arm() noexcept {
+    if (stopped_) [[unlikely]] {
+        return false;
+    }
+    bool work = attention_.load(std::memory_order_relaxed);
+    for_each_queue([&work](request_queue& queue) { work |= queue.arm(); });
+    return work;
+}
+
+void io_channel::disarm() noexcept {
+    if (!stopped_) {
+        for_each_queue([](request_queue& queue) { queue.disarm(); });
+    }
+}
+
+// ---- interrupts ----
+
+void io_channel::interrupted() noexcept {
+    bool found = attention_.load(std::memory_order_relaxed);
+    for_each_queue([&found](request_queue& queue) { found |= queue.interrupted(); });
+    if (found && executor_ != &async::executor::current()) {
+        // acq_rel: the marks before the flag, pairs with the exchange in woken(): whoever finds it set leaves its marks to the
+        // one who takes it down.
+        if (wake_posted_.exchange(1, std::memory_order_acq_rel) == 0) {
+            wake_message_.post(*executor_);
+        }
+    }
+}
+
+// Being woken is all: the marks are found by poll(), in this round or before the hart sleeps again.
+void io_channel::woken() noexcept {
+    // acq_rel: the flag before the marks, pairs with the exchange in interrupted().
+    static_cast<void>(wake_posted_.exchange(0, std::memory_order_acq_rel));
+    ++counters_.interrupted;
+}
+
+// ---- steps of the disk ----
+
+void io_channel::own(std::span<request_queue> queues, std::size_t stride) noexcept {
+    first_ = queues.data();
+    end_ = queues.data() + queues.size();
+    stride_ = stride;
+    for_each_queue([](request_queue& queue) { queue.build_chains(); });
+}
+
+void io_channel::go_through(io_channel& other) noexcept {
+    through_ = &other;
+    current_ = &no_queue;
+}
+
+void io_channel::ask(step next) noexcept {
+    next_step_ = next;
+    async::executor& where = next == step::report ? *disk_->executor_ : *executor_;
+    if (&where == &async::executor::current()) {
+        take_step();
+    } else {
+        step_message_.post(where);
+    }
+}
+
+void io_channel::take_step() noexcept {
+    switch (next_step_) {
+    case step::open:
+        executor_->add(*this);
+        go_on();
+        break;
+    case step::stop: stop(); break;
+    case step::go_on: go_on(); break;
+    case step::report: disk_->channel_reports(); return;
+    }
+    ask(step::report);
+}
+
+void io_channel::stop() noexcept {
+    stopped_ = true;
+    current_ = &no_queue;
+}
+
+void io_channel::go_on() noexcept {
+    stopped_ = disk_->lost_;
+    admit();
+    if (disk_->was_reset_) {
+        for_each_queue([this](request_queue& queue) {
+            queue.abandon(*executor_, disk_->lost_ ? status::device_lost : status::device_reset);
+            queue.build_chains();
+        });
+    }
+    check_waiting();
+    if (!stopped_ && through_ == nullptr) {
+        begin_turn(*first_);
+        push_waiting();
+    }
+}
+
+// Sets what the quick check lets through.
+void io_channel::admit() noexcept {
+    const disk_properties& properties = disk_->properties_;
+    capacity_ = properties.capacity;
+    unaligned_ = properties.logical_block_size - 1;
+    most_plain_read_ = disk_->lost_ ? 0 : std::min<std::uint64_t>(properties.size_max >> sector_shift, capacity_);
+    most_plain_write_ = properties.read_only ? 0 : most_plain_read_;
+}
+
+} // namespace inflight::block

@@ -1,10 +1,19 @@
 // callback: a function that is called where a coroutine would be resumed.
 //
-//     struct alarm : operation {
+//     struct alarm : timer {
 //         alarm() noexcept : bell_{ring, this} { continuation = bell_.handle(); }
-//         static void ring(void* self) noexcept;
+//         static void ring(void* self) noexcept { static_cast<alarm*>(self)->rings = true; }
+//         bool rings = false;
 //         callback bell_;
 //     };
+//
+//     task<bool> example() {
+//         alarm clock;
+//         clock.deadline = arch::now() + 100;
+//         executor::current().make_ready_at(clock);
+//         co_await sleep_for(200);
+//         co_return clock.rings;
+//     }
 //
 // So an operation, a timer or a message to another hart can do something small without a coroutine, hence without a frame,
 // and nobody who resumes operations has to know the difference.

@@ -3,6 +3,22 @@
 // Everything here belongs to one hart and is touched by that hart only, never by an interrupt handler; the one exception is
 // post(), by which other harts hand something over. A handler tells a completion_source that something happened; the source
 // says so when the executor asks it, in the next round.
+//
+//     task<void> count(int& turns) {
+//         ++turns;
+//         co_await yield{};
+//         ++turns;
+//     }
+//
+//     bool example() {
+//         int turns = 0;
+//         counting_scope scope;
+//         const bool spawned = scope.spawn(count(turns)); // it is ready
+//         executor& hart = executor::current();
+//         while (hart.tick()) { // a round; true if something is ready for the next
+//         }
+//         return spawned && turns == 2 && scope.size() == 0;
+//     }
 #pragma once
 
 #include "arch/arch.hpp"
@@ -103,6 +119,9 @@ class executor {
 
     // Makes `sleeper` ready when its deadline has come.
     void make_ready_at(timer& sleeper) noexcept { timers_.insert(sleeper); }
+
+    // Takes a sleeper back. False if its deadline has come: then it is ready already.
+    bool cancel(timer& sleeper) noexcept { return timers_.remove(sleeper); }
 
     // For an await that need not wait: false once so many of them have gone on in this round. Then it should suspend and
     // make itself ready, so that a loop of such awaits does not keep everything else from running.

@@ -2,6 +2,17 @@
 //
 // It lives where the awaiter lives, which is the awaiting coroutine's frame; nothing is allocated for it. While it is
 // pending, exactly one list holds it (a ready list, a line of waiters, a device's slot), linked through `next`.
+//
+//     bool example() {
+//         int calls = 0;
+//         callback counting{[](void* count) noexcept { ++*static_cast<int*>(count); }, &calls};
+//         operation step;
+//         step.continuation = counting.handle();
+//         operation_list line;
+//         line.push_back(step);
+//         line.pop_front()->continuation.resume();
+//         return line.empty() && calls == 1;
+//     }
 #pragma once
 
 #include <coroutine>
@@ -55,6 +66,21 @@ class operation_list {
             }
         }
         return first;
+    }
+
+    // Takes `which` out of the middle; false if it is not here. Linear: it is for stopping what waits, which ends waits in the
+    // order in which they began, so that it finds them at the head.
+    bool remove(operation& which) noexcept {
+        for (operation** link = &head_; *link != nullptr; link = &(*link)->next) {
+            if (*link == &which) {
+                *link = which.next;
+                if (tail_ == &which.next) {
+                    tail_ = link;
+                }
+                return true;
+            }
+        }
+        return false;
     }
 
     // Empties the list, and answers its first operation; the others follow through `next`.

@@ -1,4 +1,15 @@
 // Deadlines of one hart: an intrusive pairing heap, its nodes in the frames of those who sleep. Nothing is allocated.
+//
+//     bool example() {
+//         timer soon;
+//         soon.deadline = 10;
+//         timer later;
+//         later.deadline = 20;
+//         timer_queue queue;
+//         queue.insert(later);
+//         queue.insert(soon);
+//         return queue.pop_due(15) == &soon && queue.pop_due(15) == nullptr && queue.remove(later) && !queue.remove(soon);
+//     }
 #pragma once
 
 #include "arch/arch.hpp"
@@ -10,9 +21,10 @@ namespace inflight::async {
 struct timer : operation {
     arch::ticks deadline = arch::no_deadline;
 
-    // Links of the heap.
+    // Links of the heap. `previous` is the sibling before this one or, of a first child, the parent.
     timer* first_child = nullptr;
     timer* next_sibling = nullptr;
+    timer* previous = nullptr;
 };
 
 class timer_queue {
@@ -26,6 +38,7 @@ class timer_queue {
     void insert(timer& node) noexcept {
         node.first_child = nullptr;
         node.next_sibling = nullptr;
+        node.previous = nullptr;
         root_ = root_ == nullptr ? &node : meld(*root_, node);
     }
 
@@ -39,16 +52,41 @@ class timer_queue {
         return due;
     }
 
+    // Takes a timer out before its time; false if it is not here, because it has been taken out. O(log n) amortised.
+    bool remove(timer& node) noexcept {
+        if (&node == root_) {
+            root_ = combine(node.first_child);
+            return true;
+        }
+        if (node.previous == nullptr) {
+            return false;
+        }
+        timer*& link = node.previous->first_child == &node ? node.previous->first_child : node.previous->next_sibling;
+        link = node.next_sibling;
+        if (node.next_sibling != nullptr) {
+            node.next_sibling->previous = node.previous;
+        }
+        node.previous = nullptr;
+        if (timer* const below = combine(node.first_child)) {
+            root_ = meld(*root_, *below);
+        }
+        return true;
+    }
+
   private:
     static timer* meld(timer& one, timer& other) noexcept {
         timer& parent = other.deadline < one.deadline ? other : one;
         timer& child = &parent == &one ? other : one;
         child.next_sibling = parent.first_child;
+        child.previous = &parent;
+        if (parent.first_child != nullptr) {
+            parent.first_child->previous = &child;
+        }
         parent.first_child = &child;
         return &parent;
     }
 
-    // Pairs up siblings from left to right, then melds the pairs from right to left.
+    // Pairs up siblings from left to right, then melds the pairs from right to left. The result has no parent.
     static timer* combine(timer* sibling) noexcept {
         timer* pairs = nullptr;
         while (sibling != nullptr) {
@@ -65,6 +103,9 @@ class timer_queue {
             pairs->next_sibling = nullptr;
             root = root == nullptr ? pairs : meld(*root, *pairs);
             pairs = rest;
+        }
+        if (root != nullptr) {
+            root->previous = nullptr;
         }
         return root;
     }

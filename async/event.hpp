@@ -1,14 +1,39 @@
 // event: something that happens once and stays happened until it is reset. All who wait are resumed.
 //
-//     event mounted;
-//     co_await mounted.wait(); // elsewhere: mounted.set();
+//     task<void> mount(event& mounted) {
+//         co_await yield{};
+//         mounted.set();
+//     }
+//
+//     task<bool> example() {
+//         event mounted;
+//         counting_scope scope;
+//         if (!scope.spawn(mount(mounted))) {
+//             co_return false; // no memory for another frame
+//         }
+//         co_await mounted.wait();
+//         co_await scope.join();
+//         co_return mounted.is_set();
+//     }
 #pragma once
 
-#include "async/executor.hpp"
+#include "async/wait_operation.hpp"
 
 namespace inflight::async {
 
 class event {
+    struct waiter : operation {
+        explicit waiter(event& of) noexcept : event_{of} {}
+
+        [[nodiscard]] bool ready() const noexcept { return event_.set_; }
+        void take() const noexcept {}
+        [[nodiscard]] operation_list& line() noexcept { return event_.waiting_; }
+        void result() const noexcept {}
+
+      private:
+        event& event_;
+    };
+
   public:
     event() noexcept = default;
     event(const event&) = delete;
@@ -19,28 +44,16 @@ class event {
         }
     }
 
-    class [[nodiscard]] wait_operation : operation {
-      public:
-        explicit wait_operation(event& of) noexcept : event_{of} {}
-
-        [[nodiscard]] bool await_ready() const noexcept { return event_.set_; }
-        void await_suspend(std::coroutine_handle<> frame) noexcept {
-            continuation = frame;
-            event_.waiting_.push_back(*this);
-        }
-        void await_resume() const noexcept {}
-
-      private:
-        event& event_;
-    };
-
     // co_await wait(): continues once the event is set.
-    wait_operation wait() noexcept { return wait_operation{*this}; }
+    wait_operation<waiter> wait() noexcept { return wait_operation<waiter>{*this}; }
+
+    // The same, or until a stop is requested.
+    stoppable_wait<waiter> wait(stop_token token) noexcept { return stoppable_wait<waiter>{token, *this}; }
 
     void set() noexcept {
         set_ = true;
-        while (operation* const waiter = waiting_.pop_front()) {
-            executor::current().make_ready(*waiter);
+        while (operation* const first = waiting_.pop_front()) {
+            executor::current().make_ready(*first);
         }
     }
 

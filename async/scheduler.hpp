@@ -1,7 +1,18 @@
 // Awaiters of the hart's executor itself: yield, sleep_for, sleep_until.
+//
+//     task<bool> example() {
+//         const arch::ticks start = executor::current().round_time();
+//         co_await yield{}; // everything else that is ready runs first
+//         co_await sleep_until(start + 100);
+//         stop_source source;
+//         source.request_stop();
+//         const wait_result outcome = co_await sleep_for(arch::no_deadline, source.get_token());
+//         co_return outcome == wait_result::stopped && executor::current().round_time() >= start + 100;
+//     }
 #pragma once
 
 #include "async/executor.hpp"
+#include "async/wait_operation.hpp"
 
 namespace inflight::async {
 
@@ -18,23 +29,45 @@ class [[nodiscard]] yield : operation {
     void await_resume() const noexcept {}
 };
 
-// co_await sleep_until(deadline): resumes in the first round at or after that time; at once if it has passed.
-class [[nodiscard]] sleep_until : timer {
-  public:
-    explicit sleep_until(arch::ticks when) noexcept { deadline = when; }
+// Waits for a deadline, in the hart's heap of timers.
+struct sleeper : timer {
+    explicit sleeper(arch::ticks when) noexcept { deadline = when; }
 
-    [[nodiscard]] bool await_ready() const noexcept { return deadline <= executor::current().round_time(); }
-    void await_suspend(std::coroutine_handle<> frame) noexcept {
-        continuation = frame;
-        executor::current().make_ready_at(*this);
-    }
-    void await_resume() const noexcept {}
+    struct timers {
+        void push_back(timer& last) const noexcept { executor::current().make_ready_at(last); }
+        bool remove(timer& which) const noexcept { return executor::current().cancel(which); }
+    };
+
+    [[nodiscard]] bool ready() const noexcept { return deadline <= executor::current().round_time(); }
+    void take() const noexcept {}
+    [[nodiscard]] timers line() const noexcept { return {}; }
+    void result() const noexcept {}
 };
 
-// co_await sleep_for(span): the same, counted from now. A span beyond the end of time has no end.
-[[nodiscard]] inline sleep_until sleep_for(arch::ticks span) noexcept {
+// co_await sleep_until(deadline): resumes in the first round at or after that time; at once if it has passed.
+[[nodiscard]] inline wait_operation<sleeper> sleep_until(arch::ticks deadline) noexcept {
+    return wait_operation<sleeper>{deadline};
+}
+
+// The same, or until a stop is requested.
+[[nodiscard]] inline stoppable_wait<sleeper> sleep_until(arch::ticks deadline, stop_token token) noexcept {
+    return stoppable_wait<sleeper>{token, deadline};
+}
+
+// The deadline that is `span` from now. A span beyond the end of time has no end.
+[[nodiscard]] inline arch::ticks deadline_after(arch::ticks span) noexcept {
     const arch::ticks now = arch::now();
-    return sleep_until{span < arch::no_deadline - now ? now + span : arch::no_deadline};
+    return span < arch::no_deadline - now ? now + span : arch::no_deadline;
+}
+
+// co_await sleep_for(span): as sleep_until, counted from now.
+[[nodiscard]] inline wait_operation<sleeper> sleep_for(arch::ticks span) noexcept {
+    return sleep_until(deadline_after(span));
+}
+
+// The same, or until a stop is requested.
+[[nodiscard]] inline stoppable_wait<sleeper> sleep_for(arch::ticks span, stop_token token) noexcept {
+    return sleep_until(deadline_after(span), token);
 }
 
 } // namespace inflight::async

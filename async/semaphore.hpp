@@ -1,20 +1,39 @@
 // semaphore: a number of permits, handed out first come, first served.
 //
-//     semaphore slots{8};
-//     co_await slots.acquire();
-//     ...
-//     slots.release();
+//     task<bool> example() {
+//         semaphore slots{8};
+//         co_await slots.acquire();
+//         const bool one_is_taken = slots.available() == 7;
+//         slots.release();
+//         stop_source source; // co_await slots.acquire(token) ends early when a stop is requested
+//         if (co_await slots.acquire(source.get_token()) == wait_result::done) {
+//             slots.release();
+//         }
+//         co_return one_is_taken && slots.available() == 8;
+//     }
 //
 // A release hands its permit to whoever waits longest, before that coroutine runs: nobody who comes later can take it.
 #pragma once
 
-#include "async/executor.hpp"
+#include "async/wait_operation.hpp"
 
 #include <cstddef>
 
 namespace inflight::async {
 
 class semaphore {
+    struct acquirer : operation {
+        explicit acquirer(semaphore& from) noexcept : semaphore_{from} {}
+
+        [[nodiscard]] bool ready() const noexcept { return semaphore_.permits_ != 0; }
+        void take() noexcept { --semaphore_.permits_; }
+        [[nodiscard]] operation_list& line() noexcept { return semaphore_.waiting_; }
+        void result() const noexcept {}
+
+      private:
+        semaphore& semaphore_;
+    };
+
   public:
     explicit semaphore(std::size_t permits) noexcept : permits_{permits} {}
     semaphore(const semaphore&) = delete;
@@ -25,23 +44,11 @@ class semaphore {
         }
     }
 
-    class [[nodiscard]] acquire_operation : operation {
-      public:
-        explicit acquire_operation(semaphore& from) noexcept : semaphore_{from} {}
-
-        [[nodiscard]] bool await_ready() noexcept { return semaphore_.try_acquire(); }
-        void await_suspend(std::coroutine_handle<> frame) noexcept {
-            continuation = frame;
-            semaphore_.waiting_.push_back(*this);
-        }
-        void await_resume() const noexcept {}
-
-      private:
-        semaphore& semaphore_;
-    };
-
     // co_await acquire(): takes one permit, waiting in line for it.
-    acquire_operation acquire() noexcept { return acquire_operation{*this}; }
+    wait_operation<acquirer> acquire() noexcept { return wait_operation<acquirer>{*this}; }
+
+    // The same, or nothing: no permit is taken if it answers wait_result::stopped.
+    stoppable_wait<acquirer> acquire(stop_token token) noexcept { return stoppable_wait<acquirer>{token, *this}; }
 
     // Takes a permit if one is free; then nobody waits.
     [[nodiscard]] bool try_acquire() noexcept {

@@ -1,98 +1,130 @@
-// when_all: several things at once, all awaited.
+// when_all: several things at once, all awaited. Needs no frames, so it cannot run out of memory.
 //
-//     auto both = co_await when_all(disk.read(0, one), disk.read(8, other));
-//     if (std::get<0>(both) == block::status::ok && std::get<1>(both) == block::status::ok) ...
+//     task<int> later(int value) {
+//         co_await yield{};
+//         co_return value;
+//     }
 //
-// Results come in the order of the arguments; void becomes std::monostate. Each argument costs a frame.
+//     task<bool> example() {
+//         semaphore slots{1};
+//         const auto results = co_await when_all(later(1), slots.acquire(), later(3));
+//         wait_operation<sleeper> naps[] = {sleep_for(10), sleep_for(20)};
+//         co_await when_all(std::span{naps});
+//         co_return std::get<0>(results) + std::get<2>(results) == 4;
+//     }
+//
+// Its arguments are tasks, awaiters, or whatever else can be awaited. They must live until all has ended, as the temporaries of
+// the await expression do. Results come in the order of the arguments; void becomes std::monostate. Tasks among the arguments
+// inherit the stop token of the awaiting task.
 #pragma once
 
-#include "async/task.hpp"
+#include "async/branch.hpp"
 
-#include <array>
 #include <cstddef>
+#include <span>
 #include <tuple>
 #include <type_traits>
-#include <utility>
-#include <variant>
 
 namespace inflight::async {
 
-// What answers for `awaitable` in an await expression: its awaiter, or itself.
-template <typename Awaitable>
-decltype(auto) get_awaiter(Awaitable& awaitable) noexcept {
-    if constexpr (requires { std::move(awaitable).operator co_await(); }) {
-        return std::move(awaitable).operator co_await();
-    } else {
-        return (awaitable);
-    }
-}
-
-template <typename Awaitable>
-using await_result_t = decltype(get_awaiter(std::declval<Awaitable&>()).await_resume());
-
-template <typename T>
-using value_or_monostate = std::conditional_t<std::is_void_v<T>, std::monostate, T>;
-
-// A task that awaits `awaitable`, which must outlive it.
-template <typename Awaitable>
-task<value_or_monostate<await_result_t<Awaitable>>> as_task(Awaitable& awaitable) noexcept {
-    auto&& awaiter = get_awaiter(awaitable); // GCC 12 would copy what has no name, and operations cannot be copied
-    if constexpr (std::is_void_v<await_result_t<Awaitable>>) {
-        co_await awaiter;
-        co_return std::monostate{};
-    } else {
-        co_return co_await awaiter;
-    }
-}
-
 template <typename... Awaitables>
-class [[nodiscard]] when_all final : task_group {
+class [[nodiscard]] when_all {
   public:
     using results = std::tuple<value_or_monostate<await_result_t<Awaitables>>...>;
 
-    explicit when_all(Awaitables&&... awaitables) noexcept : children_{as_task(awaitables)...} {}
+    explicit when_all(Awaitables&&... awaitables) noexcept : branches_{awaitables...} {}
 
     when_all(const when_all&) = delete;
     when_all& operator=(const when_all&) = delete;
 
-    [[nodiscard]] bool await_ready() const noexcept { return sizeof...(Awaitables) == 0; }
-
-    void await_suspend(std::coroutine_handle<> frame) noexcept {
-        finish_.continuation = frame;
-        std::apply([this](auto&... child) { (this->start(child), ...); }, children_);
+    // To all, in place of what they had.
+    void set_stop_token(stop_token token) noexcept requires(stoppable<Awaitables>&&...) {
+        for_each([token](auto& each) { each.set_stop_token(token); });
+    }
+    void inherit_stop_token(stop_token token) noexcept {
+        for_each([token](auto& each) { each.inherit_stop_token(token); });
     }
 
-    auto await_resume() noexcept {
-        return std::apply([](auto&... child) { return results{child.take_result()...}; }, children_);
+    [[nodiscard]] bool await_ready() const noexcept { return sizeof...(Awaitables) == 0; }
+
+    template <typename Promise>
+    [[nodiscard]] bool await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        inherit_stop_token(stop_token_of(frame));
+        for_each([this](auto& each) {
+            if (each.start(join_.one_ended())) {
+                join_.ended();
+            }
+        });
+        return join_.suspend(frame);
+    }
+
+    results await_resume() noexcept {
+        return std::apply([](auto&... each) { return results{each.result()...}; }, branches_);
     }
 
   private:
-    template <typename T>
-    void start(task<T>& child) noexcept {
-        if (!child.has_frame()) {
-            arch::panic("when_all has no frame for an argument: the memory for coroutines is used up");
-        }
-        const auto frame = child.start();
-        frame.promise().group = this;
-        frame.promise().start.continuation = frame;
-        executor::current().make_ready(frame.promise().start);
+    template <typename Function>
+    void for_each(Function function) noexcept {
+        std::apply([&function](auto&... each) { (function(each), ...); }, branches_);
     }
 
-    std::coroutine_handle<> ended(std::coroutine_handle<>) noexcept override {
-        if (--running_ == 0) {
-            executor::current().make_ready(finish_);
+    std::tuple<branch<Awaitables>...> branches_;
+    join_point join_{sizeof...(Awaitables)};
+};
+
+// The same for all of a row of awaiters, without any memory of its own for each of them. Answers the row: each one's result is
+// to be had from its await_resume(), once.
+template <typename Awaiter>
+class [[nodiscard]] when_all<std::span<Awaiter>> {
+    static_assert(
+        requires(Awaiter & awaiter) { awaiter.await_ready(); },
+        "when_all over a span takes awaiters: tasks need the form with one argument for each");
+
+  public:
+    explicit when_all(std::span<Awaiter> awaiters) noexcept : awaiters_{awaiters}, join_{awaiters.size()} {}
+
+    when_all(const when_all&) = delete;
+    when_all& operator=(const when_all&) = delete;
+
+    void set_stop_token(stop_token token) noexcept requires stoppable<Awaiter> {
+        for (Awaiter& each : awaiters_) {
+            each.set_stop_token(token);
         }
-        return std::noop_coroutine();
     }
 
-    struct finish_operation : operation {};
+    [[nodiscard]] bool await_ready() const noexcept { return awaiters_.empty(); }
 
-    std::tuple<task<value_or_monostate<await_result_t<Awaitables>>>...> children_;
-    finish_operation finish_;
-    std::size_t running_ = sizeof...(Awaitables);
+    [[nodiscard]] bool await_suspend(std::coroutine_handle<> frame) noexcept {
+        for (Awaiter& each : awaiters_) {
+            if (each.await_ready() || !suspends(each)) {
+                join_.ended();
+            }
+        }
+        return join_.suspend(frame);
+    }
+
+    std::span<Awaiter> await_resume() const noexcept { return awaiters_; }
+
+  private:
+    bool suspends(Awaiter& awaiter) noexcept {
+        using answer = decltype(awaiter.await_suspend(join_.one_ended()));
+        if constexpr (std::is_void_v<answer>) {
+            awaiter.await_suspend(join_.one_ended());
+            return true;
+        } else {
+            static_assert(std::is_same_v<answer, bool>, "what resumes a coroutine to begin has no place in a span");
+            return awaiter.await_suspend(join_.one_ended());
+        }
+    }
+
+    std::span<Awaiter> awaiters_;
+    join_point join_;
 };
 
 template <typename... Awaitables>
 when_all(Awaitables&&...) -> when_all<Awaitables...>;
+
+template <typename Awaiter, std::size_t Extent>
+when_all(std::span<Awaiter, Extent>) -> when_all<std::span<Awaiter>>;
 
 } // namespace inflight::async

@@ -1,21 +1,46 @@
 // counting_scope: owns tasks that run beside their spawner, and can be waited for.
 //
-//     counting_scope readers;
-//     for (int i = 0; i < 32; ++i) {
-//         if (!readers.spawn(read_some(disk))) { ... no memory for another frame ... }
+//     task<void> nap(int& woken) {
+//         static_cast<void>(co_await sleep_for(arch::no_deadline, co_await get_stop_token()));
+//         ++woken;
 //     }
-//     co_await readers.join();
+//
+//     task<bool> example() {
+//         int woken = 0;
+//         counting_scope naps;
+//         bool spawned = naps.spawn(nap(woken)) && naps.spawn(nap(woken)); // false: no memory for another frame
+//         naps.request_stop(); // its tasks have its token
+//         co_await naps.join();
+//         co_return spawned && woken == 2;
+//     }
 //
 // There is no other way to leave a task running: whoever spawns must join. The destructor checks that, and panics.
+//
+// Joining ends when no task is left. Between that and the joiner's turn others may fill the scope again, unless it has been
+// closed: to end a scope that others know, close() it, then join().
 #pragma once
 
+#include "async/stop_token.hpp"
 #include "async/task.hpp"
+#include "async/wait_operation.hpp"
 
 #include <cstddef>
 
 namespace inflight::async {
 
 class counting_scope final : task_group {
+    struct joiner : operation {
+        explicit joiner(counting_scope& scope) noexcept : scope_{scope} {}
+
+        [[nodiscard]] bool ready() const noexcept { return scope_.count_ == 0; }
+        void take() const noexcept {}
+        [[nodiscard]] operation_list& line() noexcept { return scope_.joining_; }
+        void result() const noexcept {}
+
+      private:
+        counting_scope& scope_;
+    };
+
   public:
     counting_scope() noexcept = default;
     counting_scope(const counting_scope&) = delete;
@@ -26,15 +51,18 @@ class counting_scope final : task_group {
         }
     }
 
-    // Takes the task and starts it in the executor's next round. False, and nothing happens, if the task has no frame.
+    // Takes the task and starts it in the executor's next round, with the scope's stop token if it has none of its own. False,
+    // and nothing happens, if the task has no frame or the scope is closed.
     [[nodiscard]] bool spawn(task<void>&& work) noexcept {
-        if (!work.has_frame()) {
+        if (!work.has_frame() || closed_) {
             return false;
         }
         const task<void>::handle frame = work.release();
-        frame.promise().group = this;
-        frame.promise().start.continuation = frame;
-        executor::current().make_ready(frame.promise().start);
+        task_promise<void>& promise = frame.promise();
+        promise.inherit_stop_token(stop_.get_token());
+        promise.group = this;
+        promise.link.continuation = frame;
+        executor::current().make_ready(promise.link);
         ++count_;
         return true;
     }
@@ -42,37 +70,35 @@ class counting_scope final : task_group {
     // How many of its tasks have not ended.
     [[nodiscard]] std::size_t size() const noexcept { return count_; }
 
-    class [[nodiscard]] join_operation : operation {
-      public:
-        explicit join_operation(counting_scope& scope) noexcept : scope_{scope} {}
+    // From now on spawn() refuses. What runs goes on.
+    void close() noexcept { closed_ = true; }
 
-        [[nodiscard]] bool await_ready() const noexcept { return scope_.count_ == 0; }
-        void await_suspend(std::coroutine_handle<> frame) noexcept {
-            continuation = frame;
-            scope_.joining_.push_back(*this);
-        }
-        void await_resume() const noexcept {}
+    // Asks its tasks to stop, also those that will be spawned. False if that has been asked before.
+    bool request_stop() noexcept { return stop_.request_stop(); }
 
-      private:
-        counting_scope& scope_;
-    };
+    [[nodiscard]] stop_token get_token() noexcept { return stop_.get_token(); }
 
     // co_await join(): waits until no task is left.
-    join_operation join() noexcept { return join_operation{*this}; }
+    wait_operation<joiner> join() noexcept { return wait_operation<joiner>{*this}; }
+
+    // The same, or until a stop is requested: of the wait, not of the tasks.
+    stoppable_wait<joiner> join(stop_token token) noexcept { return stoppable_wait<joiner>{token, *this}; }
 
   private:
     // The count goes down last: whoever waits for it may free what the frame was made of.
     std::coroutine_handle<> ended(std::coroutine_handle<> frame) noexcept override {
         frame.destroy();
         if (--count_ == 0) {
-            while (operation* const joiner = joining_.pop_front()) {
-                executor::current().make_ready(*joiner);
+            while (operation* const first = joining_.pop_front()) {
+                executor::current().make_ready(*first);
             }
         }
         return std::noop_coroutine();
     }
 
     std::size_t count_ = 0;
+    bool closed_ = false;
+    stop_source stop_;
     operation_list joining_;
 };
 

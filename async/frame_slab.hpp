@@ -2,6 +2,15 @@
 //
 // Bounded: when the region is used up, allocate() answers nullptr, and the coroutine that wanted a frame becomes an empty
 // task (see task.hpp). Freed blocks are kept for frames of the same class. One slab belongs to one hart.
+//
+//     bool example() {
+//         alignas(frame_slab::granule) std::byte memory[128];
+//         frame_slab slab{memory};
+//         void* const one = slab.allocate(100);
+//         const bool full = slab.allocate(1) == nullptr;
+//         slab.deallocate(one, 100);
+//         return full && slab.allocate(80) == one && slab.count().live_bytes == 128; // 80 bytes are of the same class
+//     }
 #pragma once
 
 #include <array>
@@ -36,6 +45,12 @@ class frame_slab {
     // Takes a block back; `bytes` is what allocate() was called with.
     void deallocate(void* block, std::size_t bytes) noexcept;
 
+    // For tests: the n-th allocation from here, counted from 1, is refused.
+    void refuse(std::uint64_t nth) noexcept {
+        until_refusal_ = nth;
+        largest_ = 0;
+    }
+
     [[nodiscard]] const counters& count() const noexcept { return counters_; }
 
   private:
@@ -43,6 +58,11 @@ class frame_slab {
         free_block* next;
     };
 
+    [[nodiscard]] bool may_be_allocated(std::size_t size) noexcept;
+
+    std::size_t largest_ =
+        largest_frame; // that is allocated without a further look; 0 while an allocation is to be refused
+    std::uint64_t until_refusal_ = 0;
     std::byte* unused_;
     std::byte* end_;
     std::array<free_block*, largest_frame / granule> free_{}; // by size class: class c holds blocks of (c + 1) granules

@@ -1,19 +1,31 @@
 // task<T>: a coroutine that starts when it is awaited, and has one owner.
 //
-//     task<block::status> copy(block::disk& disk, std::uint64_t from, std::uint64_t to, std::span<std::byte> buffer) {
-//         block::status outcome = co_await disk.read(from, buffer);
-//         if (outcome == block::status::ok) {
-//             outcome = co_await disk.write(to, buffer);
+//     task<int> half(int number) {
+//         co_await yield{};
+//         co_return number / 2;
+//     }
+//
+//     task<bool> example() {
+//         int number = co_await half(84);
+//         const stop_token token = co_await get_stop_token(); // for the waits of this task that can be stopped
+//         if (co_await sleep_for(10, token) == wait_result::done) {
+//             number = co_await half(number);
 //         }
-//         co_return outcome;
+//         co_return number == 21;
 //     }
 //
 // A task that has started is never destroyed before it ends: what it awaits may be known to a device. The destructor
-// checks that, and panics. A task without a frame (the slab was used up) is empty: has_frame() is false, a scope refuses
-// it, and awaiting it panics.
+// checks that, and panics.
+//
+// A task without a frame (the slab was used up) is empty: has_frame() is false, and a scope refuses it. Awaiting it answers
+// what `out_of_memory_value(std::type_identity<T>)` answers, a function that is looked for beside T; std::optional has one, it
+// answers std::nullopt. If there is none, awaiting it panics.
+//
+// A task has a stop token: its own, or that of the task that awaits it. It is for what the task awaits, see stop_token.hpp.
 #pragma once
 
 #include "async/coroutine.hpp"
+#include "async/stop_token.hpp"
 
 #include <coroutine>
 #include <optional>
@@ -34,14 +46,16 @@ class task_group {
     ~task_group() = default;
 };
 
-struct task_promise_base : promise_base {
+struct task_promise_base : promise_base, has_stop_token {
+    using promise_base::promise_base;
+
     struct final_awaiter {
         [[nodiscard]] bool await_ready() const noexcept { return false; }
 
         template <typename Promise>
         std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> frame) noexcept {
             task_promise_base& promise = frame.promise();
-            return promise.group == nullptr ? promise.continuation : promise.group->ended(frame);
+            return promise.group == nullptr ? promise.link.continuation : promise.group->ended(frame);
         }
 
         void await_resume() const noexcept {}
@@ -50,18 +64,14 @@ struct task_promise_base : promise_base {
     [[nodiscard]] std::suspend_always initial_suspend() const noexcept { return {}; }
     [[nodiscard]] final_awaiter final_suspend() const noexcept { return {}; }
 
-    std::coroutine_handle<> continuation; // who awaits the task
-    task_group* group = nullptr;          // or who owns it
-    operation start;                      // links the task into the ready list once, when a group starts it
+    // Its continuation is who awaits the task or, if a group owns it, the task itself: the link starts it then.
+    operation link;
+    task_group* group = nullptr;
 };
 
 template <typename T>
 struct task_promise : task_promise_base {
-    template <typename... Arguments>
-    explicit task_promise(const Arguments&...) noexcept {
-        static_assert((safe_in_a_frame<Arguments> && ...), "an argument of a coroutine needs a constructor: GCC 12 may "
-                                                           "destroy aggregates twice (see coroutine.hpp)");
-    }
+    using task_promise_base::task_promise_base;
 
     task<T> get_return_object() noexcept;
     static task<T> get_return_object_on_allocation_failure() noexcept;
@@ -78,11 +88,7 @@ struct task_promise : task_promise_base {
 
 template <>
 struct task_promise<void> : task_promise_base {
-    template <typename... Arguments>
-    explicit task_promise(const Arguments&...) noexcept {
-        static_assert((safe_in_a_frame<Arguments> && ...), "an argument of a coroutine needs a constructor: GCC 12 may "
-                                                           "destroy aggregates twice (see coroutine.hpp)");
-    }
+    using task_promise_base::task_promise_base;
 
     task<void> get_return_object() noexcept;
     static task<void> get_return_object_on_allocation_failure() noexcept;
@@ -116,26 +122,15 @@ class [[nodiscard]] task {
 
     [[nodiscard]] bool has_frame() const noexcept { return static_cast<bool>(frame_); }
 
-    // Starts the task and waits for its result. The awaiting coroutine is resumed by the task's end itself.
-    auto operator co_await() && noexcept {
-        struct awaiter {
-            explicit awaiter(task& owner) noexcept : owner_{owner} {}
-
-            [[nodiscard]] bool await_ready() const noexcept { return false; }
-            std::coroutine_handle<> await_suspend(std::coroutine_handle<> continuation) noexcept {
-                owner_.frame_.promise().continuation = continuation;
-                return owner_.start();
-            }
-            T await_resume() noexcept { return owner_.frame_.promise().take_result(); }
-
-          private:
-            task& owner_;
-        };
-        if (!frame_) {
-            arch::panic("a task without a frame was awaited: the memory for coroutines is used up");
+    // Its own token, in place of that of the task that awaits it. To be given before it starts.
+    void set_stop_token(stop_token token) noexcept {
+        if (frame_) {
+            frame_.promise().set_stop_token(token);
         }
-        return awaiter{*this};
     }
+
+    // Starts the task and waits for its result. The awaiting coroutine is resumed by the task's end itself.
+    auto operator co_await() && noexcept { return awaiter{*this}; }
 
     // For groups: marks the task as started and answers its frame.
     handle start() noexcept {
@@ -146,10 +141,44 @@ class [[nodiscard]] task {
     // For groups: gives the frame away; the group destroys it.
     handle release() noexcept { return std::exchange(frame_, nullptr); }
 
-    // The result of a task that has ended.
-    T take_result() noexcept { return frame_.promise().take_result(); }
+    // The result of a task that has ended, or has no frame.
+    T take_result() noexcept {
+        if (!frame_) {
+            return out_of_memory<T>("a task without a frame was awaited: the memory for coroutines is used up");
+        }
+        return frame_.promise().take_result();
+    }
 
   private:
+    class awaiter {
+      public:
+        explicit awaiter(task& owner) noexcept : owner_{owner} {}
+
+        void set_stop_token(stop_token token) noexcept { owner_.set_stop_token(token); }
+        void inherit_stop_token(stop_token token) noexcept {
+            if (owner_.frame_) {
+                owner_.frame_.promise().inherit_stop_token(token);
+            }
+        }
+        [[nodiscard]] stop_token get_stop_token() const noexcept {
+            return owner_.frame_ ? owner_.frame_.promise().get_stop_token() : stop_token{};
+        }
+
+        [[nodiscard]] bool await_ready() const noexcept { return !owner_.frame_; }
+
+        template <typename Promise>
+        std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
+            promise_type& promise = owner_.frame_.promise();
+            promise.inherit_stop_token(stop_token_of(awaiting));
+            promise.link.continuation = awaiting;
+            return owner_.start();
+        }
+        T await_resume() noexcept { return owner_.take_result(); }
+
+      private:
+        task& owner_;
+    };
+
     handle frame_;
     bool started_ = false;
 };
@@ -171,5 +200,22 @@ inline task<void> task_promise<void>::get_return_object() noexcept {
 inline task<void> task_promise<void>::get_return_object_on_allocation_failure() noexcept {
     return task<void>{};
 }
+
+// co_await get_stop_token(): the token of the task that asks. Never suspends.
+class [[nodiscard]] get_stop_token {
+  public:
+    get_stop_token() noexcept {}
+
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    template <typename Promise>
+    [[nodiscard]] bool await_suspend(std::coroutine_handle<Promise> asking) noexcept {
+        token_ = asking.promise().get_stop_token();
+        return false;
+    }
+    [[nodiscard]] stop_token await_resume() const noexcept { return token_; }
+
+  private:
+    stop_token token_;
+};
 
 } // namespace inflight::async

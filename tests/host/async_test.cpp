@@ -682,7 +682,7 @@ BOOST_AUTO_TEST_CASE(thousands_of_sleepers_wake_in_the_order_of_their_deadlines)
             const arch::ticks now = with.at.runtime.round_time();
             const arch::ticks when = now + 1 + pick<arch::ticks>(with.chances, 0, 500) * 10; // often equal
             const auto mine = with.asleep.emplace(when, id);
-            co_await sleep_until{when};
+            co_await sleep_until(when);
             with.early += with.at.runtime.round_time() < when;
             with.wrong_order += with.asleep.begin()->first != when;
             with.asleep.erase(mine);
@@ -713,7 +713,7 @@ BOOST_AUTO_TEST_CASE(who_sleeps_wakes_in_the_first_round_at_or_after_the_deadlin
     std::vector<int> log;
     counting_scope scope;
     const auto sleeper = [](std::vector<int>& into, int id, arch::ticks when) -> task<void> {
-        co_await sleep_until{when};
+        co_await sleep_until(when);
         into.push_back(id);
     };
     BOOST_REQUIRE(scope.spawn(sleeper(log, 1, 100)));
@@ -738,9 +738,9 @@ BOOST_AUTO_TEST_CASE(a_deadline_in_the_past_does_not_suspend) {
     h.simulated.run_until(1000);
     int steps = 0;
     const auto sleeper = [](int& count) -> task<void> {
-        co_await sleep_until{0};
+        co_await sleep_until(0);
         ++count;
-        co_await sleep_until{executor::current().round_time()};
+        co_await sleep_until(executor::current().round_time());
         ++count;
     };
     counting_scope scope;
@@ -755,8 +755,8 @@ BOOST_AUTO_TEST_CASE(a_span_beyond_the_end_of_time_has_no_end) {
     h.simulated.run_until(1000);
     h.runtime.tick();
     for (const arch::ticks span : {arch::no_deadline, arch::no_deadline - 1, arch::no_deadline - 900}) {
-        const sleep_until sleeper = sleep_for(span);
-        BOOST_TEST(!sleeper.await_ready());
+        wait_operation<sleeper> nap = sleep_for(span);
+        BOOST_TEST(!nap.await_ready());
     }
     BOOST_TEST(sleep_for(0).await_ready() == false); // now is later than the beginning of the round
 }
@@ -773,7 +773,7 @@ BOOST_AUTO_TEST_CASE(the_deadline_is_programmed_only_when_it_changes) {
     h.simulated.line_handler(5, [&] { h.simulated.lower_line(5); });
     counting_scope scope;
     const auto sleeper = [](arch::ticks when) -> task<void> {
-        co_await sleep_until{when};
+        co_await sleep_until(when);
     };
     BOOST_REQUIRE(scope.spawn(sleeper(100'000)));
     h.runtime.tick();
@@ -840,7 +840,7 @@ BOOST_AUTO_TEST_CASE(no_deadline_is_slept_through) {
                     source.pending = true;
                 });
                 const auto sleeper = [](arch::ticks when) -> task<void> {
-                    co_await sleep_until{when};
+                    co_await sleep_until(when);
                 };
                 const auto burner = [](event& start, unsigned readings) -> task<void> {
                     co_await start.wait();
@@ -1112,7 +1112,7 @@ BOOST_AUTO_TEST_CASE(misuse_panics) {
         hart h{0};
         sync_wait(nothing());
     });
-    expect_panic("when_all has no frame", [] {
+    expect_panic("a task without a frame was awaited", [] {
         hart h;
         const auto too_many = []() -> task<void> {
             static_cast<void>(co_await when_all(value_of(1), value_of(2), value_of(3)));
@@ -1399,7 +1399,7 @@ BOOST_AUTO_TEST_CASE(when_all_is_lazy) {
         co_return;
     };
     {
-        const auto both = when_all(count(ran), count(ran));
+        [[maybe_unused]] const auto both = when_all(count(ran), count(ran));
         h.run_ready();
     }
     BOOST_TEST(ran == 0);

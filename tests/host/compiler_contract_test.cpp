@@ -498,7 +498,7 @@ static_assert(!safe_in_a_frame<nested_aggregate>);
 static_assert(!safe_in_a_frame<std::array<std::string, 2>>);
 static_assert(!safe_in_a_frame<counted[2]>);
 // Awaiters are no aggregates, so that they may be made in place.
-static_assert(!std::is_aggregate_v<operation> && !std::is_aggregate_v<yield> && !std::is_aggregate_v<sleep_until>);
+static_assert(!std::is_aggregate_v<operation> && !std::is_aggregate_v<yield> && !std::is_aggregate_v<wait_operation<sleeper>>);
 
 // ---- what GCC 12 gets wrong ----
 

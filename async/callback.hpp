@@ -48,8 +48,9 @@ class callback {
     }
     static void destroyed(void*) noexcept { arch::panic("a callback was destroyed as if it were a coroutine"); }
 
-    void (*resume_)(void*) noexcept = resumed;
-    void (*destroy_)(void*) noexcept = destroyed;
+    // What a handle calls.
+    [[maybe_unused]] void (*resume_)(void*) noexcept = resumed;
+    [[maybe_unused]] void (*destroy_)(void*) noexcept = destroyed;
     function call_;
     void* argument_;
 };

@@ -27,7 +27,7 @@ using tests::hart;
 using tests::pick;
 
 // (who, what came of it), in the order in which they were resumed.
-using log = std::vector<std::pair<int, int>>;
+using record = std::vector<std::pair<int, int>>;
 constexpr int is_done = -1;
 constexpr int is_stopped = -2;
 constexpr int is_closed = -3;
@@ -71,7 +71,7 @@ struct line : std::deque<int> {
 struct permits_model {
     std::size_t permits;
     line waiting{};
-    log ended{};
+    record ended{};
 
     void begin(int id, bool stop_requested) {
         if (permits != 0) {
@@ -98,7 +98,7 @@ struct permits_model {
 };
 
 template <typename Wait>
-task<void> take(Wait wait, int id, log& ended) {
+task<void> take(Wait wait, int id, record& ended) {
     const wait_result result = co_await wait();
     ended.emplace_back(id, result == wait_result::done ? is_done : is_stopped);
 }
@@ -110,7 +110,7 @@ void compare(std::uint64_t salt, std::size_t permits, Acquire acquire, Release r
     hart h;
     stop_sources sources;
     permits_model model{permits};
-    log ended;
+    record ended;
     counting_scope scope;
     for (int step = 0; step < 4000; ++step) {
         const auto held = [&] { // by those who have been served, whether they know or not
@@ -170,7 +170,7 @@ struct channel_model {
     std::deque<int> ring{};
     line senders{}; // each sends its id
     line receivers{};
-    log ended{};
+    record ended{};
 
     void send(int id, bool stop_requested) {
         if (closed) {
@@ -231,14 +231,14 @@ struct channel_model {
     }
 };
 
-task<void> send_one(channel<int, room>& to, int id, stop_token token, log& ended) {
+task<void> send_one(channel<int, room>& to, int id, stop_token token, record& ended) {
     const send_result result = co_await to.send(id, token);
     ended.emplace_back(id, result == send_result::done     ? is_done
                            : result == send_result::closed ? is_closed
                                                            : is_stopped);
 }
 
-task<void> receive_one(channel<int, room>& from, int id, stop_token token, log& ended) {
+task<void> receive_one(channel<int, room>& from, int id, stop_token token, record& ended) {
     const std::optional<int> value = co_await from.receive(token);
     ended.emplace_back(id, value.value_or(is_closed));
 }
@@ -275,7 +275,7 @@ BOOST_AUTO_TEST_CASE(a_channel_with_stops_and_a_close) {
         channel<int, room> real;
         stop_sources sources;
         channel_model model;
-        log ended;
+        record ended;
         counting_scope scope;
         const int more_senders = pick(random, 1, 5); // or fewer
         const auto compare_now = [&] {

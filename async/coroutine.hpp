@@ -24,7 +24,7 @@
 //
 //     bool example() {
 //         int number = 0;
-//         return increment(number).has_run && number == 1 && executor::current().frames().count().allocations != 0;
+//         return increment(number).has_run && number == 1;
 //     }
 #pragma once
 

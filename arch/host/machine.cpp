@@ -642,12 +642,12 @@ void machine::give_turn(hart_index next) noexcept {
 // Ends run(). Does not come back.
 void machine::end_run(run_end outcome) noexcept {
     outcome_ = outcome;
-    if (outcome == run_end::stalled) {
+    if (outcome == run_end::stalled && !limits_.stall_permitted) {
         std::string waits;
         for (hart_index hart = 0; hart < harts_.size(); ++hart) {
             if (harts_[hart].running) {
-                waits += (waits.empty() ? "hart " : ", hart ") + std::to_string(hart) +
-                         (harts_[hart].masked ? "" : " (unmasked)");
+                waits.append(waits.empty() ? "hart " : ", hart ").append(std::to_string(hart));
+                waits.append(harts_[hart].masked ? "" : " (unmasked)");
             }
         }
         report("STALL", "every hart waits, and nothing can ever wake one: " + waits);
@@ -754,8 +754,12 @@ std::string machine::describe_step(const step_record& step) const {
         "mask",     "restore",   "wait",     "interrupt",        "set_deadline", "claim",
         "complete", "external",  "timer",    "software",         "end"};
     static constexpr const char* fences[] = {"publish", "consume", "full", "doorbell", "acknowledge"};
-    std::string text = "[" + std::to_string(step.time) + "] hart " + std::to_string(step.hart) + " " +
-                       kinds[static_cast<int>(step.kind)];
+    std::string text = "[";
+    text += std::to_string(step.time);
+    text += "] hart ";
+    text += std::to_string(step.hart);
+    text += ' ';
+    text += kinds[static_cast<int>(step.kind)];
     switch (step.kind) {
     case step_kind::fence: return text + " " + fences[step.where];
     case step_kind::interrupt_hart: return text + " hart " + std::to_string(step.where);

@@ -106,6 +106,7 @@ struct run_limits {
     std::uint64_t steps = 10'000'000;
     ticks time = no_deadline; // virtual, counted from 0
     bool go_on_after_violation = false;
+    bool stall_permitted = false; // then it is for the caller to judge, and nothing is reported
 };
 
 struct machine_options {

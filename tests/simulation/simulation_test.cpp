@@ -1,0 +1,680 @@
+// The runtime and the driver, as they are, on simulated harts that run at once, with devices that are late, out of
+// order and at times broken, and with interrupts that are late or for nothing. One seed is one machine, one workload and
+// one interleaving.
+//
+//     simulation_test --seeds=N [--first-seed=K]   runs N seeds from K (1) on; stops at the first that fails
+//     simulation_test --seed=K                     runs that one, and tells what it is made of
+//
+// What must hold, for every seed:
+//   no hart sleeps for ever while work is left (a wake-up was lost), and none goes on for ever;
+//   every request ends once, with the status that the device's state calls for, and reads return what was written last,
+//     by an account kept here, which the disk must agree with at the end;
+//   a semaphore serves those who wait in the order in which they came, never more at once than it has permits, and has
+//     all of them again at the end; nobody wakes before the time asked for; time never goes back;
+//   the device models find nothing that the driver must not do; and no frame is left at the end.
+#include "async/counting_scope.hpp"
+#include "async/executor.hpp"
+#include "async/scheduler.hpp"
+#include "async/semaphore.hpp"
+#include "async/task.hpp"
+#include "drivers/block/disk.hpp"
+#include "drivers/virtio/mmio.hpp"
+#include "tests/model/virtio_blk_model.hpp"
+
+#include <array>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <memory>
+#include <random>
+#include <span>
+#include <string>
+#include <string_view>
+#include <unistd.h>
+#include <vector>
+
+namespace {
+
+using namespace inflight;
+using arch::hart_index;
+using arch::ticks;
+using arch::host::fence_kind;
+using arch::host::machine;
+using arch::host::machine_options;
+using arch::host::run_end;
+using async::poll_mode;
+using async::task;
+using block::status;
+using model::blk_configuration;
+using model::virtio_blk_model;
+namespace bits = model::feature;
+
+constexpr std::uint64_t sector_bytes = 512;
+
+struct totals {
+    std::uint64_t seeds = 0, harts = 0, steps = 0, switches = 0, interrupts = 0, software_interrupts = 0;
+    std::uint64_t requests = 0, failed_requests = 0, sleeps = 0, resets = 0;
+
+    void add(const totals& other) {
+        seeds += other.seeds;
+        harts += other.harts;
+        steps += other.steps;
+        switches += other.switches;
+        interrupts += other.interrupts;
+        software_interrupts += other.software_interrupts;
+        requests += other.requests;
+        failed_requests += other.failed_requests;
+        sleeps += other.sleeps;
+        resets += other.resets;
+    }
+};
+
+class chooser {
+  public:
+    explicit chooser(std::uint64_t seed) : state_{seed * 0x9e3779b97f4a7c15 + 0x7f4a7c15} {}
+
+    std::uint64_t next() { // splitmix64
+        std::uint64_t value = state_ += 0x9e3779b97f4a7c15;
+        value = (value ^ value >> 30) * 0xbf58476d1ce4e5b9;
+        value = (value ^ value >> 27) * 0x94d049bb133111eb;
+        return value ^ value >> 31;
+    }
+    std::uint64_t below(std::uint64_t bound) { return next() % bound; }
+    std::uint64_t between(std::uint64_t least, std::uint64_t most) { return least + below(most - least + 1); }
+    bool percent(unsigned chance) { return below(100) < chance; }
+    template <typename T, std::size_t count>
+    T one_of(const T (&choices)[count]) {
+        return choices[below(count)];
+    }
+
+  private:
+    std::uint64_t state_;
+};
+
+class machine_memory final : public block::device_memory {
+  public:
+    explicit machine_memory(machine& host) : host_{host} {}
+    std::byte* allocate(std::size_t bytes, std::size_t alignment) noexcept override {
+        return host_.allocate(bytes, alignment);
+    }
+
+  private:
+    machine& host_;
+};
+
+// Final, as whoever destroys it knows what it is.
+struct modern_transport final : virtio::mmio_transport {
+    using virtio::mmio_transport::mmio_transport;
+};
+
+// The model follows the accesses of a driver on one hart. Of several harts one may be in the middle of something while
+// another does something else; so this stands between the machine and the model, and keeps the rules that are about one
+// hart's order by hart.
+class watch final : public arch::host::observer {
+  public:
+    watch(machine& host, virtio_blk_model& device) : host_{host}, device_{device}, acknowledged_(host.harts()) {
+        host_.stop_observing(device_);
+        host_.observe(*this);
+    }
+    ~watch() override {
+        host_.stop_observing(*this);
+        host_.observe(device_);
+    }
+    watch(const watch&) = delete;
+    watch& operator=(const watch&) = delete;
+
+    void on_fence(fence_kind kind) override {
+        expect_acknowledge_fence(kind == fence_kind::acknowledge);
+        device_.on_fence(kind);
+    }
+    void on_mmio_read(std::uintptr_t address, unsigned width) override {
+        expect_acknowledge_fence(false);
+        device_.on_mmio_read(address, width);
+    }
+    void on_mmio_write(std::uintptr_t address, unsigned width, std::uint32_t value) override {
+        expect_acknowledge_fence(false);
+        acknowledged_[host_.selected_hart()] =
+            address == device_.configuration().base + model::reg::interrupt_ack && (value & 1) != 0;
+        device_.on_mmio_write(address, width, value);
+    }
+    // What a hart has made available, and not yet told of, is its own business while it runs.
+    void on_wait_for_interrupt() override {
+        expect_acknowledge_fence(false);
+        for (hart_index hart = 0; hart < host_.harts(); ++hart) {
+            if (hart != host_.selected_hart() && !host_.ended(hart) && !host_.waiting(hart)) {
+                return;
+            }
+        }
+        device_.on_wait_for_interrupt();
+    }
+
+    static constexpr const char* by_hart = "ACKNOWLEDGE"; // the model's own rule, which is kept here instead
+
+  private:
+    void expect_acknowledge_fence(bool it_is) {
+        if (acknowledged_[host_.selected_hart()] && !it_is) {
+            host_.report("ACKNOWLEDGE FENCE", "something else follows the acknowledgement of an interrupt");
+        }
+        acknowledged_[host_.selected_hart()] = false;
+    }
+
+    machine& host_;
+    virtio_blk_model& device_;
+    std::vector<bool> acknowledged_; // by hart: the fence is due
+};
+
+class simulation {
+  public:
+    simulation(std::uint64_t seed, bool verbose)
+        : choose_{seed}, verbose_{verbose}, host_{machine_of(seed)}, memory_{host_} {}
+
+    // False if something was found; it is in description() then.
+    bool run() {
+        say("seed " + std::to_string(host_.seed()) + ": " + std::to_string(host_.harts()) + " harts, switches " +
+            std::to_string(host_.options().switches) + (host_.options().priorities ? ", priorities" : ""));
+        make_harts();
+        make_devices();
+        make_workers();
+        std::vector<machine::callback> bodies;
+        for (hart_index hart = 0; hart < host_.harts(); ++hart) {
+            bodies.emplace_back([this, hart] { run_hart(hart); });
+        }
+        host_.on_step([this] { check_step(); });
+        // When all is done all harts sleep: a stall is how a run ends if nothing goes wrong.
+        const run_end end = host_.run(std::move(bodies), {.steps = 3'000'000, .stall_permitted = true});
+        if (host_.violations().empty()) {
+            check_end(end);
+        }
+        if (!host_.violations().empty()) {
+            return false;
+        }
+        count();
+        destroy();
+        return host_.violations().empty();
+    }
+
+    std::string description() const { return host_.describe(); }
+    const totals& figures() const { return totals_; }
+
+  private:
+    struct hart_world {
+        explicit hart_world(std::size_t permits_of_it) : all_permits{permits_of_it}, permits{permits_of_it} {}
+
+        std::vector<std::byte> frame_memory;
+        std::unique_ptr<async::executor> executor;
+        async::counting_scope scope;
+        std::size_t all_permits;
+        async::semaphore permits;
+        std::size_t holders = 0;
+        std::uint64_t came = 0, served = 0; // of those who had to wait
+    };
+
+    struct device {
+        std::unique_ptr<virtio_blk_model> model;
+        std::unique_ptr<watch> observer;
+        std::shared_ptr<virtio::transport> transport;
+        std::unique_ptr<block::disk> disk;
+        bool may_reset = false;
+        std::vector<std::byte> account; // what must be on the disk
+        std::vector<bool> known;        // by sector; not after a write that failed
+    };
+
+    // One coroutine with its own sectors of one disk, and its own buffer.
+    struct worker {
+        hart_index home;
+        device* on;
+        std::uint64_t first;
+        std::uint64_t sectors;
+        std::span<std::byte> buffer;
+        unsigned rounds;
+        ticks last_seen = 0;
+        unsigned ended = 0;
+    };
+
+    machine_options machine_of(std::uint64_t seed) {
+        machine_options options;
+        options.seed = seed;
+        options.harts = static_cast<hart_index>(choose_.between(1, 4));
+        options.memory_bytes = std::size_t{640} << 10;
+        constexpr unsigned switches[] = {1, 10, 100, 500, 1000};
+        options.switches = choose_.one_of(switches);
+        options.priorities = choose_.percent(30);
+        options.longest_turn = choose_.between(50, 2000);
+        options.cost_of_now = choose_.between(1, 20);
+        options.cost_of_access = choose_.between(1, 40);
+        options.cost_of_step = choose_.between(1, 4);
+        options.longest_line_delay = choose_.percent(40) ? choose_.between(1, 2000) : 0;
+        options.longest_software_delay = choose_.percent(40) ? choose_.between(1, 500) : 0;
+        options.spurious_wake_ups = choose_.percent(30) ? 200 : 0;
+        options.spurious_lines = choose_.percent(30) ? 5 : 0;
+        options.pauses = choose_.percent(30) ? 10 : 0;
+        options.longest_pause = choose_.between(10, 5000);
+        options.weak_failures = choose_.percent(30) ? 200 : 0;
+        options.trace_length = verbose_ ? 1024 : 64;
+        return options;
+    }
+
+    void make_harts() {
+        constexpr poll_mode modes[] = {poll_mode::off, poll_mode::off, poll_mode::adaptive, poll_mode::always};
+        poll_ = choose_.one_of(modes);
+        say("poll mode " + std::to_string(static_cast<int>(poll_)));
+        for (hart_index hart = 0; hart < host_.harts(); ++hart) {
+            host_.select_hart(hart);
+            auto& made = *harts_.emplace_back(std::make_unique<hart_world>(choose_.between(1, 3)));
+            made.frame_memory.resize((std::size_t{64} << 10) + 64);
+            const auto start = reinterpret_cast<std::uintptr_t>(made.frame_memory.data());
+            made.executor =
+                std::make_unique<async::executor>(std::span{made.frame_memory.data() + (-start & 63), 64 << 10});
+            made.executor->set_poll_mode(poll_);
+        }
+        host_.select_hart(0);
+    }
+
+    // Each hart has a disk of its own, for a disk belongs to the hart that started it.
+    void make_devices() {
+        constexpr std::uint32_t rings[] = {4, 8, 16, 64};
+        for (hart_index hart = 0; hart < host_.harts(); ++hart) {
+            blk_configuration configuration;
+            configuration.version = choose_.percent(50) ? 1 : 2;
+            configuration.capacity = disk_sectors;
+            configuration.base = 0x1000'1000 + std::uintptr_t{0x1000} * hart;
+            configuration.line = 1 + hart;
+            configuration.queues = static_cast<unsigned>(choose_.between(1, 3));
+            configuration.queue_size_max = choose_.one_of(rings);
+            configuration.tolerated.insert(watch::by_hart);
+            std::uint64_t features = model::usual_features(configuration.version);
+            for (const unsigned number : {bits::event_idx, bits::indirect_desc, bits::mq, bits::flush}) {
+                if (choose_.percent(30)) {
+                    features &= ~bits::bit(number);
+                }
+            }
+            configuration.features = features;
+
+            device& made = *devices_.emplace_back(std::make_unique<device>());
+            made.model = std::make_unique<virtio_blk_model>(host_, configuration);
+            made.model->fill(host_.seed() + hart);
+            made.account = made.model->disk();
+            made.known.assign(disk_sectors, true);
+            start(made, hart);
+            made.observer = std::make_unique<watch>(host_, *made.model);
+            misbehave(made);
+            say("disk " + std::to_string(hart) + ": version " + std::to_string(configuration.version) + ", queues " +
+                std::to_string(configuration.queues) + " of " + std::to_string(configuration.queue_size_max) +
+                ", features " + std::to_string(features) + (made.may_reset ? ", asks for a reset" : ""));
+        }
+    }
+
+    void start(device& made, hart_index home) {
+        host_.select_hart(home);
+        const blk_configuration& configuration = made.model->configuration();
+        const virtio::mmio_identity slot = virtio::identify_mmio(configuration.base);
+        if (slot.outcome != virtio::error::none) {
+            return host_.report("START", "the device is not recognised");
+        }
+        if (slot.version == 1) {
+            made.transport = std::make_shared<virtio::legacy_mmio_transport>(configuration.base);
+        } else {
+            made.transport = std::make_shared<modern_transport>(configuration.base);
+        }
+        made.disk = std::make_unique<block::disk>(*made.transport);
+        host_.line_handler(configuration.line, [disk = made.disk.get()] { disk->handle_interrupt(); });
+        host_.route_line(configuration.line, home);
+        if (made.disk->start(memory_, {}) != virtio::error::none) {
+            host_.report("START", "the disk does not start");
+        }
+        host_.select_hart(0);
+    }
+
+    void misbehave(device& made) {
+        model::behaviour& b = made.model->behave;
+        b.notification_latency_max = b.notification_latency_min + choose_.below(200);
+        b.latency_min = choose_.below(100);
+        b.latency_max = b.latency_min + choose_.below(4000);
+        b.random_order = choose_.percent(60);
+        b.burst = choose_.percent(40) ? static_cast<unsigned>(choose_.between(1, 8)) : 1;
+        b.spurious_chance = choose_.percent(30) ? 200 : 0;
+        b.interrupt_suppressed_chance = choose_.percent(30) ? 200 : 0;
+        b.complete_in_rearm_window = choose_.percent(30);
+        b.complete_at_acknowledge = choose_.percent(30);
+        b.undefined_interrupt_bits = choose_.percent(30);
+        b.suppress_for = choose_.percent(30) ? choose_.between(1, 1000) : 0;
+        b.avail_event_ahead = choose_.percent(30) ? static_cast<unsigned>(choose_.below(8)) : 0;
+        b.used_flags_noise = choose_.percent(30);
+        b.avail_event_noise = choose_.percent(30);
+        if (choose_.percent(30)) {
+            for (unsigned i = 0; i < 6; ++i) {
+                b.bad_sectors.insert(choose_.below(disk_sectors));
+            }
+        }
+        made.may_reset = choose_.percent(10);
+        if (made.may_reset) {
+            made.model->inject(model::fault::needs_reset, choose_.below(12));
+        }
+    }
+
+    void make_workers() {
+        for (hart_index hart = 0; hart < host_.harts(); ++hart) {
+            host_.select_hart(hart);
+            const auto count = static_cast<std::uint64_t>(choose_.between(1, 6));
+            for (std::uint64_t i = 0; i < count; ++i) {
+                worker& made = *workers_.emplace_back(std::make_unique<worker>());
+                made.home = hart;
+                made.on = devices_[hart].get();
+                made.sectors = 8;
+                made.first = i * made.sectors;
+                made.buffer = {host_.allocate(4 * sector_bytes, sector_bytes), 4 * sector_bytes};
+                made.rounds = static_cast<unsigned>(choose_.between(1, 6));
+                if (!harts_[hart]->scope.spawn(work(made))) {
+                    host_.report("FRAMES", "no memory for a frame");
+                }
+            }
+        }
+        host_.select_hart(0);
+    }
+
+    // ---- on the harts
+
+    void run_hart(hart_index hart) {
+        async::executor& executor = *harts_[hart]->executor;
+        for (;;) {
+            if (executor.tick()) {
+                continue;
+            }
+            if (poll_ == poll_mode::always && harts_[hart]->scope.size() == 0) {
+                return; // it would look for completions for ever
+            }
+            executor.idle();
+        }
+    }
+
+    task<void> work(worker& self) {
+        hart_world& hart = *harts_[self.home];
+        for (unsigned round = 0; round < self.rounds; ++round) {
+            const std::uint64_t kind = choose_.below(100);
+            if (kind < 70) {
+                co_await transfer(self);
+            } else if (kind < 85) {
+                if (!hart.permits.try_acquire()) {
+                    const std::uint64_t number = hart.came++;
+                    co_await hart.permits.acquire();
+                    expect(number == hart.served++, "a semaphore did not serve in order");
+                }
+                expect(++hart.holders <= hart.all_permits, "more hold a semaphore than it has permits");
+                co_await transfer(self);
+                --hart.holders;
+                hart.permits.release();
+            } else if (kind < 90) {
+                const ticks until = host_.time() + choose_.below(3000);
+                co_await async::sleep_until{until};
+                expect(host_.time() >= until, "woken too early");
+            } else if (kind < 95) {
+                co_await async::yield{};
+            } else {
+                const status outcome = co_await self.on->disk->flush();
+                settle(self, outcome, status::ok);
+            }
+            expect(arch::this_hart() == self.home, "a coroutine goes on on another hart");
+            expect(&async::executor::current() == hart.executor.get(), "a hart has another one's executor");
+            expect(host_.time() >= self.last_seen, "time goes back");
+            self.last_seen = host_.time();
+        }
+        ++self.ended;
+    }
+
+    // One read or write of some of the worker's sectors, checked.
+    task<void> transfer(worker& self) {
+        device& on = *self.on;
+        const std::uint64_t count = choose_.between(1, 4);
+        const std::uint64_t sector = self.first + choose_.below(self.sectors - count + 1);
+        const auto part = self.buffer.first(count * sector_bytes);
+        const bool bad = touches_bad(on, sector, count);
+        if (choose_.percent(50)) {
+            for (std::size_t at = 0; at < part.size(); at += 8) {
+                const std::uint64_t word = choose_.next();
+                std::memcpy(part.data() + at, &word, sizeof word);
+            }
+            const status outcome = co_await on.disk->write(sector, part);
+            settle(self, outcome, bad ? status::io_error : status::ok);
+            if (outcome == status::ok) {
+                std::memcpy(on.account.data() + sector * sector_bytes, part.data(), part.size());
+            }
+            for (std::uint64_t i = 0; i < count; ++i) {
+                on.known[sector + i] = outcome == status::ok;
+            }
+        } else {
+            std::memset(part.data(), 0xEE, part.size());
+            const status outcome = co_await on.disk->read(sector, part);
+            settle(self, outcome, bad ? status::io_error : status::ok);
+            if (outcome == status::ok) {
+                expect(agrees(on, sector, part), "wrong data at sector " + std::to_string(sector));
+            }
+        }
+    }
+
+    void settle(const worker& self, status outcome, status expected) {
+        ++totals_.requests;
+        totals_.failed_requests += outcome != status::ok ? 1 : 0;
+        expect(outcome == expected || (outcome == status::device_reset && self.on->may_reset),
+               std::string{"status "} + block::to_string(outcome) + " instead of " + block::to_string(expected));
+    }
+
+    static bool touches_bad(const device& on, std::uint64_t sector, std::uint64_t count) {
+        const auto& bad = on.model->behave.bad_sectors;
+        const auto found = bad.lower_bound(sector);
+        return found != bad.end() && *found < sector + count;
+    }
+
+    static bool agrees(const device& on, std::uint64_t sector, std::span<const std::byte> data) {
+        for (std::size_t i = 0; i < data.size() / sector_bytes; ++i) {
+            if (on.known[sector + i] &&
+                std::memcmp(data.data() + i * sector_bytes, on.account.data() + (sector + i) * sector_bytes,
+                            sector_bytes) != 0) {
+                return false;
+            }
+        }
+        return true;
+    }
+
+    // ---- what must hold
+
+    void expect(bool holds, const std::string& otherwise) {
+        if (!holds) {
+            host_.report("WRONG", otherwise);
+        }
+    }
+    void expect(bool holds, const char* otherwise) {
+        if (!holds) {
+            host_.report("WRONG", otherwise);
+        }
+    }
+
+    void check_step() {
+        expect(host_.time() >= time_, "time goes back");
+        time_ = host_.time();
+    }
+
+    void check_end(run_end end) {
+        std::string left;
+        for (hart_index hart = 0; hart < host_.harts(); ++hart) {
+            if (harts_[hart]->scope.size() != 0) {
+                left += " hart " + std::to_string(hart) + ": " + std::to_string(harts_[hart]->scope.size()) + " tasks;";
+            }
+        }
+        if (!left.empty()) {
+            return host_.report("STALL", "every hart waits, and nothing can ever wake one;" + left);
+        }
+        expect(end == (poll_ == poll_mode::always ? run_end::finished : run_end::stalled),
+               "the run ends in another way");
+        for (const auto& each : workers_) {
+            expect(each->ended == 1, "a task has not ended once");
+        }
+        for (const auto& each : harts_) {
+            expect(each->executor->frames().count().live == 0, "a frame is left");
+            expect(each->executor->frames().count().failures == 0, "there was no memory for a frame");
+            expect(each->permits.available() == each->all_permits, "permits are missing");
+            expect(each->holders == 0 && each->came == each->served, "somebody waits for a permit");
+        }
+        for (const auto& each : devices_) {
+            each->observer.reset();
+        }
+        // What polling harts have left to the devices when they stopped to look; and what comes of pauses and delays.
+        for (hart_index hart = 0; hart < host_.harts(); ++hart) {
+            host_.select_hart(hart);
+            host_.run_until(host_.time() + 20'000);
+            expect(!harts_[hart]->executor->tick(), "something is ready although all has ended");
+        }
+        host_.select_hart(0);
+        for (const auto& each : devices_) {
+            expect(!each->disk->lost(), "a device was lost");
+            expect(each->disk->count().device_lies == 0, "a device is said to break the rules");
+            expect(each->disk->count().resets == each->model->fired(model::fault::needs_reset),
+                   "the driver has not reset a device as often as it asked");
+            static_cast<void>(each->model->idle()); // reports what is left
+            expect(agrees(*each, 0, each->model->disk()), "the disk does not hold what was written");
+        }
+    }
+
+    void count() {
+        totals_.seeds = 1;
+        totals_.harts = host_.harts();
+        totals_.steps = host_.steps();
+        totals_.switches = host_.switches();
+        totals_.interrupts = host_.interrupts_taken();
+        for (hart_index hart = 0; hart < host_.harts(); ++hart) {
+            totals_.software_interrupts += host_.software_interrupts_taken(hart);
+            totals_.sleeps += harts_[hart]->executor->count().sleeps;
+        }
+        for (const auto& each : devices_) {
+            totals_.resets += each->disk->count().resets;
+        }
+    }
+
+    void destroy() {
+        for (const auto& each : devices_) {
+            host_.enable_line(each->model->configuration().line, false);
+        }
+        devices_.clear();
+        for (hart_index hart = 0; hart < host_.harts(); ++hart) {
+            host_.select_hart(hart);
+            harts_[hart].reset();
+        }
+    }
+
+    void say(const std::string& what) const {
+        if (verbose_) {
+            std::printf("%s\n", what.c_str());
+        }
+    }
+
+    static constexpr std::uint64_t disk_sectors = 64;
+
+    chooser choose_;
+    bool verbose_;
+    machine host_;
+    machine_memory memory_;
+    poll_mode poll_ = poll_mode::off;
+    std::vector<std::unique_ptr<hart_world>> harts_;
+    std::vector<std::unique_ptr<device>> devices_;
+    std::vector<std::unique_ptr<worker>> workers_;
+    ticks time_ = 0;
+    totals totals_;
+};
+
+// ---- the command line
+
+std::uint64_t seed_under_way = 0;
+
+// For what is not found in an orderly way.
+void say_seed(int signal) {
+    char text[64];
+    const int length = std::snprintf(text, sizeof text, "signal %d at --seed=%llu\n", signal,
+                                     static_cast<unsigned long long>(seed_under_way));
+    static_cast<void>(!write(STDERR_FILENO, text, static_cast<std::size_t>(length)));
+    std::signal(signal, SIG_DFL);
+    std::raise(signal);
+}
+
+void catch_signals() {
+    static std::array<std::byte, 65536> stack;
+    stack_t alternate{};
+    alternate.ss_sp = stack.data();
+    alternate.ss_size = stack.size();
+    sigaltstack(&alternate, nullptr);
+    struct sigaction action {};
+    action.sa_handler = say_seed;
+    action.sa_flags = SA_ONSTACK;
+    for (const int signal : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGALRM}) {
+        sigaction(signal, &action, nullptr);
+    }
+}
+
+int usage() {
+    std::fprintf(stderr, "usage: simulation_test [--seeds=N] [--first-seed=K] | --seed=K\n");
+    return 2;
+}
+
+} // namespace
+
+int main(int count, char** arguments) {
+    std::uint64_t first = 1, seeds = 1000;
+    bool one = false;
+    for (int i = 1; i < count; ++i) {
+        const std::string_view argument = arguments[i];
+        const std::size_t equals = argument.find('=');
+        if (equals == std::string_view::npos) {
+            return usage();
+        }
+        char* end = nullptr;
+        const std::uint64_t value = std::strtoull(arguments[i] + equals + 1, &end, 0);
+        if (*end != '\0' || end == arguments[i] + equals + 1) {
+            return usage();
+        }
+        const std::string_view name = argument.substr(0, equals);
+        if (name == "--seeds") {
+            seeds = value;
+        } else if (name == "--first-seed") {
+            first = value;
+        } else if (name == "--seed") {
+            first = value;
+            seeds = 1;
+            one = true;
+        } else {
+            return usage();
+        }
+    }
+    catch_signals();
+    const auto start = std::chrono::steady_clock::now();
+    totals all;
+    for (std::uint64_t seed = first; seed - first < seeds; ++seed) {
+        seed_under_way = seed;
+        alarm(60);
+        simulation simulated{seed, one};
+        if (!simulated.run()) {
+            std::fprintf(stderr, "%s\nfailed; again with: simulation_test --seed=%llu\n",
+                         simulated.description().c_str(), static_cast<unsigned long long>(seed));
+            std::fflush(nullptr);
+            std::_Exit(1); // what is under way cannot be destroyed
+        }
+        all.add(simulated.figures());
+    }
+    alarm(0);
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    const auto print = [](const char* name, std::uint64_t value) {
+        std::printf(", %llu %s", static_cast<unsigned long long>(value), name);
+    };
+    std::printf("%llu seeds from %llu on, %.1f s", static_cast<unsigned long long>(all.seeds),
+                static_cast<unsigned long long>(first), took.count());
+    print("harts", all.harts);
+    print("steps", all.steps);
+    print("switches", all.switches);
+    print("interrupts", all.interrupts);
+    print("of them by software", all.software_interrupts);
+    print("sleeps", all.sleeps);
+    print("requests", all.requests);
+    print("of them failed", all.failed_requests);
+    print("resets of devices", all.resets);
+    std::printf("\n");
+    return 0;
+}

@@ -6,7 +6,9 @@
 //     simulation_test --seed=K                     runs that one, and tells what it is made of
 //
 // What must hold, for every seed:
-//   no hart sleeps for ever while work is left (a wake-up was lost), and none goes on for ever;
+//   no hart sleeps for ever while work is left (a wake-up was lost), and none goes on for ever; none sleeps, without a
+//     wake-up on its way, once something has been posted to it;
+//   what one hart posts to another arrives once, there, and in order;
 //   every request ends once, with the status that the device's state calls for, and reads return what was written last,
 //     by an account kept here, which the disk must agree with at the end;
 //   a semaphore serves those who wait in the order in which they came, never more at once than it has permits, and has
@@ -14,6 +16,8 @@
 //   the device models find nothing that the driver must not do; and no frame is left at the end.
 #include "async/counting_scope.hpp"
 #include "async/executor.hpp"
+#include "async/message.hpp"
+#include "async/operation.hpp"
 #include "async/scheduler.hpp"
 #include "async/semaphore.hpp"
 #include "async/task.hpp"
@@ -21,14 +25,16 @@
 #include "drivers/virtio/mmio.hpp"
 #include "tests/model/virtio_blk_model.hpp"
 
+#include <algorithm>
 #include <array>
 #include <chrono>
+#include <coroutine>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <memory>
-#include <random>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -55,7 +61,7 @@ constexpr std::uint64_t sector_bytes = 512;
 
 struct totals {
     std::uint64_t seeds = 0, harts = 0, steps = 0, switches = 0, interrupts = 0, software_interrupts = 0;
-    std::uint64_t requests = 0, failed_requests = 0, sleeps = 0, resets = 0;
+    std::uint64_t requests = 0, failed_requests = 0, sent = 0, hops = 0, sleeps = 0, resets = 0;
 
     void add(const totals& other) {
         seeds += other.seeds;
@@ -66,6 +72,8 @@ struct totals {
         software_interrupts += other.software_interrupts;
         requests += other.requests;
         failed_requests += other.failed_requests;
+        sent += other.sent;
+        hops += other.hops;
         sleeps += other.sleeps;
         resets += other.resets;
     }
@@ -195,10 +203,25 @@ class simulation {
         return host_.violations().empty();
     }
 
-    std::string description() const { return host_.describe(); }
+    std::string description() const {
+        std::string text = host_.describe();
+        for (hart_index hart = 0; hart < harts_.size(); ++hart) {
+            text += "\n  hart " + std::to_string(hart) + ": " + std::to_string(harts_[hart]->scope.size()) +
+                    " tasks, posted to it and not arrived " + std::to_string(harts_[hart]->posted) +
+                    (sleeping_[hart] ? ", asleep" : "");
+        }
+        for (const auto& each : devices_) {
+            text += "\n  disk: " + std::to_string(each->model->in_flight()) + " requests in flight, " +
+                    std::to_string(each->disk->count().resets) + " resets, line " +
+                    (host_.line_high(each->model->configuration().line) ? "high" : "low");
+        }
+        return text;
+    }
     const totals& figures() const { return totals_; }
 
   private:
+    static constexpr hart_index most_harts = 4;
+
     struct hart_world {
         explicit hart_world(std::size_t permits_of_it) : all_permits{permits_of_it}, permits{permits_of_it} {}
 
@@ -209,6 +232,39 @@ class simulation {
         async::semaphore permits;
         std::size_t holders = 0;
         std::uint64_t came = 0, served = 0; // of those who had to wait
+
+        std::int64_t posted = 0;                      // by what has come back from post(), less what has arrived
+        std::vector<std::uint64_t> sent_to, got_from; // by hart
+        bool over = false;
+        std::unique_ptr<async::message> the_end;
+    };
+
+    // Goes on on another hart.
+    class hop : async::operation {
+      public:
+        hop(simulation& in, hart_index to) : in_{in}, to_{to} {}
+        bool await_ready() const noexcept { return false; }
+        void await_suspend(std::coroutine_handle<> frame) noexcept {
+            continuation = frame;
+            from_ = arch::this_hart();
+            number_ = in_.harts_[from_]->sent_to[to_]++;
+            hart_world& target = *in_.harts_[to_]; // this may have gone when the post has been done
+            target.executor->post(*this);
+            ++target.posted;
+        }
+        void await_resume() const noexcept {
+            hart_world& here = *in_.harts_[to_];
+            --here.posted;
+            ++in_.totals_.hops;
+            in_.expect(arch::this_hart() == to_, "what was posted arrives on another hart");
+            in_.expect(number_ == here.got_from[from_]++, "what was posted arrives out of order");
+        }
+
+      private:
+        simulation& in_;
+        hart_index to_;
+        hart_index from_ = 0;
+        std::uint64_t number_ = 0;
     };
 
     struct device {
@@ -236,7 +292,7 @@ class simulation {
     machine_options machine_of(std::uint64_t seed) {
         machine_options options;
         options.seed = seed;
-        options.harts = static_cast<hart_index>(choose_.between(1, 4));
+        options.harts = static_cast<hart_index>(choose_.between(1, most_harts));
         options.memory_bytes = std::size_t{640} << 10;
         constexpr unsigned switches[] = {1, 10, 100, 500, 1000};
         options.switches = choose_.one_of(switches);
@@ -258,8 +314,8 @@ class simulation {
 
     void make_harts() {
         constexpr poll_mode modes[] = {poll_mode::off, poll_mode::off, poll_mode::adaptive, poll_mode::always};
-        poll_ = choose_.one_of(modes);
-        say("poll mode " + std::to_string(static_cast<int>(poll_)));
+        const poll_mode for_all = choose_.one_of(modes);
+        const bool mixed = choose_.percent(20);
         for (hart_index hart = 0; hart < host_.harts(); ++hart) {
             host_.select_hart(hart);
             auto& made = *harts_.emplace_back(std::make_unique<hart_world>(choose_.between(1, 3)));
@@ -267,23 +323,32 @@ class simulation {
             const auto start = reinterpret_cast<std::uintptr_t>(made.frame_memory.data());
             made.executor =
                 std::make_unique<async::executor>(std::span{made.frame_memory.data() + (-start & 63), 64 << 10});
-            made.executor->set_poll_mode(poll_);
+            const poll_mode mode = mixed ? choose_.one_of(modes) : for_all;
+            made.executor->set_poll_mode(mode);
+            any_always_ |= mode == poll_mode::always;
+            say("hart " + std::to_string(hart) + ": poll mode " + std::to_string(static_cast<int>(mode)));
+            made.sent_to.resize(host_.harts());
+            made.got_from.resize(host_.harts());
+            made.the_end = std::make_unique<async::message>(
+                [](void* over) noexcept { *static_cast<bool*>(over) = true; }, &made.over);
         }
         host_.select_hart(0);
     }
 
-    // Each hart has a disk of its own, for a disk belongs to the hart that started it.
     void make_devices() {
         constexpr std::uint32_t rings[] = {4, 8, 16, 64};
-        for (hart_index hart = 0; hart < host_.harts(); ++hart) {
+        const auto disks = static_cast<unsigned>(choose_.percent(25) ? 2 : 1);
+        for (unsigned disk = 0; disk < disks; ++disk) {
             blk_configuration configuration;
             configuration.version = choose_.percent(50) ? 1 : 2;
             configuration.capacity = disk_sectors;
-            configuration.base = 0x1000'1000 + std::uintptr_t{0x1000} * hart;
-            configuration.line = 1 + hart;
-            configuration.queues = static_cast<unsigned>(choose_.between(1, 3));
+            configuration.base = 0x1000'1000 + std::uintptr_t{0x1000} * disk;
+            configuration.line = 1 + disk;
+            configuration.queues = static_cast<unsigned>(choose_.between(1, 5));
             configuration.queue_size_max = choose_.one_of(rings);
             configuration.tolerated.insert(watch::by_hart);
+            // One hart has seen that the device needs a reset; another may be about to notify, until it is stopped.
+            configuration.tolerated.insert("STAT-04");
             std::uint64_t features = model::usual_features(configuration.version);
             for (const unsigned number : {bits::event_idx, bits::indirect_desc, bits::mq, bits::flush}) {
                 if (choose_.percent(30)) {
@@ -294,20 +359,21 @@ class simulation {
 
             device& made = *devices_.emplace_back(std::make_unique<device>());
             made.model = std::make_unique<virtio_blk_model>(host_, configuration);
-            made.model->fill(host_.seed() + hart);
+            made.model->fill(host_.seed() + disk);
             made.account = made.model->disk();
             made.known.assign(disk_sectors, true);
-            start(made, hart);
+            start(made);
             made.observer = std::make_unique<watch>(host_, *made.model);
             misbehave(made);
-            say("disk " + std::to_string(hart) + ": version " + std::to_string(configuration.version) + ", queues " +
+            say("disk " + std::to_string(disk) + ": version " + std::to_string(configuration.version) + ", queues " +
                 std::to_string(configuration.queues) + " of " + std::to_string(configuration.queue_size_max) +
                 ", features " + std::to_string(features) + (made.may_reset ? ", asks for a reset" : ""));
         }
     }
 
-    void start(device& made, hart_index home) {
-        host_.select_hart(home);
+    // On any hart, with its interrupt at any or all of them.
+    void start(device& made) {
+        host_.select_hart(static_cast<hart_index>(choose_.below(host_.harts())));
         const blk_configuration& configuration = made.model->configuration();
         const virtio::mmio_identity slot = virtio::identify_mmio(configuration.base);
         if (slot.outcome != virtio::error::none) {
@@ -320,7 +386,15 @@ class simulation {
         }
         made.disk = std::make_unique<block::disk>(*made.transport);
         host_.line_handler(configuration.line, [disk = made.disk.get()] { disk->handle_interrupt(); });
-        host_.route_line(configuration.line, home);
+        if (choose_.percent(40)) {
+            std::vector<hart_index> all;
+            for (hart_index hart = 0; hart < host_.harts(); ++hart) {
+                all.push_back(hart);
+            }
+            host_.share_line(configuration.line, all);
+        } else {
+            host_.route_line(configuration.line, static_cast<hart_index>(choose_.below(host_.harts())));
+        }
         if (made.disk->start(memory_, {}) != virtio::error::none) {
             host_.report("START", "the disk does not start");
         }
@@ -355,15 +429,17 @@ class simulation {
     }
 
     void make_workers() {
+        std::uint64_t next_sector = 0;
         for (hart_index hart = 0; hart < host_.harts(); ++hart) {
             host_.select_hart(hart);
-            const auto count = static_cast<std::uint64_t>(choose_.between(1, 6));
+            const auto count = static_cast<std::uint64_t>(choose_.between(1, 4));
             for (std::uint64_t i = 0; i < count; ++i) {
                 worker& made = *workers_.emplace_back(std::make_unique<worker>());
                 made.home = hart;
-                made.on = devices_[hart].get();
+                made.on = devices_[choose_.below(devices_.size())].get();
                 made.sectors = 8;
-                made.first = i * made.sectors;
+                made.first = next_sector;
+                next_sector += made.sectors;
                 made.buffer = {host_.allocate(4 * sector_bytes, sector_bytes), 4 * sector_bytes};
                 made.rounds = static_cast<unsigned>(choose_.between(1, 6));
                 if (!harts_[hart]->scope.spawn(work(made))) {
@@ -377,24 +453,42 @@ class simulation {
     // ---- on the harts
 
     void run_hart(hart_index hart) {
-        async::executor& executor = *harts_[hart]->executor;
-        for (;;) {
-            if (executor.tick()) {
+        hart_world& self = *harts_[hart];
+        while (!self.over) {
+            if (self.executor->tick()) {
                 continue;
             }
-            if (poll_ == poll_mode::always && harts_[hart]->scope.size() == 0) {
-                return; // it would look for completions for ever
+            // A hart that looks for completions for ever has to be told.
+            if (any_always_ && !told_ && all_ended()) {
+                told_ = true;
+                for (const auto& each : harts_) {
+                    each->the_end->post(*each->executor);
+                }
             }
-            executor.idle();
+            if (!self.over) {
+                self.executor->idle();
+            }
         }
+    }
+
+    bool all_ended() const {
+        return std::all_of(harts_.begin(), harts_.end(), [](const auto& each) { return each->scope.size() == 0; });
     }
 
     task<void> work(worker& self) {
         hart_world& hart = *harts_[self.home];
         for (unsigned round = 0; round < self.rounds; ++round) {
             const std::uint64_t kind = choose_.below(100);
-            if (kind < 70) {
+            if (kind < 55) {
                 co_await transfer(self);
+            } else if (kind < 70) { // on other harts, and back, for the frame belongs to this one
+                for (std::uint64_t hops = choose_.below(3); hops != 0; --hops) {
+                    co_await hop{*this, static_cast<hart_index>(choose_.below(host_.harts()))};
+                    if (choose_.percent(50)) {
+                        co_await transfer(self);
+                    }
+                }
+                co_await hop{*this, self.home};
             } else if (kind < 85) {
                 if (!hart.permits.try_acquire()) {
                     const std::uint64_t number = hart.came++;
@@ -493,6 +587,27 @@ class simulation {
     void check_step() {
         expect(host_.time() >= time_, "time goes back");
         time_ = host_.time();
+        ++steps_of_[host_.selected_hart()];
+        for (hart_index hart = 0; hart < host_.harts(); ++hart) {
+            sleeping_[hart] = host_.waiting(hart);
+            if (harts_[hart]->posted <= 0 || !host_.waiting(hart) || host_.wake_due(hart)) {
+                forgotten_[hart].reset();
+            } else if (!forgotten_[hart]) {
+                forgotten_[hart] = steps_of_;
+            } else if (others_have_gone_on(hart, *forgotten_[hart])) {
+                host_.report("LOST WAKE-UP", "hart " + std::to_string(hart) + " sleeps although something was posted");
+            }
+        }
+    }
+
+    // Whoever posts may be on his way from the inbox to the interrupt, with an interrupt of his own in between.
+    bool others_have_gone_on(hart_index sleeper, const std::array<std::uint64_t, most_harts>& since) const {
+        for (hart_index hart = 0; hart < host_.harts(); ++hart) {
+            if (hart != sleeper && !host_.ended(hart) && !host_.waiting(hart) && steps_of_[hart] - since[hart] < 200) {
+                return false;
+            }
+        }
+        return true;
     }
 
     void check_end(run_end end) {
@@ -505,8 +620,7 @@ class simulation {
         if (!left.empty()) {
             return host_.report("STALL", "every hart waits, and nothing can ever wake one;" + left);
         }
-        expect(end == (poll_ == poll_mode::always ? run_end::finished : run_end::stalled),
-               "the run ends in another way");
+        expect(end == (any_always_ ? run_end::finished : run_end::stalled), "the run ends in another way");
         for (const auto& each : workers_) {
             expect(each->ended == 1, "a task has not ended once");
         }
@@ -514,16 +628,20 @@ class simulation {
             expect(each->executor->frames().count().live == 0, "a frame is left");
             expect(each->executor->frames().count().failures == 0, "there was no memory for a frame");
             expect(each->permits.available() == each->all_permits, "permits are missing");
+            expect(each->posted == 0, "something that was posted has not arrived");
             expect(each->holders == 0 && each->came == each->served, "somebody waits for a permit");
         }
         for (const auto& each : devices_) {
             each->observer.reset();
         }
-        // What polling harts have left to the devices when they stopped to look; and what comes of pauses and delays.
-        for (hart_index hart = 0; hart < host_.harts(); ++hart) {
-            host_.select_hart(hart);
-            host_.run_until(host_.time() + 20'000);
-            expect(!harts_[hart]->executor->tick(), "something is ready although all has ended");
+        // What polling harts have left when they were told to stop.
+        for (unsigned round = 0; round < 8 && any_always_; ++round) {
+            for (hart_index hart = 0; hart < host_.harts(); ++hart) {
+                host_.select_hart(hart);
+                host_.run_until(host_.time() + 20'000);
+                while (harts_[hart]->executor->tick()) {
+                }
+            }
         }
         host_.select_hart(0);
         for (const auto& each : devices_) {
@@ -548,6 +666,7 @@ class simulation {
         }
         for (const auto& each : devices_) {
             totals_.resets += each->disk->count().resets;
+            totals_.sent += each->disk->count().sent;
         }
     }
 
@@ -568,13 +687,17 @@ class simulation {
         }
     }
 
-    static constexpr std::uint64_t disk_sectors = 64;
+    static constexpr std::uint64_t disk_sectors = 128;
 
     chooser choose_;
     bool verbose_;
     machine host_;
     machine_memory memory_;
-    poll_mode poll_ = poll_mode::off;
+    bool any_always_ = false; // some hart polls for ever
+    bool told_ = false;
+    std::array<bool, most_harts> sleeping_{}; // at the last step
+    std::array<std::uint64_t, most_harts> steps_of_{};
+    std::array<std::optional<std::array<std::uint64_t, most_harts>>, most_harts> forgotten_{}; // since these steps
     std::vector<std::unique_ptr<hart_world>> harts_;
     std::vector<std::unique_ptr<device>> devices_;
     std::vector<std::unique_ptr<worker>> workers_;
@@ -674,6 +797,8 @@ int main(int count, char** arguments) {
     print("sleeps", all.sleeps);
     print("requests", all.requests);
     print("of them failed", all.failed_requests);
+    print("of them through another hart", all.sent);
+    print("hops", all.hops);
     print("resets of devices", all.resets);
     std::printf("\n");
     return 0;

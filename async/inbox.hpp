@@ -9,6 +9,15 @@
 // The owner sleeps in this order: mask interrupts; look whether there is other work; fall_asleep(); if that is true,
 // wait for an interrupt; wake_up(), in any case; unmask. An interrupt that another hart sends from fall_asleep() on
 // stays pending while it is masked, and ends the wait.
+//
+//     bool example() {
+//         inbox own;
+//         operation one;
+//         operation two;
+//         const bool awake = !own.post(one) && !own.post(two) && !own.fall_asleep(); // there are messages
+//         operation* const first = own.take_all();
+//         return awake && first == &one && first->next == &two && own.fall_asleep() && own.post(one); // interrupt it
+//     }
 #pragma once
 
 #include "arch/arch.hpp"

@@ -132,6 +132,9 @@ class [[nodiscard]] task {
     // Starts the task and waits for its result. The awaiting coroutine is resumed by the task's end itself.
     auto operator co_await() && noexcept { return awaiter{*this}; }
 
+    // Starts the task and waits for its end: the result stays in it, for take_result().
+    auto ended() noexcept { return end_awaiter{*this}; }
+
     // For groups: marks the task as started and answers its frame.
     handle start() noexcept {
         started_ = true;
@@ -150,9 +153,9 @@ class [[nodiscard]] task {
     }
 
   private:
-    class awaiter {
+    class end_awaiter {
       public:
-        explicit awaiter(task& owner) noexcept : owner_{owner} {}
+        explicit end_awaiter(task& owner) noexcept : owner_{owner} {}
 
         void set_stop_token(stop_token token) noexcept { owner_.set_stop_token(token); }
         void inherit_stop_token(stop_token token) noexcept {
@@ -173,10 +176,16 @@ class [[nodiscard]] task {
             promise.link.continuation = awaiting;
             return owner_.start();
         }
-        T await_resume() noexcept { return owner_.take_result(); }
+        void await_resume() const noexcept {}
 
-      private:
+      protected:
         task& owner_;
+    };
+
+    struct awaiter : end_awaiter {
+        using end_awaiter::end_awaiter;
+
+        T await_resume() noexcept { return this->owner_.take_result(); }
     };
 
     handle frame_;

@@ -33,6 +33,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <malloc.h>
 #include <memory>
 #include <optional>
 #include <span>
@@ -424,7 +425,7 @@ class simulation {
         }
         made.may_reset = choose_.percent(10);
         if (made.may_reset) {
-            made.model->inject(model::fault::needs_reset, choose_.below(12));
+            made.model->inject(model::fault::needs_reset, choose_.below(12), choose_.between(1, 3));
         }
     }
 
@@ -768,6 +769,9 @@ int main(int count, char** arguments) {
         }
     }
     catch_signals();
+    // Each seed has the same large blocks; to give them back to the system each time takes longer than the seed.
+    mallopt(M_MMAP_THRESHOLD, 1 << 28);
+    mallopt(M_TRIM_THRESHOLD, 1 << 28);
     const auto start = std::chrono::steady_clock::now();
     totals all;
     for (std::uint64_t seed = first; seed - first < seeds; ++seed) {

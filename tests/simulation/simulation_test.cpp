@@ -42,6 +42,17 @@
 #include <unistd.h>
 #include <vector>
 
+#if defined(__SANITIZE_ADDRESS__)
+#define INFLIGHT_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define INFLIGHT_SANITIZED 1
+#endif
+#endif
+#ifdef INFLIGHT_SANITIZED
+#include <sanitizer/common_interface_defs.h>
+#endif
+
 namespace {
 
 using namespace inflight;
@@ -720,7 +731,16 @@ void say_seed(int signal) {
     std::raise(signal);
 }
 
+#ifdef INFLIGHT_SANITIZED
+void say_seed_of_the_sanitizer() {
+    std::fprintf(stderr, "at --seed=%llu\n", static_cast<unsigned long long>(seed_under_way));
+}
+#endif
+
 void catch_signals() {
+#ifdef INFLIGHT_SANITIZED
+    __sanitizer_set_death_callback(say_seed_of_the_sanitizer);
+#endif
     static std::array<std::byte, 65536> stack;
     stack_t alternate{};
     alternate.ss_sp = stack.data();

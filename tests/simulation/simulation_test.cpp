@@ -513,10 +513,10 @@ class simulation {
                 hart.permits.release();
             } else if (kind < 90) {
                 const ticks until = host_.time() + choose_.below(3000);
-                co_await async::sleep_until{until};
+                co_await async::sleep_until(until);
                 expect(host_.time() >= until, "woken too early");
             } else if (kind < 95) {
-                co_await async::yield{};
+                co_await async::yield();
             } else {
                 const status outcome = co_await self.on->disk->flush();
                 settle(self, outcome, status::ok);

@@ -17,6 +17,9 @@ class posix_cksum {
     // Adds the piece that begins at byte `offset`. Every byte of the whole is to be added once.
     void add(std::uint64_t offset, std::span<const std::byte> piece) noexcept;
 
+    // Adds all pieces that another one of the same whole was given.
+    void add(const posix_cksum& other) noexcept { sum_ ^= other.sum_; }
+
     // The checksum, when all pieces are added.
     [[nodiscard]] std::uint32_t value() const noexcept;
 

@@ -32,6 +32,24 @@ void put(char character) noexcept {
     arch::mmio_write8(uart_registers + (transmit << uart_shift), static_cast<std::uint8_t>(character));
 }
 
+// One hart writes at a time. Who panics in the midst of a write, or finds the console held for ever, writes all the same.
+class writing {
+  public:
+    writing() noexcept {
+        for (int attempt = 0; attempt < 10'000'000; ++attempt) {
+            if (taken.load(std::memory_order_relaxed) == 0 && taken.exchange(1, std::memory_order_acquire) == 0) {
+                return;
+            }
+        }
+    }
+    ~writing() { taken.store(0, std::memory_order_release); }
+    writing(const writing&) = delete;
+    writing& operator=(const writing&) = delete;
+
+  private:
+    static inline arch::atomic<std::uint32_t> taken{0};
+};
+
 } // namespace
 
 void open(const uart_description& uart) noexcept {
@@ -40,6 +58,7 @@ void open(const uart_description& uart) noexcept {
 }
 
 void write(std::string_view text) noexcept {
+    const writing alone;
     for (const char character : text) {
         if (character == '\n') {
             put('\r');

@@ -5,6 +5,7 @@
 #include "src/device_tree.hpp"
 
 #include <cstddef>
+#include <new>
 #include <span>
 
 namespace inflight::kernel {
@@ -19,6 +20,21 @@ class memory final : public block::device_memory {
     [[nodiscard]] std::byte* allocate(std::size_t bytes, std::size_t alignment) noexcept override;
 
     [[nodiscard]] std::size_t available() const noexcept { return static_cast<std::size_t>(end_ - next_); }
+
+    // A row of `count` objects, each made of what `make` answers for its number. Empty if there is not so much memory left.
+    // They are never destroyed.
+    template <typename T, typename Make>
+    [[nodiscard]] std::span<T> create(std::size_t count, Make&& make) noexcept {
+        std::byte* const place = allocate(sizeof(T) * count, alignof(T));
+        if (place == nullptr) {
+            return {};
+        }
+        T* const first = reinterpret_cast<T*>(place);
+        for (std::size_t i = 0; i < count; ++i) {
+            ::new (first + i) T(make(i));
+        }
+        return {first, count};
+    }
 
     // Everything allocated while a mark lives is given back with it. Not for memory that a device may still know.
     class mark {

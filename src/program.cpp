@@ -3,19 +3,33 @@
 #include "src/console.hpp"
 #include "src/end.hpp"
 
+#include <algorithm>
 #include <utility>
 
 namespace inflight::kernel {
 
-progress::progress(const char* what, std::uint64_t total) noexcept
-    : what_{what}, total_{total}, next_{arch::now() + arch::ticks_per_second()} {}
+std::uint32_t part_count(std::uint32_t depth) noexcept {
+    return std::min<std::uint32_t>(arch::harts(), std::max(depth, 1u));
+}
 
-void progress::update(std::uint64_t done) noexcept {
+part make_part(std::uint32_t number, std::uint32_t depth) noexcept {
+    part made{.number = number, .count = part_count(depth), .first_request = 0, .depth = 0};
+    made.first_request = static_cast<std::uint32_t>(made.first(depth));
+    made.depth = static_cast<std::uint32_t>(made.last(depth)) - made.first_request;
+    return made;
+}
+
+progress::progress(common_progress& of) noexcept : of_{of}, next_{arch::now() + arch::ticks_per_second()} {}
+
+void progress::add(std::uint64_t done) noexcept {
+    not_told_ += done;
     const arch::ticks now = async::executor::current().round_time();
     if (now >= next_) {
         next_ = now + arch::ticks_per_second();
-        const std::uint64_t percent = total_ == 0 ? 100 : done * 100 / total_;
-        console::print("@progress %s: %lu %%\n", what_, percent < 100 ? percent : 100);
+        const std::uint64_t all = of_.done.fetch_add(not_told_, std::memory_order_relaxed) + not_told_;
+        not_told_ = 0;
+        const std::uint64_t percent = of_.total == 0 ? 100 : all * 100 / of_.total;
+        console::print("@progress %s: %lu %%\n", of_.what, percent < 100 ? percent : 100);
     }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "async/counting_scope.hpp"
+#include "async/schedule_on.hpp"
 #include "async/task.hpp"
 #include "src/disks.hpp"
 #include "src/memory.hpp"
@@ -31,21 +32,55 @@ struct program {
 std::span<const program> programs() noexcept;
 
 // Says on the console how far something long has come, once a second at the most: `update` costs a comparison otherwise.
-// The host shows it as a line that is rewritten, and takes it as a sign of life.
+// The host shows it as a line that is rewritten, and takes it as a sign of life. One for each hart; what they share, if they
+// do something together, is counted together.
+struct common_progress {
+    const char* what;
+    std::uint64_t total;
+    arch::atomic<std::uint64_t> done{0};
+};
+
 class progress {
   public:
-    explicit progress(const char* what, std::uint64_t total) noexcept;
-    void update(std::uint64_t done) noexcept;
+    explicit progress(common_progress& of) noexcept;
+
+    // So much more is done.
+    void add(std::uint64_t done) noexcept;
 
   private:
-    const char* what_;
-    std::uint64_t total_;
+    common_progress& of_;
+    std::uint64_t not_told_ = 0;
     arch::ticks next_;
 };
 
 // The buffers of `depth` requests of `block_size` bytes each, one behind the other. Ends the machine with one sentence if
 // the memory is too small for them.
 std::span<std::byte> allocate_buffers(memory& from, std::uint32_t depth, std::uint32_t block_size) noexcept;
+
+// What falls to one hart of something that the harts do together. Part 0 is done on hart 0, and so on.
+struct part {
+    std::uint32_t number;
+    std::uint32_t count;         // of parts: as many as there are harts, but none without a request in flight
+    std::uint32_t first_request; // of those in flight, this and
+    std::uint32_t depth;         // so many from it on are the part's
+
+    // Of `whole` things, those from first() to last(), the latter excluded, are the part's.
+    [[nodiscard]] std::uint64_t first(std::uint64_t whole) const noexcept {
+        return whole / count * number + rest(whole, number);
+    }
+    [[nodiscard]] std::uint64_t last(std::uint64_t whole) const noexcept {
+        return whole / count * (number + 1) + rest(whole, number + 1);
+    }
+
+  private:
+    [[nodiscard]] std::uint64_t rest(std::uint64_t whole, std::uint64_t parts) const noexcept {
+        return whole % count < parts ? whole % count : parts;
+    }
+};
+
+// How many parts something with `depth` requests in flight has; and one of them.
+std::uint32_t part_count(std::uint32_t depth) noexcept;
+part make_part(std::uint32_t number, std::uint32_t depth) noexcept;
 
 // Starts one of `depth` tasks in the scope. Ends the machine with one sentence if there is no memory for its frame.
 void spawn(async::counting_scope& scope, async::task<void>&& work, std::uint32_t depth) noexcept;

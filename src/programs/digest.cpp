@@ -15,39 +15,61 @@ namespace {
 constexpr std::uint32_t default_depth = 128;
 constexpr std::uint32_t default_block_size = 64u << 10;
 
-// What the readers of one disk share.
+// What the readers of one disk share on one hart: a stretch of it.
 struct digest {
     block::disk& disk;
+    part share;
+    std::uint64_t next; // sector
+    std::uint64_t end;
     posix_cksum checksum;
     progress meter;
-    std::uint64_t next = 0;    // sector
-    std::uint64_t sectors = 0; // read and added
     std::uint64_t requests = 0;
     std::uint64_t failed_sector = 0;
     block::status outcome = block::status::ok;
+
+    void fail(block::status how, std::uint64_t sector) noexcept {
+        // Requests that the device failed together end in any order: the lowest sector is told.
+        if (outcome == block::status::ok || sector < failed_sector) {
+            outcome = how;
+            failed_sector = sector;
+        }
+    }
+
+    // What another hart has found.
+    void add(const digest& other) noexcept {
+        checksum.add(other.checksum);
+        requests += other.requests;
+        if (other.outcome != block::status::ok) {
+            fail(other.outcome, other.failed_sector);
+        }
+    }
 };
 
 async::task<void> reader(digest& shared, std::span<std::byte> buffer) {
-    const std::uint64_t capacity = shared.disk.properties().capacity;
-    while (shared.next < capacity && shared.outcome == block::status::ok) {
+    while (shared.next < shared.end && shared.outcome == block::status::ok) {
         const std::uint64_t sector = shared.next;
-        const std::uint64_t sectors = std::min<std::uint64_t>(buffer.size() / block::sector_size, capacity - sector);
+        const std::uint64_t sectors = std::min<std::uint64_t>(buffer.size() / block::sector_size, shared.end - sector);
         shared.next += sectors;
         const std::span<std::byte> chunk = buffer.first(sectors * block::sector_size);
         const block::status outcome = co_await shared.disk.read(sector, chunk);
         if (outcome != block::status::ok) {
-            // Requests that the device failed together end in any order: the lowest sector is told.
-            if (shared.outcome == block::status::ok || sector < shared.failed_sector) {
-                shared.outcome = outcome;
-                shared.failed_sector = sector;
-            }
+            shared.fail(outcome, sector);
             co_return;
         }
         shared.checksum.add(sector * block::sector_size, chunk);
-        shared.sectors += sectors;
         ++shared.requests;
-        shared.meter.update(shared.sectors);
+        shared.meter.add(sectors);
     }
+}
+
+// On the part's hart. `buffers`: of all requests, so far apart.
+async::task<void> read_part(digest& shared, std::span<std::byte> buffers, std::uint32_t block_size, std::size_t apart) {
+    async::counting_scope readers;
+    for (std::uint32_t i = 0; i < shared.share.depth; ++i) {
+        spawn(readers, reader(shared, buffers.subspan((shared.share.first_request + i) * apart, block_size)),
+              shared.share.depth);
+    }
+    co_await readers.join();
 }
 
 // Small enough for a small disk to keep all requests in flight busy.
@@ -56,6 +78,27 @@ std::uint32_t chunk_size(const block::disk_properties& disk, std::uint32_t depth
     const std::uint64_t share = disk.capacity * block::sector_size / depth;
     return static_cast<std::uint32_t>(
         std::clamp<std::uint64_t>(share / smallest * smallest, smallest, default_block_size));
+}
+
+// A stretch of whole chunks for every hart.
+std::span<digest> divide(memory& from, block::disk& disk, std::uint32_t depth, std::uint32_t block_size,
+                         common_progress& done) noexcept {
+    const std::uint64_t capacity = disk.properties().capacity;
+    const std::uint64_t chunk = block_size / block::sector_size;
+    const std::uint64_t chunks = (capacity + chunk - 1) / chunk;
+    const std::span<digest> parts = from.create<digest>(part_count(depth), [&](std::size_t number) {
+        const part share = make_part(static_cast<std::uint32_t>(number), depth);
+        return digest{.disk = disk,
+                      .share = share,
+                      .next = share.first(chunks) * chunk,
+                      .end = std::min(share.last(chunks) * chunk, capacity),
+                      .checksum = posix_cksum{capacity * block::sector_size},
+                      .meter = progress{done}};
+    });
+    if (parts.empty()) {
+        fail("no memory is left for the work of %u harts: give the machine more (./run --memory)", part_count(depth));
+    }
+    return parts;
 }
 
 } // namespace
@@ -85,12 +128,18 @@ async::task<bool> run_digest(const environment& here) {
                  device.disk->properties().logical_block_size);
         }
         const arch::ticks start = arch::now();
-        digest shared{.disk = *device.disk, .checksum = posix_cksum{bytes}, .meter = progress{device.name, capacity}};
-        async::counting_scope readers;
-        for (std::uint32_t i = 0; i < depth; ++i) {
-            spawn(readers, reader(shared, buffers.subspan(std::size_t{i} * largest_block, block_size)), depth);
+        const memory::mark parts_given_back{here.free_memory};
+        common_progress done{.what = device.name, .total = capacity};
+        const std::span<digest> parts = divide(here.free_memory, *device.disk, depth, block_size, done);
+        async::counting_scope harts;
+        for (digest& each : parts) {
+            spawn(harts, async::on(each.share.number, read_part(each, buffers, block_size, largest_block)), depth);
         }
-        co_await readers.join();
+        co_await harts.join();
+        digest& shared = parts.front();
+        for (const digest& each : parts.subspan(1)) {
+            shared.add(each);
+        }
         const arch::ticks elapsed = std::max<arch::ticks>(arch::now() - start, 1);
 
         if (shared.outcome != block::status::ok) {

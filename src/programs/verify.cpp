@@ -100,16 +100,18 @@ bool is_as_due(std::span<const std::byte> buffer, std::uint64_t seed, std::uint6
     return false;
 }
 
-// What the workers of one disk share.
+// What the workers of one disk share on one hart: a stretch of its blocks.
 struct verification {
     block::disk& disk;
+    part share;
     std::uint64_t seed;
+    std::uint64_t first_block;
     std::uint64_t blocks;
     bool zeroes;
     bool discards;
     permutation order;
-    progress meter;
     std::uint64_t steps = 0; // blocks begun in this phase
+    progress* meter = nullptr;
 
     std::uint64_t writes = 0;
     std::uint64_t reads = 0;
@@ -138,6 +140,23 @@ struct verification {
         }
     }
 
+    // The next block in this phase's order.
+    std::uint64_t next_block() noexcept { return first_block + order.next(); }
+
+    // What another hart has found.
+    void add(const verification& other) noexcept {
+        writes += other.writes;
+        reads += other.reads;
+        flushes += other.flushes;
+        zeroed += other.zeroed;
+        discarded += other.discarded;
+        if (other.wrong_blocks != 0) {
+            first_wrong = wrong_blocks == 0 ? other.first_wrong : first_wrong;
+            wrong_blocks += other.wrong_blocks;
+        }
+        static_cast<void>(expect(other.outcome, other.what, other.first_wrong));
+    }
+
     [[nodiscard]] fate fate_of_block(std::uint64_t number) const noexcept {
         return fate_of(seed, number, zeroes, discards);
     }
@@ -149,9 +168,9 @@ constexpr std::uint64_t read_back_every = 4;
 // Phase 1: every block once, in random order; some read back at once, a flush now and then.
 async::task<void> fill(verification& shared, std::span<std::byte> buffer) {
     while (shared.order.has_next() && shared.outcome == block::status::ok) {
-        const std::uint64_t number = shared.order.next();
+        const std::uint64_t number = shared.next_block();
         const std::uint64_t step = shared.steps++;
-        shared.meter.update(step);
+        shared.meter->add(1);
         fill_block(buffer, shared.seed, number, 1);
         block::status result = co_await shared.disk.write(number * block_sectors, buffer);
         if (!shared.expect(result, "write", number)) {
@@ -182,9 +201,9 @@ async::task<void> fill(verification& shared, std::span<std::byte> buffer) {
 // Phase 2: what the seed has in store for each block.
 async::task<void> change(verification& shared, std::span<std::byte> buffer) {
     while (shared.order.has_next() && shared.outcome == block::status::ok) {
-        const std::uint64_t number = shared.order.next();
+        const std::uint64_t number = shared.next_block();
         const std::uint64_t sector = number * block_sectors;
-        shared.meter.update(shared.steps++);
+        shared.meter->add(1);
         const fate due = shared.fate_of_block(number);
         if (due == fate::zeroed) {
             const block::status result = co_await shared.disk.write_zeroes(sector, block_sectors);
@@ -214,8 +233,8 @@ async::task<void> change(verification& shared, std::span<std::byte> buffer) {
 // Phase 3: every block is as it should be.
 async::task<void> check(verification& shared, std::span<std::byte> buffer) {
     while (shared.order.has_next() && shared.outcome == block::status::ok) {
-        const std::uint64_t number = shared.order.next();
-        shared.meter.update(shared.steps++);
+        const std::uint64_t number = shared.next_block();
+        shared.meter->add(1);
         std::memset(buffer.data(), 0x5a, buffer.size());
         const block::status result = co_await shared.disk.read(number * block_sectors, buffer);
         if (!shared.expect(result, "read", number)) {
@@ -228,38 +247,79 @@ async::task<void> check(verification& shared, std::span<std::byte> buffer) {
     }
 }
 
-async::task<void> run_phase(verification& shared, const char* name, std::uint32_t depth, std::span<std::byte> buffers,
-                            async::task<void> (*worker)(verification&, std::span<std::byte>)) {
+// One phase of a part, on its hart.
+async::task<void> run_part(verification& shared, common_progress& done, std::span<std::byte> buffers,
+                           async::task<void> (*worker)(verification&, std::span<std::byte>)) {
+    progress meter{done};
+    shared.meter = &meter;
     shared.order = permutation{shared.blocks, shared.seed};
-    shared.meter = progress{name, shared.blocks};
     shared.steps = 0;
     async::counting_scope workers;
-    for (std::uint32_t i = 0; i < depth; ++i) {
-        spawn(workers, worker(shared, buffers.subspan(i * block_bytes, block_bytes)), depth);
+    for (std::uint32_t i = 0; i < shared.share.depth && i < shared.blocks; ++i) {
+        spawn(workers, worker(shared, buffers.subspan((shared.share.first_request + i) * block_bytes, block_bytes)),
+              shared.share.depth);
     }
     co_await workers.join();
 }
 
-async::task<bool> verify_disk(const virtio_device& device, std::uint64_t seed, std::uint32_t depth,
-                              std::span<std::byte> buffers) {
-    const block::disk_properties& properties = device.disk->properties();
-    verification shared{.disk = *device.disk,
-                        .seed = seed,
-                        .blocks = properties.capacity / block_sectors,
-                        .zeroes = properties.max_write_zeroes_sectors >= block_sectors,
-                        .discards = properties.max_discard_sectors >= block_sectors,
-                        .order = permutation{0, 0},
-                        .meter = progress{"", 0}};
-    co_await run_phase(shared, "verify: writing", depth, buffers, fill);
-    if (shared.outcome == block::status::ok) {
-        co_await run_phase(shared, "verify: rewriting, zeroing, discarding", depth, buffers, change);
+// One phase on all harts. True if nothing has failed.
+async::task<bool> run_phase(std::span<verification> parts, const char* name, std::uint64_t blocks,
+                            std::span<std::byte> buffers,
+                            async::task<void> (*worker)(verification&, std::span<std::byte>)) {
+    common_progress done{.what = name, .total = blocks};
+    async::counting_scope harts;
+    for (verification& each : parts) {
+        spawn(harts, async::on(each.share.number, run_part(each, done, buffers, worker)), each.share.count);
     }
-    if (shared.outcome == block::status::ok) {
+    co_await harts.join();
+    for (const verification& each : parts) {
+        if (each.outcome != block::status::ok) {
+            co_return false;
+        }
+    }
+    co_return true;
+}
+
+std::span<verification> divide(memory& from, block::disk& disk, std::uint64_t seed, std::uint32_t depth) noexcept {
+    const block::disk_properties& properties = disk.properties();
+    const std::uint64_t blocks = properties.capacity / block_sectors;
+    const std::span<verification> parts = from.create<verification>(part_count(depth), [&](std::size_t number) {
+        const part share = make_part(static_cast<std::uint32_t>(number), depth);
+        return verification{.disk = disk,
+                            .share = share,
+                            .seed = seed,
+                            .first_block = share.first(blocks),
+                            .blocks = share.last(blocks) - share.first(blocks),
+                            .zeroes = properties.max_write_zeroes_sectors >= block_sectors,
+                            .discards = properties.max_discard_sectors >= block_sectors,
+                            .order = permutation{0, 0}};
+    });
+    if (parts.empty()) {
+        fail("no memory is left for the work of %u harts: give the machine more (./run --memory)", part_count(depth));
+    }
+    return parts;
+}
+
+async::task<bool> verify_disk(const environment& here, const virtio_device& device, std::uint32_t depth,
+                              std::span<std::byte> buffers) {
+    const std::uint64_t seed = here.wanted.seed;
+    const memory::mark given_back{here.free_memory};
+    const std::span<verification> parts = divide(here.free_memory, *device.disk, seed, depth);
+    const std::uint64_t blocks = device.disk->properties().capacity / block_sectors;
+    verification& shared = parts.front();
+    bool well = co_await run_phase(parts, "verify: writing", blocks, buffers, fill);
+    if (well) {
+        well = co_await run_phase(parts, "verify: rewriting, zeroing, discarding", blocks, buffers, change);
+    }
+    if (well) {
         const block::status result = co_await device.disk->flush();
         if (shared.expect(result, "flush", 0)) {
             ++shared.flushes;
-            co_await run_phase(shared, "verify: reading back", depth, buffers, check);
+            well = co_await run_phase(parts, "verify: reading back", blocks, buffers, check);
         }
+    }
+    for (const verification& each : parts.subspan(1)) {
+        shared.add(each);
     }
 
     if (shared.outcome != block::status::ok) {
@@ -273,13 +333,13 @@ async::task<bool> verify_disk(const virtio_device& device, std::uint64_t seed, s
     } else {
         console::print("verify: %s, %lu blocks of 4096 bytes are as they should be (seed %lu, depth %u): %lu writes, "
                        "%lu reads, %lu flushes, %lu write-zeroes, %lu discards\n",
-                       device.name, shared.blocks, seed, depth, shared.writes, shared.reads, shared.flushes,
-                       shared.zeroed, shared.discarded);
+                       device.name, blocks, seed, depth, shared.writes, shared.reads, shared.flushes, shared.zeroed,
+                       shared.discarded);
     }
     console::print("@result {\"program\":\"verify\",\"seed\":%lu,\"disks\":[{\"name\":\"%s\",\"blocks\":%lu,"
                    "\"write_zeroes\":%s,\"discard\":%s,\"wrong_blocks\":%lu,",
-                   seed, device.name, shared.blocks, shared.zeroes ? "true" : "false",
-                   shared.discards ? "true" : "false", shared.wrong_blocks);
+                   seed, device.name, blocks, shared.zeroes ? "true" : "false", shared.discards ? "true" : "false",
+                   shared.wrong_blocks);
     print_queues_json(*device.disk);
     console::print("}]}\n");
     co_return shared.outcome == block::status::ok&& shared.wrong_blocks == 0;
@@ -308,7 +368,7 @@ async::task<bool> run_verify(const environment& here) {
             fail("%s has logical blocks of %u bytes; verify writes blocks of 4096", device.name,
                  properties.logical_block_size);
         }
-        passed = co_await verify_disk(device, here.wanted.seed, depth, buffers) && passed;
+        passed = co_await verify_disk(here, device, depth, buffers) && passed;
     }
     co_return passed;
 }

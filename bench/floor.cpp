@@ -6,37 +6,39 @@
 
 namespace inflight::bench {
 
-floor_result run_floor(block::disk& disk, std::uint32_t depth, std::uint32_t block_size, std::span<std::byte> buffers,
-                       arch::ticks span, std::uint64_t ios) noexcept {
+floor_result run_floor(block::disk& disk, queue_row which, std::uint32_t depth, std::uint32_t block_size,
+                       std::byte* buffers, arch::ticks deadline, std::uint64_t ios) noexcept {
     const block::disk_properties& properties = disk.properties();
     const std::uint64_t blocks = properties.capacity * block::sector_size / block_size;
-    const auto queues = static_cast<std::uint16_t>(std::min<std::uint32_t>(properties.queues, depth));
+    const std::uint32_t own = (properties.queues - which.first + which.stride - 1) / which.stride;
+    const std::uint32_t end = which.first + std::min(own, depth) * which.stride;
     floor_result result{};
-    kernel::random sectors{1};
+    kernel::random sectors{which.first + 1};
 
+    std::uint32_t queues_left = std::min(own, depth);
     std::uint32_t left = depth;
-    for (std::uint16_t q = 0; q < queues; ++q) {
-        block::request_queue& queue = disk.queue(q);
+    std::uint64_t in_flight = 0;
+    for (std::uint32_t q = which.first; q < end; q += which.stride, --queues_left) {
+        block::request_queue& queue = disk.queue(static_cast<std::uint16_t>(q));
         queue.disarm();
-        const std::uint32_t share = std::min(left / (queues - q), queue.slots());
-        for (std::uint32_t i = 0; i < share; ++i) {
+        const std::uint32_t share = left / queues_left;
+        for (std::uint32_t i = 0; i < std::min(share, queue.slots()); ++i) {
             const std::uint64_t sector = sectors.below(blocks) * (block_size >> block::sector_shift);
-            queue.ring().offer(queue.build_unowned_read(
-                i, sector, buffers.subspan(std::size_t{depth - left + i} * block_size, block_size)));
+            queue.ring().offer(queue.build_unowned_read(i, sector, {buffers + in_flight * block_size, block_size}));
+            ++in_flight;
         }
-        left -= std::min(left, share);
+        left -= share;
     }
-    const std::uint64_t in_flight = depth - left;
 
     const arch::ticks start = arch::now();
     const std::uint64_t instructions = arch::instructions();
     std::uint64_t offered = in_flight;
     bool more = true;
     while (result.ios < offered) {
-        for (std::uint16_t q = 0; q < queues; ++q) {
-            virtio::split_virtqueue& ring = disk.queue(q).ring();
+        for (std::uint32_t q = which.first; q < end; q += which.stride) {
+            virtio::split_virtqueue& ring = disk.queue(static_cast<std::uint16_t>(q)).ring();
             if (ring.has_unpublished() && ring.publish()) {
-                disk.device().notify(q);
+                disk.device().notify(static_cast<std::uint16_t>(q));
                 ++result.notifications;
             }
             const std::uint32_t used = ring.used_count();
@@ -51,7 +53,7 @@ floor_result run_floor(block::disk& disk, std::uint32_t depth, std::uint32_t blo
                     ring.offer(static_cast<std::uint16_t>(chains.next().id));
                 }
                 offered += used;
-                more = ios != 0 ? offered < ios : arch::now() - start < span;
+                more = offered < ios && arch::now() < deadline;
             }
             ring.advance_used(used);
         }

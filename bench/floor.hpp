@@ -17,11 +17,17 @@ struct floor_result {
     std::uint64_t instructions;
 };
 
-// Reads of `block_size` bytes at sectors that were chosen beforehand, `depth` in flight on the first queues, in a raw loop
-// over the driver's own virtqueues: chains built once and offered again and again, the used ring polled, no coroutine, no
-// request, nothing authenticated, no interrupt. Runs for `span`, or for `ios` reads if that is not 0. Nothing else may use
-// the disk; `buffers` has depth * block_size bytes. The depth is cut to what the queues hold.
-floor_result run_floor(block::disk& disk, std::uint32_t depth, std::uint32_t block_size, std::span<std::byte> buffers,
-                       arch::ticks span, std::uint64_t ios) noexcept;
+// The queues that a hart drives: the first and every `stride`-th after it.
+struct queue_row {
+    std::uint32_t first;
+    std::uint32_t stride;
+};
+
+// Reads of `block_size` bytes at sectors that were chosen beforehand, `depth` in flight on these queues, in a raw loop over
+// the driver's own virtqueues: chains built once and offered again and again, the used ring polled, no coroutine, no request,
+// nothing authenticated, no interrupt. Runs until `deadline`, or for `ios` reads if those end before. Nothing else may use
+// the queues; `buffers` has depth * block_size bytes. The depth is cut to what the queues hold.
+floor_result run_floor(block::disk& disk, queue_row which, std::uint32_t depth, std::uint32_t block_size,
+                       std::byte* buffers, arch::ticks deadline, std::uint64_t ios) noexcept;
 
 } // namespace inflight::bench

@@ -45,6 +45,17 @@ class histogram {
         return upper_edge(buckets_.size() - 1);
     }
 
+    // Adds all that another one has recorded.
+    void add(const histogram& other) noexcept {
+        for (std::size_t i = 0; i < exact_.size(); ++i) {
+            exact_[i] += other.exact_[i];
+        }
+        for (std::size_t i = 0; i < buckets_.size(); ++i) {
+            buckets_[i] += other.buckets_[i];
+        }
+        count_ += other.count_;
+    }
+
     void clear() noexcept {
         exact_.fill(0);
         buckets_.fill(0);

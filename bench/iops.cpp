@@ -2,8 +2,11 @@
 //
 // Three loops take turns, slice by slice, so that their ratios hold on a machine whose speed drifts: the workload, which
 // chooses sectors and records latencies; the bare coroutine path, which only awaits reads; and the floor (floor.hpp), which
-// is the bare path without coroutines. The last two differ by the runtime alone: their ratio is its price. A latency counts from the executor's round in which the request was awaited to the
-// round in which it resumed, by the clock that each round reads once.
+// is the bare path without coroutines. The last two differ by the runtime alone: their ratio is its price. A latency counts
+// from the executor's round in which the request was awaited to the round in which it resumed, by the clock that each round
+// reads once.
+//
+// Each hart does its part of all three, with memory of its own (hart_part); parts are put together when all have ended.
 
 #include "bench/iops.hpp"
 
@@ -44,49 +47,64 @@ decimal quotient(std::uint64_t dividend, std::uint64_t divisor) noexcept {
     return {.whole = rounded / 100, .hundredths = rounded % 100};
 }
 
-// Counters of a disk and of its executor at one moment.
-struct snapshot {
-    std::uint64_t notifications = 0;
-    std::uint64_t interrupts = 0;
-    std::uint64_t instructions = 0;
-    std::uint64_t allocations = 0;
-    arch::ticks asleep = 0;
-};
-
 // Instructions of this hart but those of its sleeps: QEMU's -icount lets the counter run on with the clock meanwhile.
 std::uint64_t instructions_awake() noexcept {
     return arch::instructions() - async::executor::current().count().instructions_asleep;
 }
 
-snapshot take_snapshot(const block::disk& disk) noexcept {
-    snapshot now;
+// Counters of the device at one moment.
+struct device_counters {
+    std::uint64_t notifications = 0;
+    std::uint64_t interrupts = 0;
+};
+
+device_counters count(const block::disk& disk) noexcept {
+    device_counters now{.notifications = 0, .interrupts = disk.count().interrupts};
     for (std::uint16_t i = 0; i < disk.properties().queues; ++i) {
         now.notifications += disk.count(i).notifications;
     }
-    now.interrupts = disk.count().interrupts;
-    now.instructions = instructions_awake();
-    now.allocations = async::executor::current().frames().count().allocations;
-    now.asleep = async::executor::current().count().asleep;
     return now;
 }
+
+// Counters of the calling hart at one moment, or of what it did between two.
+struct hart_counters {
+    std::uint64_t instructions = 0;
+    std::uint64_t allocations = 0;
+    arch::ticks asleep = 0;
+
+    static hart_counters now() noexcept {
+        const async::executor& hart = async::executor::current();
+        return {.instructions = instructions_awake(),
+                .allocations = const_cast<async::executor&>(hart).frames().count().allocations,
+                .asleep = hart.count().asleep};
+    }
+    hart_counters& operator+=(const hart_counters& other) noexcept {
+        instructions += other.instructions;
+        allocations += other.allocations;
+        asleep += other.asleep;
+        return *this;
+    }
+    hart_counters operator-(const hart_counters& before) const noexcept {
+        return {.instructions = instructions - before.instructions,
+                .allocations = allocations - before.allocations,
+                .asleep = asleep - before.asleep};
+    }
+};
 
 // What was measured at one depth.
 struct figures {
     std::uint32_t depth = 0;
     std::uint64_t ios = 0;
     arch::ticks elapsed = 0;
-    std::uint64_t notifications = 0;
-    std::uint64_t interrupts = 0;
-    std::uint64_t instructions = 0;
-    std::uint64_t allocations = 0;
-    arch::ticks asleep = 0;
+    std::uint32_t harts = 1;
+    device_counters device;
+    hart_counters guest; // of all harts
     std::uint64_t bare_ios = 0;
     arch::ticks bare_elapsed = 0;
     std::uint64_t floor_ios = 0;
     arch::ticks floor_elapsed = 0;
     std::uint64_t floor_instructions = 0;
     std::array<std::uint64_t, slices> ratios{}; // bare to floor, of the slices, in thousandths
-    block::status outcome = block::status::ok;
 
     [[nodiscard]] std::uint64_t iops() const noexcept { return per_second(ios, elapsed); }
     [[nodiscard]] std::uint64_t bare_iops() const noexcept { return per_second(bare_ios, bare_elapsed); }
@@ -102,24 +120,53 @@ struct figures {
     }
 };
 
-// What the workers of a slice share.
-struct slice {
+struct workload {
     block::disk& disk;
-    async::executor& hart;
-    histogram& latencies;
-    kernel::random& randomness;
     access_pattern rw;
-    std::uint64_t blocks;
-    std::uint64_t block_sectors;
-    arch::ticks deadline;
-    std::uint64_t limit; // requests to begin
+    std::uint32_t block_size;
+    arch::ticks slice_span;
+    std::uint64_t slice_ios; // 0: by time
+    std::span<std::byte> buffers;
+
+    [[nodiscard]] std::uint64_t blocks() const noexcept {
+        return disk.properties().capacity * block::sector_size / block_size;
+    }
+    [[nodiscard]] std::span<std::byte> buffer(std::uint32_t request) const noexcept {
+        return buffers.subspan(std::size_t{request} * block_size, block_size);
+    }
+};
+
+// What one hart does of the measurements, and what it has found.
+struct hart_part {
+    const workload& load;
+    kernel::part share{};
+    kernel::random randomness;
+    histogram latencies{};
+
+    // Of a slice.
+    arch::ticks deadline = 0;
+    std::uint64_t limit = 0; // requests to begin
     std::uint64_t begun = 0;
     std::uint64_t ended = 0;
     std::uint64_t next_block = 0; // of a sequential pattern
+    hart_counters cost{};
+    floor_result raw{};
     block::status outcome = block::status::ok;
 
+    // Of all slices at this depth.
+    std::uint64_t ios = 0;
+    hart_counters guest{};
+
+    void begin_slice(arch::ticks span, std::uint64_t ios_of_all) noexcept {
+        deadline = span == 0 ? arch::no_deadline : arch::now() + span;
+        limit = ios_of_all == 0 ? ~std::uint64_t{0} : share.last(ios_of_all) - share.first(ios_of_all);
+        begun = 0;
+        ended = 0;
+        next_block = share.first(load.blocks());
+    }
+
     bool begin() noexcept {
-        if (begun == limit || hart.round_time() >= deadline || outcome != block::status::ok) {
+        if (begun == limit || async::executor::current().round_time() >= deadline || outcome != block::status::ok) {
             return false;
         }
         ++begun;
@@ -127,16 +174,17 @@ struct slice {
     }
 
     std::uint64_t next_sector() noexcept {
-        if (rw == access_pattern::sequential_read || rw == access_pattern::sequential_write) {
+        const std::uint64_t block_sectors = load.block_size >> block::sector_shift;
+        if (load.rw == access_pattern::sequential_read || load.rw == access_pattern::sequential_write) {
             const std::uint64_t block = next_block;
-            next_block = block + 1 == blocks ? 0 : block + 1;
+            next_block = block + 1 == share.last(load.blocks()) ? share.first(load.blocks()) : block + 1;
             return block * block_sectors;
         }
-        return randomness.below(blocks) * block_sectors;
+        return randomness.below(load.blocks()) * block_sectors;
     }
 
     bool next_is_write() noexcept {
-        switch (rw) {
+        switch (load.rw) {
         case access_pattern::random_write:
         case access_pattern::sequential_write: return true;
         case access_pattern::random_mixed: return (randomness.next() & 1) != 0;
@@ -153,21 +201,34 @@ struct slice {
     }
 };
 
-async::task<void> worker(slice& shared, std::span<std::byte> buffer) {
+async::task<void> worker(hart_part& shared, std::span<std::byte> buffer) {
+    async::executor& hart = async::executor::current();
+    block::disk& disk = shared.load.disk;
     while (shared.begin()) {
-        const arch::ticks start = shared.hart.round_time();
+        const arch::ticks start = hart.round_time();
         const std::uint64_t sector = shared.next_sector();
         if (shared.next_is_write()) {
-            const block::status outcome = co_await shared.disk.write(sector, buffer);
-            shared.end(outcome, shared.hart.round_time() - start);
+            const block::status outcome = co_await disk.write(sector, buffer);
+            shared.end(outcome, hart.round_time() - start);
         } else {
-            const block::status outcome = co_await shared.disk.read(sector, buffer);
-            shared.end(outcome, shared.hart.round_time() - start);
+            const block::status outcome = co_await disk.read(sector, buffer);
+            shared.end(outcome, hart.round_time() - start);
         }
     }
 }
 
-// What the readers of the bare path share.
+// The workload's part of a slice, on its hart.
+async::task<void> work(hart_part& shared) {
+    async::counting_scope workers;
+    for (std::uint32_t i = 0; i < shared.share.depth; ++i) {
+        kernel::spawn(workers, worker(shared, shared.load.buffer(shared.share.first_request + i)), shared.share.depth);
+    }
+    const hart_counters before = hart_counters::now();
+    co_await workers.join();
+    shared.cost = hart_counters::now() - before;
+}
+
+// What the readers of the bare path share, on one hart.
 struct bare_path {
     block::disk& disk;
     async::executor& hart;
@@ -188,103 +249,135 @@ async::task<void> bare_reader(bare_path& shared, std::uint64_t sector, std::span
     }
 }
 
-struct workload {
-    block::disk& disk;
-    access_pattern rw;
-    std::uint32_t block_size;
-    arch::ticks slice_span;
-    std::uint64_t slice_ios; // 0: by time
-    std::span<std::byte> buffers;
-};
-
-// Awaits reads, `depth` at once, until the deadline or until so many have begun. Answers how many that were.
-async::task<std::uint64_t> run_bare_path(const workload& load, std::uint32_t depth, arch::ticks deadline,
-                                         std::uint64_t limit) {
-    bare_path shared{.disk = load.disk, .hart = async::executor::current(), .deadline = deadline, .left = limit};
+// The same of the bare path. Each reader has its sector, chosen at random like the floor's: a device would merge neighbours
+// into one request.
+async::task<void> work_bare(hart_part& shared) {
+    const workload& load = shared.load;
+    bare_path path{
+        .disk = load.disk, .hart = async::executor::current(), .deadline = shared.deadline, .left = shared.limit};
+    kernel::random sectors{shared.share.number + 1};
+    const hart_counters before = hart_counters::now();
     async::counting_scope readers;
-    // Sectors like the floor's, chosen beforehand at random: a device would merge neighbours into one.
-    const std::uint64_t blocks = load.disk.properties().capacity * block::sector_size / load.block_size;
-    kernel::random sectors{1};
-    for (std::uint32_t i = 0; i < depth; ++i) {
-        const std::uint64_t sector = sectors.below(blocks) * (load.block_size >> block::sector_shift);
-        kernel::spawn(
-            readers,
-            bare_reader(shared, sector, load.buffers.subspan(std::size_t{i} * load.block_size, load.block_size)),
-            depth);
+    for (std::uint32_t i = 0; i < shared.share.depth; ++i) {
+        const std::uint64_t sector = sectors.below(load.blocks()) * (load.block_size >> block::sector_shift);
+        kernel::spawn(readers, bare_reader(path, sector, load.buffer(shared.share.first_request + i)),
+                      shared.share.depth);
     }
     co_await readers.join();
-    if (shared.outcome != block::status::ok) {
-        kernel::fail("iops: a request failed: %s", block::to_string(shared.outcome));
-    }
-    co_return limit - shared.left;
+    shared.cost = hart_counters::now() - before;
+    shared.ended = shared.limit - path.left;
+    shared.outcome = path.outcome;
 }
 
-async::task<void> measure(const workload& load, std::uint32_t depth, kernel::random& randomness, histogram& latencies,
-                          figures& result) {
-    latencies.clear();
+// And of the floor: a hart drives the queues that are its own, if it has any.
+async::task<void> work_raw(hart_part& shared) {
+    const workload& load = shared.load;
+    const std::uint32_t queues = load.disk.properties().queues;
+    shared.raw = floor_result{};
+    if (shared.share.number < queues) {
+        // Harts without a queue leave their share to those that have one.
+        const std::uint32_t drivers = std::min<std::uint32_t>(shared.share.count, queues);
+        const std::uint32_t all =
+            shared.share.count == drivers ? shared.share.depth : shared.share.depth * shared.share.count / drivers;
+        shared.raw = run_floor(load.disk, {.first = shared.share.number, .stride = arch::harts()}, all, load.block_size,
+                               load.buffer(shared.share.first_request).data(), shared.deadline, shared.limit);
+    }
+    co_return;
+}
+
+// Does a slice of something on all harts, and answers how long that took.
+async::task<arch::ticks> on_all_harts(std::span<hart_part> parts, arch::ticks span, std::uint64_t ios,
+                                      async::task<void> (*what)(hart_part&)) {
+    const arch::ticks start = arch::now();
+    async::counting_scope harts;
+    for (hart_part& each : parts) {
+        each.begin_slice(span, ios);
+        kernel::spawn(harts, async::on(each.share.number, what(each)), each.share.count);
+    }
+    co_await harts.join();
+    for (const hart_part& each : parts) {
+        if (each.outcome != block::status::ok) {
+            kernel::fail("iops: a request failed: %s", block::to_string(each.outcome));
+        }
+    }
+    co_return std::max<arch::ticks>(arch::now() - start, 1);
+}
+
+std::uint64_t ended(std::span<const hart_part> parts) noexcept {
+    std::uint64_t sum = 0;
+    for (const hart_part& each : parts) {
+        sum += each.ended;
+    }
+    return sum;
+}
+
+// Divides `depth` among the first harts of `parts`, as many as have a request of it.
+std::span<hart_part> divide(std::span<hart_part> parts, std::uint32_t depth) noexcept {
+    const auto count = static_cast<std::uint32_t>(std::min<std::size_t>(parts.size(), depth));
+    for (std::uint32_t i = 0; i < count; ++i) {
+        parts[i].share = kernel::make_part(i, count, depth);
+        parts[i].latencies.clear();
+        parts[i].ios = 0;
+        parts[i].guest = {};
+    }
+    return parts.first(count);
+}
+
+async::task<void> measure(std::span<hart_part> all, std::uint32_t depth, figures& result) {
+    const workload& load = all.front().load;
+    const std::span<hart_part> parts = divide(all, depth);
+    const arch::ticks span = load.slice_ios != 0 ? 0 : load.slice_span;
     result = figures{};
     result.depth = depth;
+    result.harts = static_cast<std::uint32_t>(parts.size());
     for (std::size_t i = 0; i < slices; ++i) {
-        slice shared{.disk = load.disk,
-                     .hart = async::executor::current(),
-                     .latencies = latencies,
-                     .randomness = randomness,
-                     .rw = load.rw,
-                     .blocks = load.disk.properties().capacity * block::sector_size / load.block_size,
-                     .block_sectors = load.block_size >> block::sector_shift,
-                     .deadline = load.slice_ios != 0 ? arch::no_deadline : arch::now() + load.slice_span,
-                     .limit = load.slice_ios != 0 ? load.slice_ios : ~std::uint64_t{0}};
-        async::counting_scope workers;
-        for (std::uint32_t w = 0; w < depth; ++w) {
-            kernel::spawn(workers,
-                          worker(shared, load.buffers.subspan(std::size_t{w} * load.block_size, load.block_size)),
-                          depth);
+        const device_counters before = count(load.disk);
+        result.elapsed += co_await on_all_harts(parts, span, load.slice_ios, work);
+        const device_counters after = count(load.disk);
+        result.device.notifications += after.notifications - before.notifications;
+        result.device.interrupts += after.interrupts - before.interrupts;
+        result.ios += ended(parts);
+        for (hart_part& each : parts) {
+            each.ios += each.ended;
+            each.guest += each.cost;
+            result.guest += each.cost;
         }
-        const snapshot before = take_snapshot(load.disk);
-        const arch::ticks start = arch::now();
-        co_await workers.join();
-        const arch::ticks elapsed = std::max<arch::ticks>(arch::now() - start, 1);
-        const snapshot after = take_snapshot(load.disk);
 
-        result.outcome = shared.outcome;
-        if (result.outcome != block::status::ok) {
-            break; // the caller tells
-        }
-        result.ios += shared.ended;
-        result.elapsed += elapsed;
-        result.notifications += after.notifications - before.notifications;
-        result.interrupts += after.interrupts - before.interrupts;
-        result.instructions += after.instructions - before.instructions;
-        result.allocations += after.allocations - before.allocations;
-        result.asleep += after.asleep - before.asleep;
-
-        const arch::ticks bare_start = arch::now();
-        const std::uint64_t bare_ios = co_await run_bare_path(
-            load, depth, load.slice_ios != 0 ? arch::no_deadline : bare_start + load.slice_span, shared.limit);
-        const arch::ticks bare_elapsed = std::max<arch::ticks>(arch::now() - bare_start, 1);
+        const arch::ticks bare_elapsed = co_await on_all_harts(parts, span, load.slice_ios, work_bare);
+        const std::uint64_t bare_ios = ended(parts);
         result.bare_ios += bare_ios;
         result.bare_elapsed += bare_elapsed;
 
-        const floor_result raw =
-            run_floor(load.disk, depth, load.block_size, load.buffers, load.slice_span, load.slice_ios);
-        result.floor_ios += raw.ios;
-        result.floor_elapsed += raw.elapsed;
-        result.floor_instructions += raw.instructions;
-        const std::uint64_t floor_iops = figures::per_second(raw.ios, raw.elapsed);
+        const arch::ticks floor_elapsed = co_await on_all_harts(parts, span, load.slice_ios, work_raw);
+        std::uint64_t floor_ios = 0;
+        for (const hart_part& each : parts) {
+            floor_ios += each.raw.ios;
+            result.floor_instructions += each.raw.instructions;
+        }
+        result.floor_ios += floor_ios;
+        result.floor_elapsed += floor_elapsed;
+        const std::uint64_t floor_iops = figures::per_second(floor_ios, floor_elapsed);
         result.ratios[i] = floor_iops == 0 ? 0 : figures::per_second(bare_ios, bare_elapsed) * 1000 / floor_iops;
         print("@progress iops: depth %u, slice %lu of %lu\n", depth, i + 1, slices);
+    }
+    for (const hart_part& each : parts.subspan(1)) {
+        parts.front().latencies.add(each.latencies);
     }
 }
 
 // Guest instructions of one read, from the await to the resumption: submission, its share of publication, notification,
 // interrupt, completion and the executor's rounds, and the loop around the await. In hundredths; the median of several
 // runs, because how many completions one interrupt finds is up to a thread of the host.
-async::task<std::uint64_t> measure_cost(const workload& load, std::uint32_t depth) {
+async::task<std::uint64_t> measure_cost(std::span<hart_part> all, std::uint32_t depth) {
+    const std::span<hart_part> parts = divide(all, depth);
     std::array<std::uint64_t, slices> costs{};
     for (std::uint64_t& cost : costs) {
-        const std::uint64_t before = instructions_awake();
-        const std::uint64_t ios = co_await run_bare_path(load, depth, arch::no_deadline, cost_ios_per_reader * depth);
-        cost = (instructions_awake() - before) * 100 / ios;
+        static_cast<void>(co_await on_all_harts(parts, 0, cost_ios_per_reader * depth, work_bare));
+        std::uint64_t instructions = 0;
+        for (const hart_part& each : parts) {
+            instructions += each.cost.instructions;
+        }
+        cost = instructions * 100 / ended(parts);
     }
     std::sort(costs.begin(), costs.end());
     co_return costs[slices / 2];
@@ -309,31 +402,55 @@ void print_row(const figures& row, const latency_figures& latency, std::uint32_t
     const decimal megabytes = quotient(row.iops() * block_size, 1'000'000);
     const decimal p50 = quotient(latency.p50, 1000);
     const decimal p99 = quotient(latency.p99, 1000);
-    const decimal notifications = quotient(row.notifications * 100, row.ios);
-    const decimal interrupts = quotient(row.interrupts * 100, row.ios);
+    const decimal notifications = quotient(row.device.notifications * 100, row.ios);
+    const decimal interrupts = quotient(row.device.interrupts * 100, row.ios);
     print("%5u %8lu %5lu.%lu %6lu.%lu %6lu.%lu  %11lu.%02lu%02lu  %8lu.%02lu%02lu  ", row.depth, row.iops(),
           megabytes.whole, megabytes.hundredths / 10, p50.whole, p50.hundredths / 10, p99.whole, p99.hundredths / 10,
           notifications.whole / 100, notifications.whole % 100, notifications.hundredths, interrupts.whole / 100,
           interrupts.whole % 100, interrupts.hundredths);
     if (icount) {
-        const decimal instructions = quotient(row.instructions, row.ios);
+        const decimal instructions = quotient(row.guest.instructions, row.ios);
         print("%12lu.%02lu", instructions.whole, instructions.hundredths);
     } else {
-        print("%4lu %%", row.elapsed == 0 ? 0 : row.asleep * 100 / row.elapsed);
+        print("%4lu %%", row.elapsed == 0 ? 0 : row.guest.asleep * 100 / (row.elapsed * row.harts));
     }
     print("  %10lu  %10lu        %lu.%02lu\n", row.bare_iops(), row.floor_iops(), row.ratio() / 1000,
           row.ratio() / 10 % 100);
+}
+
+// What each hart and each queue did of a row.
+void print_harts(std::span<const hart_part> parts, const figures& row, const block::disk& disk) noexcept {
+    if (row.harts > 1) {
+        for (const hart_part& each : parts.first(row.harts)) {
+            print("  hart %u: %8lu IOPS, %lu %% asleep\n", each.share.number,
+                  figures::per_second(each.ios, row.elapsed), each.guest.asleep * 100 / row.elapsed);
+        }
+    }
+    for (std::uint16_t i = 0; disk.properties().queues > 1 && i < disk.properties().queues; ++i) {
+        const block::request_queue::counters& queue = disk.count(i);
+        print("  queue %u, since the start: %lu requests, %lu notifications, %lu interrupts\n", i, queue.requests,
+              queue.notifications, queue.interrupts);
+    }
+}
+
+void print_harts_json(std::span<const hart_part> parts, const figures& row) noexcept {
+    print("\"harts\":[");
+    for (const hart_part& each : parts.first(row.harts)) {
+        print("%s{\"iops\":%lu,\"asleep_thousandths\":%lu}", each.share.number == 0 ? "" : ",",
+              figures::per_second(each.ios, row.elapsed), each.guest.asleep * 1000 / row.elapsed);
+    }
+    print("]");
 }
 
 void print_row_json(const figures& row, const latency_figures& latency, bool icount) noexcept {
     print(
         "{\"depth\":%u,\"ios\":%lu,\"iops\":%lu,\"p50_ns\":%lu,\"p99_ns\":%lu,\"notifications\":%lu,\"interrupts\":%lu,"
         "\"allocations\":%lu,\"bare_iops\":%lu,\"floor_iops\":%lu,\"floor_ratio_thousandths\":%lu",
-        row.depth, row.ios, row.iops(), latency.p50, latency.p99, row.notifications, row.interrupts, row.allocations,
-        row.bare_iops(), row.floor_iops(), row.ratio());
+        row.depth, row.ios, row.iops(), latency.p50, latency.p99, row.device.notifications, row.device.interrupts,
+        row.guest.allocations, row.bare_iops(), row.floor_iops(), row.ratio());
     if (icount) {
-        print(",\"instructions\":%lu,\"floor_ios\":%lu,\"floor_instructions\":%lu", row.instructions, row.floor_ios,
-              row.floor_instructions);
+        print(",\"instructions\":%lu,\"floor_ios\":%lu,\"floor_instructions\":%lu", row.guest.instructions,
+              row.floor_ios, row.floor_instructions);
     }
     print("}");
 }
@@ -384,36 +501,38 @@ async::task<bool> run_iops(const kernel::environment& here) {
                         .slice_ios = (wanted.ios + slices - 1) / slices,
                         .buffers = kernel::allocate_buffers(here.free_memory, deepest, block_size)};
 
-    print("iops: %s, %s, %u bytes, %u queue%s of %u, poll %s\n", device.name, kernel::to_string(wanted.rw), block_size,
-          device.disk->properties().queues, device.disk->properties().queues == 1 ? "" : "s",
-          device.disk->properties().queue_size,
+    print("iops: %s, %s, %u bytes, %u hart%s, %u queue%s of %u, poll %s\n", device.name, kernel::to_string(wanted.rw),
+          block_size, arch::harts(), arch::harts() == 1 ? "" : "s", device.disk->properties().queues,
+          device.disk->properties().queues == 1 ? "" : "s", device.disk->properties().queue_size,
           wanted.poll == async::poll_mode::off      ? "off"
           : wanted.poll == async::poll_mode::always ? "always"
                                                     : "adaptive");
     print_header(wanted.icount);
 
-    static histogram latencies;
+    const std::span<hart_part> parts = here.free_memory.create<hart_part>(arch::harts(), [&](std::size_t hart) {
+        return hart_part{.load = load, .randomness = kernel::random{wanted.seed + hart}};
+    });
+    if (parts.empty()) {
+        kernel::fail("no memory is left for the figures of %u harts: give the machine more (./run --memory)",
+                     arch::harts());
+    }
     static std::array<figures, default_depths.size()> rows;
     static std::array<latency_figures, default_depths.size()> row_latencies;
-    kernel::random randomness{wanted.seed};
     std::uint64_t allocations = 0;
     for (std::size_t i = 0; i < depths.size(); ++i) {
-        co_await measure(load, depths[i], randomness, latencies, rows[i]);
-        if (rows[i].outcome != block::status::ok) {
-            print("error: iops: a request failed: %s\n", block::to_string(rows[i].outcome));
-            co_return false;
-        }
-        row_latencies[i] = percentiles(latencies);
-        allocations += rows[i].allocations;
+        co_await measure(parts, depths[i], rows[i]);
+        row_latencies[i] = percentiles(parts.front().latencies);
+        allocations += rows[i].guest.allocations;
         print_row(rows[i], row_latencies[i], block_size, wanted.icount);
     }
+    print_harts(parts, rows[depths.size() - 1], *device.disk); // the parts are those of the last row
     print("frames allocated per I/O after warm-up: %lu\n", allocations);
 
     std::uint64_t cost = 0;
     std::uint64_t cost_alone = 0;
     if (wanted.icount) {
-        cost = co_await measure_cost(load, cost_depth);
-        cost_alone = co_await measure_cost(load, 1);
+        cost = co_await measure_cost(parts, cost_depth);
+        cost_alone = co_await measure_cost(parts, 1);
         print(
             "one read costs %lu.%02lu guest instructions from await to resumption at depth %u, %lu.%02lu at depth 1\n",
             cost / 100, cost % 100, cost_depth, cost_alone / 100, cost_alone % 100);
@@ -429,6 +548,8 @@ async::task<bool> run_iops(const kernel::environment& here) {
     if (wanted.icount) {
         print(",\"read_cost_hundredths\":%lu,\"read_cost_alone_hundredths\":%lu", cost, cost_alone);
     }
+    print(",");
+    print_harts_json(parts, rows[depths.size() - 1]);
     print(",");
     kernel::print_queues_json(*device.disk);
     print("}\n");

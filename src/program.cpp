@@ -12,8 +12,8 @@ std::uint32_t part_count(std::uint32_t depth) noexcept {
     return std::min<std::uint32_t>(arch::harts(), std::max(depth, 1u));
 }
 
-part make_part(std::uint32_t number, std::uint32_t depth) noexcept {
-    part made{.number = number, .count = part_count(depth), .first_request = 0, .depth = 0};
+part make_part(std::uint32_t number, std::uint32_t count, std::uint32_t depth) noexcept {
+    part made{.number = number, .count = count, .first_request = 0, .depth = 0};
     made.first_request = static_cast<std::uint32_t>(made.first(depth));
     made.depth = static_cast<std::uint32_t>(made.last(depth)) - made.first_request;
     return made;

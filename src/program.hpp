@@ -80,7 +80,7 @@ struct part {
 
 // How many parts something with `depth` requests in flight has; and one of them.
 std::uint32_t part_count(std::uint32_t depth) noexcept;
-part make_part(std::uint32_t number, std::uint32_t depth) noexcept;
+part make_part(std::uint32_t number, std::uint32_t count, std::uint32_t depth) noexcept;
 
 // Starts one of `depth` tasks in the scope. Ends the machine with one sentence if there is no memory for its frame.
 void spawn(async::counting_scope& scope, async::task<void>&& work, std::uint32_t depth) noexcept;

@@ -297,6 +297,9 @@ void io_channel::woken() noexcept {
 
 // ---- steps of the disk ----
 
+io_channel::io_channel(disk& owner, async::executor& hart) noexcept
+    : current_{&no_queue}, disk_{&owner}, executor_{&hart} {}
+
 void io_channel::own(std::span<request_queue> queues, std::size_t stride) noexcept {
     first_ = queues.data();
     end_ = queues.data() + queues.size();
@@ -306,7 +309,6 @@ void io_channel::own(std::span<request_queue> queues, std::size_t stride) noexce
 
 void io_channel::go_through(io_channel& other) noexcept {
     through_ = &other;
-    current_ = &no_queue;
 }
 
 void io_channel::ask(step next) noexcept {

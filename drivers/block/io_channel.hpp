@@ -31,7 +31,7 @@ class alignas(512) io_channel final : private async::completion_source {
     };
 
     // Neither has queues nor a way to some yet: one of own() and go_through() comes next.
-    io_channel(disk& owner, async::executor& hart) noexcept : disk_{&owner}, executor_{&hart} {}
+    io_channel(disk& owner, async::executor& hart) noexcept;
     io_channel(const io_channel&) = delete;
     io_channel& operator=(const io_channel&) = delete;
 
@@ -98,7 +98,7 @@ class alignas(512) io_channel final : private async::completion_source {
     std::uint64_t capacity_ = 0;
     std::uint64_t unaligned_ = 0;
 
-    request_queue* current_ = nullptr; // the queue whose turn it is to take requests; while stopped, one without slots
+    request_queue* current_; // the queue whose turn it is to take requests; while stopped, one without slots
 
     disk* disk_;
     async::executor* executor_;

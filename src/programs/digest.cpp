@@ -87,7 +87,7 @@ std::span<digest> divide(memory& from, block::disk& disk, std::uint32_t depth, s
     const std::uint64_t chunk = block_size / block::sector_size;
     const std::uint64_t chunks = (capacity + chunk - 1) / chunk;
     const std::span<digest> parts = from.create<digest>(part_count(depth), [&](std::size_t number) {
-        const part share = make_part(static_cast<std::uint32_t>(number), depth);
+        const part share = make_part(static_cast<std::uint32_t>(number), part_count(depth), depth);
         return digest{.disk = disk,
                       .share = share,
                       .next = share.first(chunks) * chunk,

@@ -284,7 +284,7 @@ std::span<verification> divide(memory& from, block::disk& disk, std::uint64_t se
     const block::disk_properties& properties = disk.properties();
     const std::uint64_t blocks = properties.capacity / block_sectors;
     const std::span<verification> parts = from.create<verification>(part_count(depth), [&](std::size_t number) {
-        const part share = make_part(static_cast<std::uint32_t>(number), depth);
+        const part share = make_part(static_cast<std::uint32_t>(number), part_count(depth), depth);
         return verification{.disk = disk,
                             .share = share,
                             .seed = seed,

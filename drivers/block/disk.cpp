@@ -33,7 +33,10 @@ const char* to_string(status outcome) noexcept {
     case status::out_of_range: return "out_of_range";
     case status::invalid_argument: return "invalid_argument";
     case status::read_only: return "read_only";
+    case status::cancelled: return "cancelled";
+    case status::out_of_memory: return "out_of_memory";
     case status::device_error: return "device_error";
+    case status::timed_out: return "timed_out";
     case status::device_reset: return "device_reset";
     case status::device_lost: return "device_lost";
     }
@@ -78,8 +81,9 @@ status disk::check(const request& candidate) const noexcept {
         [[fallthrough]];
     case request_type::in: {
         std::uint64_t bytes = candidate.length_;
-        const std::uint32_t segments =
-            candidate.scattered_ || candidate.is_in_flight() ? candidate.pieces_.segments_left : 0;
+        const std::uint32_t segments = candidate.scattered_ || candidate.result_ == request::pieces_in_flight
+                                           ? candidate.pieces_.segments_left
+                                           : 0;
         for (std::uint32_t i = 0; i < segments; ++i) {
             const std::uint64_t length = candidate.segment_length(i);
             if (length == 0 || length % properties_.logical_block_size != 0) {
@@ -392,17 +396,17 @@ void disk::stop_channels() noexcept {
 }
 
 // Any hart.
-void disk::needs_reset() noexcept {
-    if (&async::executor::current() == executor_) {
-        reset();
-    } else if (reset_asked_.exchange(1, std::memory_order_acq_rel) == 0) {
+void disk::needs_reset(bool resubmit) noexcept {
+    // acq_rel: whoever finds it clear posts; pairs with the exchange in reset(), which takes what was asked until then.
+    if (reset_asked_.fetch_or(resubmit ? asks_reset : asks_reset | asks_end, std::memory_order_acq_rel) == 0) {
         reset_message_.post(*executor_);
     }
 }
 
 void disk::reset() noexcept {
-    reset_asked_.store(0, std::memory_order_relaxed);
+    const std::uint32_t asked = reset_asked_.exchange(0, std::memory_order_acq_rel);
     wants_reset_ = true;
+    wants_end_ |= (asked & asks_end) != 0;
     stop_channels();
 }
 
@@ -412,11 +416,13 @@ void disk::configuration_changed() noexcept {
     stop_channels();
 }
 
-// All channels have stopped. Nothing that the device was given is touched before it has confirmed its reset; then everything
-// inside ends, and the device is set up anew for what waits in line and what comes.
+// All channels have stopped. Nothing that the device was given is touched before it has confirmed its reset; then the device
+// is set up anew, and the channels deal with what was inside, what waits in line and what comes.
 void disk::change_device() noexcept {
     was_reset_ = wants_reset_;
+    resubmits_ = !wants_end_;
     wants_reset_ = false;
+    wants_end_ = false;
     if (was_reset_) {
         ++resets_;
         lost_ = !device_.reset() || set_up(nullptr) != error::none;
@@ -436,12 +442,14 @@ disk::counters disk::count() const noexcept {
                  .waited = 0,
                  .sent = 0,
                  .device_lies = 0,
-                 .resets = resets_};
+                 .resets = resets_,
+                 .lost_interrupts = 0};
     for (arch::hart_index hart = 0; hart < harts_; ++hart) {
         const io_channel::counters& of_hart = channels_[hart].count();
         sum.waited += of_hart.waited;
         sum.sent += of_hart.sent;
         sum.device_lies += of_hart.device_lies;
+        sum.lost_interrupts += of_hart.lost_interrupts;
     }
     return sum;
 }

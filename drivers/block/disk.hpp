@@ -35,6 +35,7 @@ struct disk_options {
     std::uint16_t queues = 64;            // use no more than so many of the device's queues
     std::uint16_t queue_size = 1024;      // use no more than so many descriptors of each
     virtio::feature_set features_off = 0; // accept none of these
+    arch::ticks request_timeout = 0;      // how long the device may take for a request before it is reset; 0: for ever
 };
 
 // What a device says about itself, checked. Sizes in the unit that is named.
@@ -66,12 +67,13 @@ class disk final {
     static constexpr std::size_t most_queues = 64;
 
     struct counters {
-        std::uint64_t interrupts;  // of the device, whatever they were for
-        std::uint64_t spurious;    // of these, with no cause
-        std::uint64_t waited;      // requests that found all slots taken
-        std::uint64_t sent;        // requests that went through another hart, for want of a queue
-        std::uint64_t device_lies; // times the device broke the rules of the ring
-        std::uint64_t resets;      // times the device was reset while in use
+        std::uint64_t interrupts;      // of the device, whatever they were for
+        std::uint64_t spurious;        // of these, with no cause
+        std::uint64_t waited;          // requests that found all slots taken
+        std::uint64_t sent;            // requests that went through another hart, for want of a queue
+        std::uint64_t device_lies;     // times the device broke the rules of the ring
+        std::uint64_t resets;          // times the device was reset while in use
+        std::uint64_t lost_interrupts; // times something was found that an interrupt should have told of
     };
 
     // The device stays untouched until start(). `device` must outlive the disk.
@@ -94,11 +96,19 @@ class disk final {
     // The same into several pieces of memory, each of whole logical blocks. The list must stay until the request ends.
     request read(std::uint64_t sector, std::span<const std::span<std::byte>> buffers) noexcept;
 
+    // The same, or until a stop is requested while it waits in line.
+    request read(std::uint64_t sector, const std::span<std::byte>& buffer, async::stop_token token) noexcept {
+        return {channel(), virtio_blk::request_type::in, sector, buffer.data(), buffer.size(), token};
+    }
+
     // Writes whole logical blocks. After it ends the data is in the device; in a write cache, where there is one.
     request write(std::uint64_t sector, const std::span<const std::byte>& buffer) noexcept {
         return {channel(), virtio_blk::request_type::out, sector, buffer.data(), buffer.size()};
     }
     request write(std::uint64_t sector, std::span<const std::span<const std::byte>> buffers) noexcept;
+    request write(std::uint64_t sector, const std::span<const std::byte>& buffer, async::stop_token token) noexcept {
+        return {channel(), virtio_blk::request_type::out, sector, buffer.data(), buffer.size(), token};
+    }
 
     // Makes all writes durable that ended before this began; those still in flight are not covered (VIRTIO 1.2, 5.2.6.2).
     // Where the device has no write cache that could be flushed, there is nothing to do, and it ends at once.
@@ -142,7 +152,7 @@ class disk final {
     [[nodiscard]] status check(const request& candidate) const noexcept;
     [[nodiscard]] status check_range(std::uint64_t sector, std::uint64_t sectors) const noexcept;
     void notify(request_queue& queue) noexcept;
-    void needs_reset() noexcept;
+    void needs_reset(bool resubmit) noexcept;
     void configuration_changed() noexcept;
     void channel_reports() noexcept;
 
@@ -169,12 +179,17 @@ class disk final {
     disk_properties properties_{};
     bool lost_ = false;
     bool was_reset_ = false;
+    bool resubmits_ = false; // after that reset: what was inside and is not late goes in again, or else ends
     bool wants_reset_ = false;
+    bool wants_end_ = false; // of what is inside, with the reset
     phase phase_ = phase::running;
     std::size_t not_reported_ = 0;
     std::uint64_t resets_ = 0;
 
-    arch::atomic<std::uint32_t> reset_asked_{0}; // by a channel
+    // Asked by a channel: 0, or what of these.
+    static constexpr std::uint32_t asks_reset = 1;
+    static constexpr std::uint32_t asks_end = 2;
+    arch::atomic<std::uint32_t> reset_asked_{0};
     async::message reset_message_{[](void* self) noexcept { static_cast<disk*>(self)->reset(); }, this};
     arch::atomic<std::uint64_t> interrupts_{0};
     arch::atomic<std::uint64_t> spurious_{0};

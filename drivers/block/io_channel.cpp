@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <memory>
 #include <new>
 
 namespace inflight::block {
@@ -51,8 +52,42 @@ void io_channel::submit_slowly(request& started) noexcept {
     }
     started.begin_pieces();
     if (stopped_ || !waiting_.empty() || !push(started)) {
-        ++counters_.waited;
-        waiting_.push_back(started);
+        wait_in_line(started);
+    }
+}
+
+void io_channel::wait_in_line(request& started) noexcept {
+    ++counters_.waited;
+    waiting_.push_back(started);
+    if (started.may_stop_) {
+        ::new (started.stopping_.registration) async::stop_callback{started.stopping_.token, stop_waiting, &started};
+    }
+}
+
+// Called when a stop is requested of a request in line: at once, or while it is registered.
+void io_channel::stop_waiting(void* stopped) noexcept {
+    request& waiting = *static_cast<request*>(stopped);
+    if (waiting.channel_->waiting_.remove(waiting)) {
+        waiting.channel_->end_early(waiting, status::cancelled);
+    }
+}
+
+// The request leaves the line, or has left it: no stop concerns it from here on.
+void io_channel::end_waiting(request& waiting) noexcept {
+    if (waiting.may_stop_) {
+        std::destroy_at(std::launder(reinterpret_cast<async::stop_callback*>(waiting.stopping_.registration)));
+        waiting.may_stop_ = false;
+    }
+}
+
+// Ends a request that has left the line: now, or with the last of its pieces that the device has.
+void io_channel::end_early(request& waiting, status outcome) noexcept {
+    waiting.pieces_.failure = outcome;
+    waiting.length_ = 0;
+    waiting.pieces_.segments_left = 0;
+    if (waiting.pieces_.inside == 0) {
+        waiting.result_ = outcome;
+        executor_->make_ready(waiting);
     }
 }
 
@@ -61,6 +96,7 @@ void io_channel::submit_slowly(request& started) noexcept {
 void io_channel::send(request& started) noexcept {
     ++counters_.sent;
     started.result_ = request::whole_in_flight; // for its destructor: it is on its way
+    started.may_stop_ = false;                  // its token belongs to this hart
     started.journey_.home = executor_;
     started.journey_.frame = started.continuation;
     auto* const arrival = ::new (started.journey_.arrival) async::callback{arrived, &started};
@@ -182,6 +218,7 @@ void io_channel::push_waiting() noexcept {
             return;
         }
         waiting_.pop_front();
+        end_waiting(static_cast<request&>(*first));
     }
 }
 
@@ -199,12 +236,8 @@ void io_channel::check_waiting() noexcept {
             waiting_.push_back(waiting);
             continue;
         }
-        waiting.length_ = 0;
-        waiting.pieces_.segments_left = 0;
-        if (waiting.pieces_.inside == 0) { // else it ends with the last piece that the device has
-            waiting.result_ = waiting.pieces_.failure;
-            executor_->make_ready(waiting);
-        }
+        end_waiting(waiting);
+        end_early(waiting, waiting.pieces_.failure);
     }
 }
 
@@ -230,7 +263,7 @@ bool io_channel::poll() noexcept {
         case request_queue::drained::device_lies:
             ++counters_.device_lies;
             stop();
-            disk_->needs_reset();
+            disk_->needs_reset(false);
             return true;
         }
     }
@@ -256,6 +289,9 @@ void io_channel::publish() noexcept {
     }
     if (published) {
         next_turn();
+        if (!watching_) {
+            watch();
+        }
     }
 }
 
@@ -295,6 +331,38 @@ void io_channel::woken() noexcept {
     ++counters_.interrupted;
 }
 
+// ---- time limits ----
+
+void io_channel::watch() noexcept {
+    const arch::ticks limit = disk_->options_.request_timeout;
+    if (limit != 0) {
+        watching_ = true;
+        watch_.deadline = executor_->round_time() + limit / (looks_until_late - 1);
+        executor_->make_ready_at(watch_);
+    }
+}
+
+// Takes what is there first: a device that has done its work is not late, though its interrupt may be lost.
+void io_channel::look_after() noexcept {
+    watching_ = false;
+    bool busy = stopped_ && !disk_->lost_;
+    bool late = false;
+    if (!stopped_) {
+        for_each_queue([&](request_queue& queue) {
+            counters_.lost_interrupts += queue.mark_if_untold() ? 1 : 0;
+            late |= queue.grow_older() >= looks_until_late;
+            busy |= queue.in_flight() != 0;
+        });
+    }
+    if (busy) {
+        watch();
+    }
+    if (late) {
+        stop();
+        disk_->needs_reset(true);
+    }
+}
+
 // ---- steps of the disk ----
 
 io_channel::io_channel(disk& owner, async::executor& hart) noexcept
@@ -304,7 +372,7 @@ void io_channel::own(std::span<request_queue> queues, std::size_t stride) noexce
     first_ = queues.data();
     end_ = queues.data() + queues.size();
     stride_ = stride;
-    for_each_queue([](request_queue& queue) { queue.build_chains(); });
+    for_each_queue([](request_queue& queue) { queue.rebuild(); });
 }
 
 void io_channel::go_through(io_channel& other) noexcept {
@@ -344,8 +412,12 @@ void io_channel::go_on() noexcept {
     admit();
     if (disk_->was_reset_) {
         for_each_queue([this](request_queue& queue) {
-            queue.abandon(*executor_, disk_->lost_ ? status::device_lost : status::device_reset);
-            queue.build_chains();
+            if (disk_->resubmits_ && !disk_->lost_) {
+                queue.abandon(*executor_, status::timed_out, looks_until_late);
+            } else {
+                queue.abandon(*executor_, disk_->lost_ ? status::device_lost : status::device_reset);
+            }
+            queue.rebuild();
         });
     }
     check_waiting();

@@ -24,10 +24,11 @@ class disk;
 class alignas(512) io_channel final : private async::completion_source {
   public:
     struct counters {
-        std::uint64_t waited;      // requests that found all slots taken
-        std::uint64_t device_lies; // times the device broke the rules of a ring
-        std::uint64_t sent;        // requests that went through another hart, for want of a queue
-        std::uint64_t interrupted; // times an interrupt that another hart took woke this one
+        std::uint64_t waited;          // requests that found all slots taken
+        std::uint64_t device_lies;     // times the device broke the rules of a ring
+        std::uint64_t sent;            // requests that went through another hart, for want of a queue
+        std::uint64_t interrupted;     // times an interrupt that another hart took woke this one
+        std::uint64_t lost_interrupts; // times the watch found what an interrupt should have told of
     };
 
     // Neither has queues nor a way to some yet: one of own() and go_through() comes next.
@@ -70,6 +71,10 @@ class alignas(512) io_channel final : private async::completion_source {
     [[nodiscard]] request_queue* queue_with_room() noexcept;
     void push_waiting() noexcept;
     void check_waiting() noexcept;
+    void wait_in_line(request& started) noexcept;
+    static void stop_waiting(void* stopped) noexcept;
+    static void end_waiting(request& started) noexcept;
+    void end_early(request& waiting, status outcome) noexcept;
     void begin_turn(request_queue& queue) noexcept;
     void next_turn() noexcept;
 
@@ -87,6 +92,11 @@ class alignas(512) io_channel final : private async::completion_source {
     void go_on() noexcept;
     void admit() noexcept;
     void woken() noexcept;
+
+    // While requests are with the device, a timer looks after them every quarter of the time that they may take.
+    void watch() noexcept;
+    void look_after() noexcept;
+    static constexpr std::uint32_t looks_until_late = 5; // so between once and 1.25 times the limit
 
     // How many requests a queue takes before the next one's turn comes, within a round.
     static constexpr std::uint32_t requests_per_turn = 16;
@@ -115,6 +125,15 @@ class alignas(512) io_channel final : private async::completion_source {
     step next_step_ = step::open;
     async::message step_message_{[](void* self) noexcept { static_cast<io_channel*>(self)->take_step(); }, this};
     async::message wake_message_{[](void* self) noexcept { static_cast<io_channel*>(self)->woken(); }, this};
+    struct watch_timer : async::timer {
+        explicit watch_timer(io_channel& of) noexcept
+            : look{[](void* self) noexcept { static_cast<io_channel*>(self)->look_after(); }, &of} {
+            continuation = look.handle();
+        }
+        async::callback look;
+    };
+    watch_timer watch_{*this};
+    bool watching_ = false;
     arch::atomic<std::uint32_t> wake_posted_{0}; // a flag; GCC 12 exchanges words, not bytes
 };
 
@@ -138,8 +157,8 @@ inline bool io_channel::is_plain(const request& candidate) const noexcept {
 // is rare ends in a call that nothing follows, or the common way would have to save registers for it.
 inline void io_channel::submit(request& started) noexcept {
     request_queue& queue = *current_;
-    if (!is_plain(started) || !queue.submit_plain(started, started.type_, started.sector_, started.data_,
-                                                  static_cast<std::uint32_t>(started.length_))) [[unlikely]] {
+    if (!is_plain(started) ||
+        !queue.submit_plain(started, started.type_, started.sector_, started.data_, started.length_)) [[unlikely]] {
         submit_slowly(started);
         return;
     }

@@ -9,6 +9,7 @@
 #include "async/callback.hpp"
 #include "async/executor.hpp"
 #include "async/operation.hpp"
+#include "async/stop_token.hpp"
 #include "drivers/block/status.hpp"
 #include "drivers/block/virtio_blk.hpp"
 
@@ -32,6 +33,16 @@ class [[nodiscard]] request : private async::operation {
         }
     }
 
+    // Lets a stop end the request while it waits in line, with status::cancelled: what the device has of it is awaited. One that
+    // goes through another hart waits there, where no stop reaches it. To be given before the request is awaited.
+    void set_stop_token(async::stop_token token) noexcept {
+        stopping_.token = token;
+        may_stop_ = true;
+    }
+    [[nodiscard]] async::stop_token get_stop_token() const noexcept {
+        return may_stop_ ? stopping_.token : async::stop_token{};
+    }
+
     // A request that is refused suspends, too, for the rest of the round: await_resume() tells why, and the device has seen
     // nothing of it.
     [[nodiscard]] bool await_ready() const noexcept { return false; }
@@ -52,6 +63,11 @@ class [[nodiscard]] request : private async::operation {
     request(io_channel& channel, virtio_blk::request_type type, std::uint64_t sector, const std::byte* data,
             std::size_t length) noexcept
         : channel_{&channel}, sector_{sector}, data_{data}, length_{length}, type_{type} {}
+    request(io_channel& channel, virtio_blk::request_type type, std::uint64_t sector, const std::byte* data,
+            std::size_t length, async::stop_token token) noexcept
+        : request{channel, type, sector, data, length} {
+        set_stop_token(token);
+    }
 
     // Scattered data: the list must stay until the request has ended.
     request(io_channel& channel, std::uint64_t sector, std::span<const std::span<std::byte>> into) noexcept
@@ -99,6 +115,12 @@ class [[nodiscard]] request : private async::operation {
         status failure;       // the first of a piece
     };
 
+    // What only a request has that may be stopped, and, while it waits in line, its registration.
+    struct stopping {
+        async::stop_token token;
+        alignas(async::stop_callback) std::byte registration[sizeof(async::stop_callback)];
+    };
+
     // What only a request has that goes through another hart: who waits for it, and where; and what is done with it when it
     // arrives there, and when it is back.
     struct journey {
@@ -117,6 +139,9 @@ class [[nodiscard]] request : private async::operation {
     bool may_stop_ = false; // it has a stop token
     union {
         piecewise pieces_;
+    };
+    union {
+        stopping stopping_;
     };
     union {
         journey journey_;

@@ -2,6 +2,7 @@
 
 #include "arch/arch.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <new>
 #include <utility>
@@ -60,6 +61,12 @@ bool request_queue::allocate(device_memory& memory, std::uint16_t size, bool leg
 }
 
 void request_queue::reset(bool legacy, bool event_idx) noexcept {
+    for (std::uint32_t i = 0; i < slot_count_; ++i) {
+        slot& inside = slots_[std::size_t{i} * stride_];
+        if (inside.owner != nullptr && inside.shape_segments() == 1) {
+            inside.kept = *inside.data; // where it is in the descriptor table, it goes with that
+        }
+    }
     ring_.lay_out(ring_memory_, size_, legacy, event_idx);
     trusts_length_ = !legacy; // legacy devices report what they like (LEG-11, BLKL-04)
     free_ = nullptr;
@@ -67,11 +74,19 @@ void request_queue::reset(bool legacy, bool event_idx) noexcept {
     pending_.store(false, std::memory_order_relaxed);
 }
 
-void request_queue::build_chains() noexcept {
+void request_queue::rebuild() noexcept {
     for (std::uint32_t i = slot_count_; i-- > 0;) { // the lowest is taken first
         slot& built = slots_[std::size_t{i} * stride_];
-        built.owner = nullptr;
-        built.shape = shape_of(request_type::in, segments() + 1); // none that there is
+        if (built.owner != nullptr) {
+            reshape(built, built.owner->type_, built.shape_segments());
+            if (built.shape_segments() == 1) {
+                built.data->address = built.kept.address;
+                built.data->length = built.kept.length;
+            }
+            built.memory->status.store(virtio_blk::status_byte::poison);
+            ring_.offer(built.head);
+            continue;
+        }
         reshape(built, request_type::in, 1);
         built.next_free = free_;
         free_ = &built;
@@ -219,8 +234,8 @@ request_queue::drained request_queue::drain(async::executor& hart) noexcept {
         if (const std::uint8_t byte = done.memory->status.load(); byte != virtio_blk::status_byte::ok) [[unlikely]] {
             result = to_status(byte);
         }
-        if (element.length != done.writable && trusts_length_) [[unlikely]] {
-            if (element.length > done.writable) {
+        if (element.length != static_cast<std::uint32_t>(done.writable) && trusts_length_) [[unlikely]] {
+            if (element.length > static_cast<std::uint32_t>(done.writable)) {
                 outcome = drained::device_lies;
                 break;
             }
@@ -246,13 +261,14 @@ request_queue::drained request_queue::drain(async::executor& hart) noexcept {
     return outcome;
 }
 
-void request_queue::abandon(async::executor& hart, status outcome) noexcept {
+void request_queue::abandon(async::executor& hart, status outcome, std::uint32_t age) noexcept {
     for (std::uint32_t i = 0; i < slot_count_; ++i) {
         slot& inside = slots_[std::size_t{i} * stride_];
-        request* const owner = std::exchange(inside.owner, nullptr);
-        if (owner == nullptr) {
+        request* const owner = inside.owner;
+        if (owner == nullptr || inside.writable >> 32 < age) {
             continue;
         }
+        inside.owner = nullptr;
         if (owner->result_ == request::whole_in_flight) {
             owner->result_ = outcome;
             hart.make_ready(*owner);
@@ -260,6 +276,26 @@ void request_queue::abandon(async::executor& hart, status outcome) noexcept {
             hart.make_ready(*owner);
         }
     }
+}
+
+std::uint32_t request_queue::grow_older() noexcept {
+    std::uint64_t oldest = 0;
+    for (std::uint32_t i = 0; i < slot_count_; ++i) {
+        slot& inside = slots_[std::size_t{i} * stride_];
+        if (inside.owner != nullptr) {
+            inside.writable += std::uint64_t{1} << 32;
+            oldest = std::max(oldest, inside.writable >> 32);
+        }
+    }
+    return static_cast<std::uint32_t>(oldest);
+}
+
+bool request_queue::mark_if_untold() noexcept {
+    if (!armed() || pending() || ring_.used_count() == 0) {
+        return false;
+    }
+    pending_.store(true, std::memory_order_relaxed);
+    return true;
 }
 
 bool request_queue::arm() noexcept {

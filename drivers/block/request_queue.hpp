@@ -59,8 +59,9 @@ class request_queue {
     // Lays out an empty queue, all zero, as the device wants to be given it. The device does not know it, or has been reset.
     void reset(bool legacy, bool event_idx) noexcept;
 
-    // Builds the chains of all slots; after the device has been given the queue, before anything is submitted.
-    void build_chains() noexcept;
+    // Builds the chains of all free slots, and offers again what is inside; after the device has been given the queue, before
+    // anything is submitted.
+    void rebuild() noexcept;
 
     [[nodiscard]] virtio::split_virtqueue& ring() noexcept { return ring_; }
 
@@ -75,14 +76,14 @@ class request_queue {
     // Puts one request of the device, a read or write with one data segment, into a free slot; the device sees it at the
     // next publish. False, and nothing happens, if there is no free slot of that shape at hand.
     bool submit_plain(request& owner, virtio_blk::request_type type, std::uint64_t sector, const std::byte* data,
-                      std::uint32_t length) noexcept {
+                      std::uint64_t length) noexcept {
         slot* const taken = free_;
         if (taken == nullptr || taken->shape != shape_of(type, 1)) [[unlikely]] {
             return false;
         }
         free_ = taken->next_free;
         taken->data->address = arch::device_address(data);
-        taken->data->length = length;
+        taken->data->length = static_cast<std::uint32_t>(length);
         offer(*taken, owner, sector, type == virtio_blk::request_type::in ? length + 1 : 1);
         return true;
     }
@@ -108,8 +109,14 @@ class request_queue {
     // no more than are in flight, index of a slot in flight (so never twice), length credible, status written.
     drained drain(async::executor& hart) noexcept;
 
-    // Ends everything inside with `outcome`. The device has been reset, or is lost.
-    void abandon(async::executor& hart, status outcome) noexcept;
+    // Ends what is inside with `outcome`, if it has seen so many calls of grow_older(). The device has been reset, or is lost.
+    void abandon(async::executor& hart, status outcome, std::uint32_t age = 0) noexcept;
+
+    // Everything that is inside is one call older; answers how many the oldest has seen.
+    std::uint32_t grow_older() noexcept;
+
+    // Marks the queue if something has completed that an interrupt was to tell of, and has not.
+    bool mark_if_untold() noexcept;
 
     // Interrupts on, then a look: true if something is waiting already. Interrupts off.
     [[nodiscard]] bool arm() noexcept;
@@ -148,9 +155,13 @@ class request_queue {
         slot* next_free;
         slot_memory* memory;
         virtio::descriptor* data; // first data descriptor of the chain as it is laid out now
-        std::uint32_t writable;   // bytes of the chain that the device may write
-        std::uint16_t shape;      // what the chain and its header are laid out for now, see shape_of()
-        std::uint16_t head;       // index of the first descriptor
+        std::uint64_t
+            writable;        // low half: bytes of the chain that the device may write; high half: age, see grow_older()
+        std::uint16_t shape; // what the chain and its header are laid out for now, see shape_of()
+        std::uint16_t head;  // index of the first descriptor
+        virtio::descriptor kept; // during a reset: the one data descriptor of a chain that goes in again
+
+        [[nodiscard]] std::uint32_t shape_segments() const noexcept { return shape & 0xffu; }
     };
     static_assert(sizeof(slot) == 64);
 
@@ -163,7 +174,7 @@ class request_queue {
     slot& take_slot(const request& owner, std::uint32_t segments) noexcept;
 
     // Gives a slot whose data is in place to the ring. `writable`: how many bytes of the chain the device may write.
-    void offer(slot& taken, request& owner, std::uint64_t sector, std::uint32_t writable) noexcept {
+    void offer(slot& taken, request& owner, std::uint64_t sector, std::uint64_t writable) noexcept {
         taken.owner = &owner;
         taken.writable = writable;
         taken.memory->header.sector = sector;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 namespace inflight::block {
 
@@ -18,8 +19,13 @@ enum class [[nodiscard]] status : std::uint8_t{
     invalid_argument, // length zero, or sector or length not a multiple of the logical block size
     read_only,        // a write, discard or write-zeroes on a read-only disk
 
+    // Given up before the device had all of it. After a write, a part may be on the disk.
+    cancelled,     // a stop was requested while it waited in line
+    out_of_memory, // there was no frame for the coroutine that would have made it
+
     // The device broke the protocol, or had to be reset. Nothing is known about the sectors.
     device_error, // it ended this request without a credible status
+    timed_out,    // it did not end this request within the disk's time limit, and was reset for that
     device_reset, // it was reset with the request inside, which may be repeated
     device_lost,  // it does not even reset, or cannot be set up again. If the request was inside, the device may still
                   // write into its buffer: never use that memory for anything else
@@ -27,5 +33,13 @@ enum class [[nodiscard]] status : std::uint8_t{
 
 // The name of a status, as above.
 const char* to_string(status outcome) noexcept;
+
+// For async: what tells that a request was stopped, and what a task<status> without a frame answers.
+constexpr bool was_stopped(status outcome) noexcept {
+    return outcome == status::cancelled;
+}
+constexpr status out_of_memory_value(std::type_identity<status>) noexcept {
+    return status::out_of_memory;
+}
 
 } // namespace inflight::block

@@ -380,17 +380,11 @@ BOOST_AUTO_TEST_CASE(a_thousand_resets_lose_nothing) {
         world w{villain_setup(version, true, true, poll_mode::off, 5)};
         w.start_all();
         auto memory = w.buffer(64 * 512);
-        std::uint64_t repeated = 0;
         auto work = [&](unsigned number) -> task<void> {
             const auto buffer = memory.subspan(number * std::size_t{512}, 512);
             for (unsigned i = 0; i < 400; ++i) {
-                for (;;) {
-                    const status outcome = co_await w.disk().read(number + i, buffer);
-                    if (outcome == status::ok)
-                        break;
-                    BOOST_TEST(outcome == status::device_reset);
-                    ++repeated;
-                }
+                const status outcome = co_await w.disk().read(number + i, buffer);
+                BOOST_TEST(outcome == status::ok);
                 BOOST_TEST(same(buffer, w.on_disk(number + i, 1)));
             }
         };
@@ -411,7 +405,6 @@ BOOST_AUTO_TEST_CASE(a_thousand_resets_lose_nothing) {
         w.finish();
         BOOST_TEST(troubles > 500U);
         BOOST_TEST(w.disk().count().resets > 500U);
-        BOOST_TEST(repeated > 500U);
     }
 }
 

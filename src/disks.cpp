@@ -28,17 +28,25 @@ virtio::transport& create_transport(memory& from, const virtio_device& device) n
 
 void start_disk(virtio_device& device, memory& from, const options& wanted) noexcept {
     device.disk = &create<block::disk>(from, create_transport(from, device));
-    const virtio::error outcome = device.disk->start(
-        from, {.queues = wanted.queues, .queue_size = wanted.queue_size, .features_off = wanted.features_off});
+    const virtio::error outcome =
+        device.disk->start(from, {.queues = wanted.queues,
+                                  .queue_size = wanted.queue_size,
+                                  .features_off = wanted.features_off,
+                                  .request_timeout = wanted.request_timeout * arch::ticks_per_second()});
     if (outcome != virtio::error::none) {
         fail("%s at 0x%lx: %s", device.name, device.address, virtio::to_string(outcome));
     }
-    if (wanted.interrupts &&
-        !interrupts::route(
+    if (wanted.interrupts == interrupt_routing::nobody) {
+        return;
+    }
+    if (!interrupts::route(
             device.interrupt, [](void* disk) noexcept { static_cast<block::disk*>(disk)->handle_interrupt(); },
             device.disk)) {
         fail("%s at 0x%lx: the device tree gives it the interrupt source %u, which the PLIC does not have", device.name,
              device.address, device.interrupt);
+    }
+    if (wanted.interrupts == interrupt_routing::any_hart) {
+        interrupts::route_to_all(device.interrupt);
     }
 }
 

@@ -66,6 +66,9 @@ constexpr choice<access_pattern> patterns[] = {
 constexpr choice<async::poll_mode> poll_modes[] = {
     {"off", async::poll_mode::off}, {"adaptive", async::poll_mode::adaptive}, {"always", async::poll_mode::always}};
 
+constexpr choice<interrupt_routing> routings[] = {
+    {"on", interrupt_routing::first_hart}, {"any", interrupt_routing::any_hart}, {"off", interrupt_routing::nobody}};
+
 constexpr choice<bool> switches[] = {{"on", true}, {"off", false}, {"1", true}, {"0", false}};
 
 constexpr choice<virtio::feature_set> optional_features[] = {
@@ -155,8 +158,13 @@ constexpr known_option known_options[] = {
      "a list, with commas, of event_idx, indirect_desc, seg_max, flush, topology, config_wce, mq, discard, "
      "write_zeroes"},
     {"interrupts",
-     [](std::string_view value, options& parsed) noexcept { return parse_choice(value, switches, parsed.interrupts); },
-     "on or off"},
+     [](std::string_view value, options& parsed) noexcept { return parse_choice(value, routings, parsed.interrupts); },
+     "one of on (hart 0 takes them), any (the first hart to claim), off"},
+    {"request_timeout",
+     [](std::string_view value, options& parsed) noexcept {
+         return parse_number<std::uint32_t>(value, 0, 86'400, false, parsed.request_timeout);
+     },
+     "a number of seconds up to 86400; 0 waits for ever"},
     {"icount",
      [](std::string_view value, options& parsed) noexcept { return parse_choice(value, switches, parsed.icount); },
      "0 or 1"},

@@ -13,6 +13,13 @@ namespace inflight::kernel {
 
 enum class access_pattern : std::uint8_t { random_read, random_write, sequential_read, sequential_write, random_mixed };
 
+// Which harts take the disks' interrupts.
+enum class interrupt_routing : std::uint8_t {
+    nobody,     // to see that nothing else completes requests
+    first_hart, // hart 0, which wakes the hart that a queue belongs to
+    any_hart,   // whoever claims an interrupt first, and does the same
+};
+
 struct options {
     std::string_view program = "info";
     std::uint32_t depth = 0;      // requests in flight; 0: the program's own choice
@@ -25,8 +32,9 @@ struct options {
     std::uint16_t queues = 64;
     std::uint16_t queue_size = 1024;
     virtio::feature_set features_off = 0;
-    bool interrupts = true; // false leaves the disks' interrupts disabled: to see that nothing else completes requests
-    bool icount = false;    // the machine counts instructions, so figures made of them mean something
+    interrupt_routing interrupts = interrupt_routing::first_hart;
+    std::uint32_t request_timeout = 30; // seconds that a disk may take for a request before it is reset; 0: for ever
+    bool icount = false;                // the machine counts instructions, so figures made of them mean something
 };
 
 // Parses `line`. True if all is well; else `message` holds one sentence that names the word and says what is right.

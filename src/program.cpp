@@ -56,8 +56,10 @@ void spawn(async::counting_scope& scope, async::task<void>&& work, std::uint32_t
 
 void print_queues_json(const block::disk& disk) noexcept {
     const block::disk::counters& device = disk.count();
-    console::print("\"interrupts\":%lu,\"spurious_interrupts\":%lu,\"waited\":%lu,\"resets\":%lu,\"queues\":[",
-                   device.interrupts, device.spurious, device.waited, device.resets);
+    console::print("\"interrupts\":%lu,\"spurious_interrupts\":%lu,\"waited\":%lu,\"sent\":%lu,\"resets\":%lu,"
+                   "\"lost_interrupts\":%lu,\"queues\":[",
+                   device.interrupts, device.spurious, device.waited, device.sent, device.resets,
+                   device.lost_interrupts);
     for (std::uint16_t i = 0; i < disk.properties().queues; ++i) {
         const block::request_queue::counters& queue = disk.count(i);
         console::print("%s{\"requests\":%lu,\"notifications\":%lu,\"interrupts\":%lu}", i == 0 ? "" : ",",

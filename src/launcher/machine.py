@@ -33,7 +33,9 @@ class Ending:
 def command(options: Options, attached: Sequence[Disk], gdb_port: int | None) -> list[str]:
     """The command of QEMU. The disks are in order: QEMU gives the first the last slot, which the tree names first."""
     boot_arguments = " ".join(f"{key}={value}" for key, value in options.boot_arguments().items())
-    words = [options.qemu, "-machine", "virt", "-smp", str(options.harts), "-m", human_size(options.memory)]
+    # With several harts, the device by which one interrupts another without the firmware.
+    machine = "virt,aclint=on" if options.harts > 1 else "virt"
+    words = [options.qemu, "-machine", machine, "-smp", str(options.harts), "-m", human_size(options.memory)]
     words += ["-bios", "default", "-kernel", str(options.kernel), "-append", boot_arguments]
     words += ["-nodefaults", "-no-reboot", "-display", "none", "-monitor", "none", "-serial", "stdio"]
     if not options.legacy:

@@ -24,7 +24,7 @@ DEFAULT_SEED = 1
 MAX_DISKS = 8  # slots for virtio-mmio devices on `virt`
 MAX_QUEUES = 1024
 QUEUE_SIZES = tuple(1 << power for power in range(2, 11))
-MAX_HARTS = 512
+MAX_HARTS = 64  # what the kernel knows at the most
 LEAST_MEMORY = 32 << 20
 
 ROOT = Path(__file__).resolve().parents[2]

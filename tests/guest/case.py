@@ -2,6 +2,7 @@
 
 import json
 import operator
+import os
 import random
 import re
 import shlex
@@ -99,8 +100,14 @@ class Outcome:
 
 
 def run(arguments: Sequence[str], kernel: Path, directory: Path, most_seconds: float = 600) -> Outcome:
-    """Runs `./run` with these arguments on this kernel; files go to the directory."""
+    """Runs `./run` with these arguments on this kernel; files go to the directory.
+
+    INFLIGHT_HARTS in the environment gives every machine so many harts, but those whose case says how many.
+    """
     command = ["./run", *arguments, "--no-build", "--kernel", str(kernel)]
+    harts = os.environ.get("INFLIGHT_HARTS")
+    if harts and not any(argument.startswith("--harts") for argument in arguments):
+        command.append(f"--harts={harts}")
     if not any(argument.startswith("--timeout=") for argument in arguments):
         command.append(f"--timeout={SILENCE}")
     report = directory / "result.json"

@@ -135,7 +135,7 @@ WRONG_BOOT_ARGUMENTS = {
     "queues=0": "queues is a number from 1 to 64",
     "queue_size=24": "queue_size is a power of two from 4 to 32768",
     "features_off=mq,wings": "features_off is a list, with commas, of event_idx",
-    "interrupts=maybe": "interrupts is on or off",
+    "interrupts=maybe": "interrupts is one of on \\(hart 0",
     "icount=2": "icount is 0 or 1",
 }
 
@@ -159,6 +159,19 @@ BAD_INPUT = [
 
 HARTS = [
     Case("two-harts", ("verify", "--disk=1M", "--harts=2"), says=(AGREES,)),
+    Case("a-queue-for-each-of-four-harts",
+         ("digest", "--disk={a}", "--harts=4", "--queues=4", *append("poll=off")), images=noise(16 * MEGABYTE),
+         says=(MATCHES,), guest=("disks.0.queues.*.requests > 0", "disks.0.queues.*.interrupts > 0")),
+    Case("more-harts-than-queues", ("verify", "--disk=4M", "--harts=8", "--queues=3"), says=(AGREES,),
+         guest=("disks.0.sent > 0",)),
+    Case("more-queues-than-harts", ("verify", "--disk=4M", "--harts=3", "--queues=8"), says=(AGREES,),
+         guest=("disks.0.queues.*.requests > 0", "disks.0.sent == 0")),
+    Case("interrupts-for-any-hart",
+         ("verify", "--disk=4M", "--harts=4", "--queues=4", *append("interrupts=any", "poll=off")), says=(AGREES,)),
+    Case("interrupts-between-harts-by-the-firmware",
+         ("verify", "--disk=2M", "--harts=4", *qemu("-machine", "aclint=off"), *append("poll=off")), says=(AGREES,)),
+    Case("iops-of-two-harts", ("iops", "--disk=null:1G", "--harts=2", "--queues=2", *append("ios=20000")),
+         says=("^  hart 1: ", "^  queue 1, "), guest=("harts.# == 2", "harts.*.iops > 0")),
     Case("four-harts", ("digest", "--disk={a}", "--harts=4"), images=noise(4 * MEGABYTE), says=(MATCHES,)),
     # Whichever hart comes first: the firmware lets them race.
     Case("twenty-boots-of-four-harts", ("info", "--disk=1M", "--harts=4"), says=("^inflight on 4 harts",), times=20,

@@ -1,4 +1,4 @@
-"""Digest and verify over transports, queues, ring features and queue sizes: all of it, or every pair of values."""
+"""Digest and verify over transports, queues, ring features, queue sizes and harts: all of it, or every pair of values."""
 
 from collections.abc import Sequence
 from itertools import combinations, product
@@ -12,6 +12,7 @@ PARAMETERS: dict[str, tuple[str, ...]] = {
     "event_idx": ("on", "off"),
     "indirect_desc": ("on", "off"),
     "queue_size": ("4", "8", "16", "128", "256", "1024"),
+    "harts": ("1", "2", "4", "8"),
 }
 DEPTH = 128
 IMAGE = Image("noise", (8 << 20) + 512)
@@ -42,10 +43,11 @@ def cases() -> list[Case]:
     few = pairwise(every)
     made = []
     for combination in every:
-        transport, queues, event_idx, indirect_desc, queue_size = combination
-        name = f"{transport}-{queues}x{queue_size}-event_idx_{event_idx}-indirect_{indirect_desc}"
+        transport, queues, event_idx, indirect_desc, queue_size, harts = combination
+        name = f"{transport}-{queues}x{queue_size}-event_idx_{event_idx}-indirect_{indirect_desc}-harts_{harts}"
         machine = (
             f"--transport={transport}", f"--queues={queues}", f"--queue-size={queue_size}", f"--depth={DEPTH}",
+            f"--harts={harts}",
             f"--device=event_idx={event_idx}", f"--device=indirect_desc={indirect_desc}", "--append=poll=off",
         )  # fmt: skip
         guest = [f"disks.0.queues.# == {queues}", "disks.0.resets == 0"]

@@ -15,9 +15,12 @@ inflight::arch::riscv64::hart boot_hart; // boot.S puts its address into tp
 extern std::byte boot_stack;
 extern std::byte trap_stack_end;
 
-void start_other_hart() noexcept; // boot.S; calls the next
-[[noreturn]] void other_hart_main() noexcept;
+void _start() noexcept;                       // boot.S
+[[noreturn]] void other_hart_main() noexcept; // which it calls
 }
+
+std::array<inflight::arch::riscv64::hart*, inflight::arch::riscv64::most_harts + 1>
+    inflight::arch::riscv64::all_harts{};
 
 namespace inflight::kernel {
 
@@ -71,8 +74,7 @@ void start_hart(hart_life& life, memory& from, std::uint64_t id) noexcept {
     life.self.stack_begin = allocate(from, stack_bytes + trap_stack_bytes, 16);
     life.self.stack_end = life.self.stack_begin + stack_bytes;
     life.self.trap_stack_end = life.self.stack_end + trap_stack_bytes;
-    const long error = arch::sbi::start_hart(id, reinterpret_cast<std::uint64_t>(&start_other_hart),
-                                             reinterpret_cast<std::uint64_t>(&life.self));
+    const long error = arch::sbi::start_hart(id, reinterpret_cast<std::uint64_t>(&_start), 0);
     if (error != 0) {
         fail("the firmware does not start hart %lu (SBI error %ld): it must know the hart state management extension",
              id, error);

@@ -1,5 +1,9 @@
-# The first instructions: OpenSBI jumps here in S-mode, on one hart (whichever came first), with the others stopped,
-# a0 = this hart's id, a1 = address of the device tree, no translation, interrupts masked.
+# The first instructions: OpenSBI jumps here in S-mode, no translation, interrupts masked: on one hart first, whichever that
+# is, with a0 = its id and a1 = address of the device tree; and on each of the others when it is started.
+#
+# What a hart that is started finds in a1 is not looked at, and where it is to begin is the same for all: firmware before
+# OpenSBI 1.3 (QEMU 7.2 has 1.1) may let it go before it has written down where to and with what, and then it comes here, with
+# the first hart's a1. So the first to come is the first, and each of the others finds itself by its id.
 
     .section .text.start, "ax"
     .globl _start
@@ -10,6 +14,11 @@ _start:
     .option pop
     csrw sie, zero
     csrw sstatus, zero          # SIE off
+
+    lla t0, somebody_came
+    li t1, 1
+    amoswap.w t1, t1, (t0)
+    bnez t1, other_hart
 
     lla t0, bss_begin
     lla t1, bss_end
@@ -28,25 +37,29 @@ _start:
 3:  wfi
     j 3b
 
-# Where the other harts begin, started by the first one: a0 = this hart's id, a1 = its struct hart, the rest as above.
+other_hart:                     # its struct hart is in the table before it is started
     .equ HART_STACK, 264
-    .globl start_other_hart
-start_other_hart:
-    .option push
-    .option norelax
-    lla gp, __global_pointer$
-    .option pop
-    csrw sie, zero
-    csrw sstatus, zero
-    mv tp, a1
-    ld sp, HART_STACK(tp)
+    .equ HART_ID, 272
+    lla t0, all_harts
+4:  ld tp, 0(t0)
+    beqz tp, 6f
+    ld t1, HART_ID(tp)
+    beq t1, a0, 5f
+    addi t0, t0, 8
+    j 4b
+5:  ld sp, HART_STACK(tp)
     lla t0, trap_vector
     csrw stvec, t0
     li s0, 0
     li ra, 0
     call other_hart_main        # other_hart_main(), never returns
-4:  wfi
-    j 4b
+6:  wfi                         # nobody has asked for this one
+    j 6b
+
+    .section .data
+    .balign 4
+somebody_came:                  # not with what is cleared above
+    .word 0
 
     .section .bss
     .balign 16

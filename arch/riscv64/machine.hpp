@@ -13,24 +13,25 @@ namespace inflight::arch {
 namespace riscv64 {
 
 // What belongs to one hart. Its address is in the register tp from the first instructions of boot.S on, which nobody
-// changes. boot.S and trap.S know where the first three members are.
+// changes. boot.S and trap.S know where the first four members are.
 struct hart {
     std::byte* trap_stack_end;               // the stack on which a panic runs
     std::array<std::uint64_t, 32> registers; // x0 to x31 as an exception found them
     std::byte* stack_end;                    // the stack on which a hart starts that is not the first
+    std::uint64_t hardware_id;               // what the firmware and the device tree call this hart
+    std::uintptr_t software_interrupt;       // the register that makes one pending here; 0: the firmware is asked
+    std::byte* stack_begin;                  // of both stacks: the hart's own, and that of a panic behind it
     hart_index index;
     void* local;
-    std::byte* stack_begin;            // of both stacks: the hart's own, and that of a panic behind it
-    std::uint64_t hardware_id;         //    // what the firmware and the device tree call this hart
-    std::uintptr_t software_interrupt; // the register that makes one pending here; 0: the firmware is asked
 };
 static_assert(offsetof(hart, trap_stack_end) == 0 && offsetof(hart, registers) == 8 &&
-              offsetof(hart, stack_end) == 264);
+              offsetof(hart, stack_end) == 264 && offsetof(hart, hardware_id) == 272);
 
-// Every hart that runs, by index. Changed only before they have one another to reckon with.
 inline constexpr std::size_t most_harts = 64;
-inline std::array<hart*, most_harts> all_harts{};
 inline hart_index hart_count = 1;
+
+// Every hart that runs, by index; nullptr behind the last. Changed only before they have one another to reckon with.
+extern "C" std::array<hart*, most_harts + 1> all_harts;
 
 inline hart& current_hart() noexcept {
     hart* self;

@@ -17,6 +17,7 @@ PROGRAMS = {
     "digest": "the checksum of each disk, compared with the host's cksum",
     "verify": "writes and reads back each disk; the host checks the image again",
     "iops": "I/O per second, latency, notifications and interrupts by depth",
+    "costs": "guest instructions of the runtime's steps; needs --icount, no disk",
     "crash": "ends in a panic on purpose: shows what a panic looks like (exit status 101)",
 }
 DEFAULT_DEPTH = {"digest": 128, "verify": 128}

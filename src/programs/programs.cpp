@@ -1,5 +1,6 @@
 #include "src/programs/programs.hpp"
 
+#include "bench/costs.hpp"
 #include "bench/iops.hpp"
 #include "src/end.hpp"
 
@@ -13,6 +14,8 @@ constexpr program all_programs[] = {
     {"digest", "reads every sector of every disk, and prints what POSIX cksum prints for the same image", run_digest},
     {"verify", "writes every disk in random order, reads all of it back, and checks it", run_verify},
     {"iops", "measures IOPS, latency, notifications and interrupts per I/O", bench::run_iops},
+    {"costs", "counts the guest instructions of the runtime's steps, from a yield to a spawn and join",
+     bench::run_costs},
     {"crash", "ends in a panic on purpose: shows what a panic looks like", run_crash},
 };
 

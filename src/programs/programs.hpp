@@ -11,7 +11,7 @@ async::task<bool> run_verify(const environment& here);
 async::task<bool> run_demo(const environment& here);
 async::task<bool> run_crash(const environment& here);
 
-// What every program but info and crash wants: at least one disk. Otherwise ends the machine with one sentence.
+// What every program but info, costs and crash wants: at least one disk. Otherwise ends the machine with one sentence.
 void require_disks(const environment& here) noexcept;
 
 } // namespace inflight::kernel

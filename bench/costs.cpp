@@ -1,0 +1,368 @@
+// costs: what the steps of the runtime cost, in guest instructions.
+//
+// Each step is repeated in a loop, batch by batch, and so is nothing at all, by the same code with the step left out: the
+// difference is the step's cost. That the step was really done is read off something that the loop does not touch itself:
+// the budget that an await of something ready spends, the frames that the slab hands out, the executor's resumptions.
+//
+// A batch of awaits that do not suspend stays within one round, and spends its budget to the last. What needs rounds runs
+// `at_once` tasks, which share their fixed costs.
+
+#include "bench/costs.hpp"
+
+#include "async/counting_scope.hpp"
+#include "async/event.hpp"
+#include "async/inbox.hpp"
+#include "async/mutex.hpp"
+#include "async/scheduler.hpp"
+#include "async/semaphore.hpp"
+#include "async/when_all.hpp"
+#include "src/console.hpp"
+#include "src/end.hpp"
+
+#include <array>
+
+namespace inflight::bench {
+
+namespace {
+
+using kernel::console::print;
+
+constexpr std::uint64_t batches = 64;
+constexpr std::uint64_t batch = async::executor::round_budget; // repetitions in one
+constexpr std::uint32_t at_once = 64;                          // tasks
+
+// Nothing is kept in a register across it, moved over it, or found out to be useless before it.
+inline void barrier() noexcept {
+    asm volatile("" : : : "memory");
+}
+
+// Instructions, of so many repetitions.
+struct spent {
+    std::uint64_t instructions;
+    std::uint64_t repetitions;
+};
+
+void check(bool done, const char* step) noexcept {
+    if (!done) {
+        kernel::fail("costs: what was measured as '%s' was not done", step);
+    }
+}
+
+// True if so many awaits of something ready have spent the round's budget: the last one that goes on without suspending.
+bool budget_is_spent() noexcept {
+    return !async::executor::current().may_go_on();
+}
+
+std::uint64_t frames_allocated() noexcept {
+    return async::executor::current().frames().count().allocations;
+}
+
+// A coroutine that only counts how often it is resumed.
+class counter {
+  public:
+    struct promise_type : async::promise_base {
+        using promise_base::promise_base;
+        counter get_return_object() noexcept {
+            return counter{std::coroutine_handle<promise_type>::from_promise(*this)};
+        }
+        static counter get_return_object_on_allocation_failure() noexcept { return counter{nullptr}; }
+        [[nodiscard]] std::suspend_always initial_suspend() const noexcept { return {}; }
+        [[nodiscard]] std::suspend_always final_suspend() const noexcept { return {}; }
+        void return_void() const noexcept {}
+    };
+
+    explicit counter(std::coroutine_handle<> frame) noexcept : frame_{frame} {}
+    counter(const counter&) = delete;
+    counter& operator=(const counter&) = delete;
+    ~counter() {
+        if (frame_) {
+            frame_.destroy();
+        }
+    }
+
+    [[nodiscard]] std::coroutine_handle<> frame() const noexcept { return frame_; }
+
+  private:
+    std::coroutine_handle<> frame_;
+};
+
+[[gnu::noinline]] counter count_resumptions(std::uint64_t& resumptions) {
+    for (;;) {
+        ++resumptions;
+        co_await std::suspend_always{};
+    }
+}
+
+template <bool measured>
+[[gnu::noinline]] std::uint64_t resume(std::coroutine_handle<> frame) noexcept {
+    const std::uint64_t before = arch::instructions();
+    for (std::uint64_t i = 0; i != batch; ++i) {
+        if constexpr (measured) {
+            frame.resume();
+        }
+        barrier();
+    }
+    return arch::instructions() - before;
+}
+
+template <bool measured>
+async::task<spent> suspend_and_resume() {
+    std::uint64_t resumptions = 0;
+    const counter counting = count_resumptions(resumptions);
+    check(static_cast<bool>(counting.frame()), "suspend and resume");
+    std::uint64_t instructions = 0;
+    for (std::uint64_t i = 0; i != batches; ++i) {
+        instructions += resume<measured>(counting.frame());
+    }
+    check(resumptions == (measured ? batches * batch : 0), "suspend and resume");
+    co_return spent{instructions, batches * batch};
+}
+
+template <bool measured>
+async::task<void> yield_often() {
+    for (std::uint64_t i = 0; i != batch; ++i) {
+        if constexpr (measured) {
+            co_await async::yield{};
+        }
+        barrier();
+    }
+}
+
+template <bool measured>
+async::task<spent> yield() {
+    std::uint64_t instructions = 0;
+    for (std::uint64_t b = 0; b != batches; ++b) {
+        async::counting_scope scope;
+        for (std::uint32_t i = 0; i != at_once; ++i) {
+            check(scope.spawn(yield_often<measured>()), "yield");
+        }
+        const std::uint64_t resumed = async::executor::current().count().resumptions;
+        const std::uint64_t before = arch::instructions();
+        co_await scope.join();
+        instructions += arch::instructions() - before;
+        const std::uint64_t expected = measured ? at_once * batch : 0;
+        check(async::executor::current().count().resumptions - resumed >= expected, "yield");
+    }
+    co_return spent{instructions, batches * at_once * batch};
+}
+
+[[gnu::noinline]] async::task<int> same(int number) {
+    co_return number;
+}
+
+template <bool measured>
+async::task<spent> call() {
+    std::uint64_t instructions = 0;
+    for (std::uint64_t b = 0; b != batches; ++b) {
+        const std::uint64_t frames = frames_allocated();
+        std::uint64_t sum = 0;
+        const std::uint64_t before = arch::instructions();
+        for (std::uint64_t i = 0; i != batch; ++i) {
+            int one = 1;
+            if constexpr (measured) {
+                one = co_await same(1);
+            }
+            sum += static_cast<unsigned>(one);
+            barrier();
+        }
+        instructions += arch::instructions() - before;
+        check(sum == batch && frames_allocated() - frames == (measured ? batch : 0), "call of a task");
+    }
+    co_return spent{instructions, batches * batch};
+}
+
+template <bool measured>
+[[gnu::noinline]] std::uint64_t post_and_take(async::inbox& own, async::operation& message) noexcept {
+    bool found = true;
+    const std::uint64_t before = arch::instructions();
+    for (std::uint64_t i = 0; i != batch; ++i) {
+        async::operation* taken = &message;
+        if constexpr (measured) {
+            static_cast<void>(own.post(message)); // nobody sleeps
+            taken = own.take_all();
+        }
+        found &= taken == &message;
+        barrier();
+    }
+    const std::uint64_t instructions = arch::instructions() - before;
+    check(found && !own.has_messages(), "inbox post and take");
+    return instructions;
+}
+
+template <bool measured>
+async::task<spent> inbox() {
+    async::inbox own;
+    async::operation message;
+    std::uint64_t instructions = 0;
+    for (std::uint64_t b = 0; b != batches; ++b) {
+        instructions += post_and_take<measured>(own, message);
+    }
+    co_return spent{instructions, batches * batch};
+}
+
+template <bool measured>
+async::task<spent> semaphore() {
+    async::semaphore permits{1};
+    std::uint64_t instructions = 0;
+    for (std::uint64_t b = 0; b != batches; ++b) {
+        co_await async::yield{}; // to a round with its whole budget
+        const std::uint64_t before = arch::instructions();
+        for (std::uint64_t i = 0; i != batch; ++i) {
+            if constexpr (measured) {
+                co_await permits.acquire();
+                barrier();
+                permits.release();
+            }
+            barrier();
+        }
+        instructions += arch::instructions() - before;
+        check(permits.available() == 1 && budget_is_spent() == measured, "semaphore acquire and release");
+    }
+    co_return spent{instructions, batches * batch};
+}
+
+template <bool measured>
+async::task<spent> mutex() {
+    async::mutex one_at_a_time;
+    std::uint64_t instructions = 0;
+    for (std::uint64_t b = 0; b != batches; ++b) {
+        co_await async::yield{}; // to a round with its whole budget
+        const std::uint64_t before = arch::instructions();
+        for (std::uint64_t i = 0; i != batch; ++i) {
+            if constexpr (measured) {
+                co_await one_at_a_time.lock();
+                barrier();
+                one_at_a_time.unlock(); // panics if it is not locked
+            }
+            barrier();
+        }
+        instructions += arch::instructions() - before;
+        check(!one_at_a_time.is_locked() && budget_is_spent() == measured, "mutex lock and unlock");
+    }
+    co_return spent{instructions, batches * batch};
+}
+
+[[gnu::noinline]] async::task<void> increment(std::uint64_t& count) {
+    ++count;
+    co_return;
+}
+
+// Spawns so many tasks and joins them. There is no spawning without a task, and no joining without: so nothing is left over
+// for a control but the loop.
+template <bool measured, std::uint32_t tasks>
+async::task<spent> spawn_and_join() {
+    constexpr std::uint64_t joins = batch / tasks;
+    std::uint64_t count = 0;
+    std::uint64_t instructions = 0;
+    async::counting_scope scope;
+    for (std::uint64_t b = 0; b != batches; ++b) {
+        bool spawned = true;
+        const std::uint64_t before = arch::instructions();
+        for (std::uint64_t i = 0; i != joins; ++i) {
+            for (std::uint32_t j = 0; j != tasks; ++j) {
+                if constexpr (measured) {
+                    spawned &= scope.spawn(increment(count));
+                }
+                barrier();
+            }
+            if constexpr (measured) {
+                co_await scope.join();
+            }
+            barrier();
+        }
+        instructions += arch::instructions() - before;
+        check(spawned, "spawn and join");
+    }
+    check(count == (measured ? batches * joins * tasks : 0), "spawn and join");
+    co_return spent{instructions, batches * joins * tasks};
+}
+
+template <bool measured>
+async::task<spent> when_all() {
+    async::event happened;
+    happened.set();
+    std::uint64_t instructions = 0;
+    for (std::uint64_t b = 0; b != batches; ++b) {
+        co_await async::yield{}; // to a round with its whole budget
+        const std::uint64_t before = arch::instructions();
+        for (std::uint64_t i = 0; i != batch / 2; ++i) {
+            if constexpr (measured) {
+                co_await async::when_all(happened.wait(), happened.wait());
+            }
+            barrier();
+        }
+        instructions += arch::instructions() - before;
+        check(budget_is_spent() == measured, "when_all of two that are ready");
+    }
+    co_return spent{instructions, batches * batch / 2};
+}
+
+template <bool measured>
+async::task<spent> sleep() {
+    std::uint64_t instructions = 0;
+    for (std::uint64_t b = 0; b != batches; ++b) {
+        co_await async::yield{}; // to a round with its whole budget
+        const std::uint64_t before = arch::instructions();
+        for (std::uint64_t i = 0; i != batch; ++i) {
+            if constexpr (measured) {
+                co_await async::sleep_until(0);
+            }
+            barrier();
+        }
+        instructions += arch::instructions() - before;
+        check(budget_is_spent() == measured, "sleep_until in the past");
+    }
+    co_return spent{instructions, batches * batch};
+}
+
+struct step {
+    const char* name; // in the result
+    const char* what;
+    async::task<spent> (*measured)();
+    async::task<spent> (*control)();
+};
+
+constexpr step steps[] = {
+    {"suspend_resume", "suspend and resume: a handle, a coroutine that counts", suspend_and_resume<true>,
+     suspend_and_resume<false>},
+    {"yield", "yield, and its share of a round of 64 tasks", yield<true>, yield<false>},
+    {"call", "call of a task that returns at once: frame, start, result, end", call<true>, call<false>},
+    {"inbox", "inbox: post and take_all of one message, awake", inbox<true>, inbox<false>},
+    {"semaphore", "semaphore: acquire and release, a permit is free", semaphore<true>, semaphore<false>},
+    {"mutex", "mutex: lock and unlock, nobody has it", mutex<true>, mutex<false>},
+    {"spawn_join", "spawn and join, a task of 64, with its share of the rounds", spawn_and_join<true, at_once>,
+     spawn_and_join<false, at_once>},
+    {"spawn_join_alone", "spawn and join of one task, with two rounds of its own", spawn_and_join<true, 1>,
+     spawn_and_join<false, 1>},
+    {"when_all", "when_all of two that are ready", when_all<true>, when_all<false>},
+    {"sleep", "sleep_until in the past", sleep<true>, sleep<false>},
+};
+
+} // namespace
+
+async::task<bool> run_costs(const kernel::environment& here) {
+    if (!here.wanted.icount) {
+        kernel::fail("costs needs a machine that counts instructions: ./run costs --icount");
+    }
+    std::array<std::uint64_t, std::size(steps)> hundredths{};
+    const std::uint64_t sleeps = async::executor::current().count().sleeps;
+    print("guest instructions  of\n");
+    for (std::size_t i = 0; i < std::size(steps); ++i) {
+        const spent nothing = co_await steps[i].control();
+        const spent all = co_await steps[i].measured();
+        check(all.instructions > nothing.instructions && all.repetitions == nothing.repetitions, steps[i].what);
+        hundredths[i] = ((all.instructions - nothing.instructions) * 100 + all.repetitions / 2) / all.repetitions;
+        print("%15lu.%02lu  %s\n", hundredths[i] / 100, hundredths[i] % 100, steps[i].what);
+    }
+    // What the counter does in a sleep is no instruction of ours.
+    check(async::executor::current().count().sleeps == sleeps, "work without a sleep");
+
+    print("@result {\"program\":\"costs\"");
+    for (std::size_t i = 0; i < std::size(steps); ++i) {
+        print(",\"%s_hundredths\":%lu", steps[i].name, hundredths[i]);
+    }
+    print("}\n");
+    co_return true;
+}
+
+} // namespace inflight::bench

@@ -57,11 +57,10 @@ class counting_scope final : task_group {
         if (!work.has_frame() || closed_) {
             return false;
         }
-        const task<void>::handle frame = work.release();
-        task_promise<void>& promise = frame.promise();
+        task_promise<void>& promise = work.start().promise();
+        static_cast<void>(work.release()); // to itself: ended() destroys it
         promise.inherit_stop_token(stop_.get_token());
         promise.group = this;
-        promise.link.continuation = frame;
         executor::current().make_ready(promise.link);
         ++count_;
         return true;

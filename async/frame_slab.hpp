@@ -3,6 +3,10 @@
 // Bounded: when the region is used up, allocate() answers nullptr, and the coroutine that wanted a frame becomes an empty
 // task (see task.hpp). Freed blocks are kept for frames of the same class. One slab belongs to one hart.
 //
+// A compiler that knows a frame's size makes few instructions of both functions, and neither calls another, so that whoever
+// calls them has no registers to save. Only requests are counted as they come: whatever else there is to know, count() finds
+// out.
+//
 //     bool example() {
 //         alignas(frame_slab::granule) std::byte memory[128];
 //         frame_slab slab{memory};
@@ -16,7 +20,9 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <new>
 #include <span>
+#include <utility>
 
 namespace inflight::async {
 
@@ -30,7 +36,7 @@ class frame_slab {
         std::uint64_t failures;    // frames refused
         std::size_t live;          // frames in use now
         std::size_t live_bytes;
-        std::size_t most_live_bytes; // the most that was ever in use at once
+        std::size_t cut_bytes; // of the region, so far: what is in use, and freed blocks
     };
 
     // The slab cuts frames from `memory`, which must outlive it.
@@ -40,33 +46,63 @@ class frame_slab {
     frame_slab& operator=(const frame_slab&) = delete;
 
     // `bytes` of memory aligned to 64; nullptr when there is none left or the frame is larger than largest_frame.
-    [[nodiscard]] void* allocate(std::size_t bytes) noexcept;
+    [[nodiscard]] void* allocate(std::size_t bytes) noexcept {
+        if (--until_refusal_ == 0 || bytes - 1 >= largest_frame) [[unlikely]] {
+            ++failures_;
+            return nullptr;
+        }
+        free_block*& first = free_[class_of(bytes)];
+        if (first != nullptr) [[likely]] {
+            return std::exchange(first, first->next);
+        }
+        const std::size_t size = (class_of(bytes) + 1) * granule;
+        if (size > static_cast<std::size_t>(end_ - unused_)) {
+            ++failures_;
+            return nullptr;
+        }
+        ++blocks_;
+        return std::exchange(unused_, unused_ + size);
+    }
 
     // Takes a block back; `bytes` is what allocate() was called with.
-    void deallocate(void* block, std::size_t bytes) noexcept;
+    void deallocate(void* block, std::size_t bytes) noexcept {
+        free_block*& first = free_[class_of(bytes)];
+        first = ::new (block) free_block{first};
+    }
 
     // For tests: the n-th allocation from here, counted from 1, is refused.
     void refuse(std::uint64_t nth) noexcept {
-        until_refusal_ = nth;
-        largest_ = 0;
+        requested_before_ += refusal_ - until_refusal_;
+        refusal_ = until_refusal_ = nth;
     }
 
-    [[nodiscard]] const counters& count() const noexcept { return counters_; }
+    // Frames handed out since the start.
+    [[nodiscard]] std::uint64_t allocations() const noexcept {
+        return requested_before_ + (refusal_ - until_refusal_) - failures_;
+    }
+
+    // Takes its time: it looks at every free block.
+    [[nodiscard]] counters count() const noexcept;
 
   private:
     struct free_block {
         free_block* next;
     };
 
-    [[nodiscard]] bool may_be_allocated(std::size_t size) noexcept;
+    static constexpr std::uint64_t never = ~std::uint64_t{0};
 
-    std::size_t largest_ =
-        largest_frame; // that is allocated without a further look; 0 while an allocation is to be refused
-    std::uint64_t until_refusal_ = 0;
+    // Class c holds blocks of (c + 1) granules.
+    static constexpr std::size_t class_of(std::size_t bytes) noexcept { return (bytes - 1) / granule; }
+
+    std::uint64_t until_refusal_ = never;                     // counts requests, down from refusal_
+    std::array<free_block*, largest_frame / granule> free_{}; // by size class
     std::byte* unused_;
+    std::byte* begin_;
     std::byte* end_;
-    std::array<free_block*, largest_frame / granule> free_{}; // by size class: class c holds blocks of (c + 1) granules
-    counters counters_{};
+    std::size_t blocks_ = 0; // cut from the region
+    std::uint64_t refusal_ = never;
+    std::uint64_t requested_before_ = 0;
+    std::uint64_t failures_ = 0;
 };
 
 } // namespace inflight::async

@@ -150,7 +150,7 @@ class has_stop_token {
 
     // For those who start it: the token of who awaits it.
     void inherit_stop_token(stop_token token) noexcept {
-        if (!token_.stop_possible()) {
+        if (!token_.stop_possible()) [[likely]] {
             token_ = token;
         }
     }

@@ -28,7 +28,9 @@
 #include "async/stop_token.hpp"
 
 #include <coroutine>
+#include <memory>
 #include <optional>
+#include <type_traits>
 #include <utility>
 
 namespace inflight::async {
@@ -55,18 +57,62 @@ struct task_promise_base : promise_base, has_stop_token {
         template <typename Promise>
         std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> frame) noexcept {
             task_promise_base& promise = frame.promise();
-            return promise.group == nullptr ? promise.link.continuation : promise.group->ended(frame);
+            if (promise.group == nullptr) [[likely]] {
+                return promise.link.continuation;
+            }
+            return end_in_group(*promise.group, frame);
         }
 
         void await_resume() const noexcept {}
     };
 
+    // Not inlined: what a scope does at an end would cost every task registers to save, also those that are only awaited.
+    [[gnu::noinline]] static std::coroutine_handle<> end_in_group(task_group& group,
+                                                                  std::coroutine_handle<> frame) noexcept {
+        return group.ended(frame);
+    }
+
     [[nodiscard]] std::suspend_always initial_suspend() const noexcept { return {}; }
     [[nodiscard]] final_awaiter final_suspend() const noexcept { return {}; }
 
-    // Its continuation is who awaits the task or, if a group owns it, the task itself: the link starts it then.
+    // Its continuation is who awaits the task or, if a group owns it, the task itself: the link starts it then. Without one
+    // the task has not started.
     operation link;
     task_group* group = nullptr;
+};
+
+// Where a result will be. It is there when the task has ended; only a type with a destructor has to know that.
+template <typename T>
+class task_result {
+  public:
+    template <typename Value>
+    void emplace(Value&& value) noexcept {
+        value_.emplace(std::forward<Value>(value));
+    }
+    T take() noexcept { return std::move(*value_); }
+
+  private:
+    std::optional<T> value_;
+};
+
+template <typename T>
+requires std::is_trivially_destructible_v<T>
+class task_result<T> {
+  public:
+    task_result() noexcept : nothing_{} {}
+
+    template <typename Value>
+    void emplace(Value&& value) noexcept {
+        std::construct_at(&value_, std::forward<Value>(value));
+    }
+    T take() noexcept { return std::move(value_); }
+
+  private:
+    struct nothing {};
+    union {
+        nothing nothing_;
+        T value_;
+    };
 };
 
 template <typename T>
@@ -81,9 +127,9 @@ struct task_promise : task_promise_base {
         result.emplace(std::forward<Value>(value));
     }
 
-    T take_result() noexcept { return std::move(*result); }
+    T take_result() noexcept { return result.take(); }
 
-    std::optional<T> result;
+    task_result<T> result;
 };
 
 template <>
@@ -105,15 +151,14 @@ class [[nodiscard]] task {
 
     task() noexcept = default;
     explicit task(handle frame) noexcept : frame_{frame} {}
-    task(task&& other) noexcept : frame_{std::exchange(other.frame_, nullptr)}, started_{other.started_} {}
+    task(task&& other) noexcept : frame_{std::exchange(other.frame_, nullptr)} {}
     task& operator=(task&& other) noexcept {
         std::swap(frame_, other.frame_);
-        std::swap(started_, other.started_);
         return *this;
     }
     ~task() {
         if (frame_) {
-            if (started_ && !frame_.done()) {
+            if (!frame_.done() && frame_.promise().link.continuation != nullptr) [[unlikely]] {
                 arch::panic("a task was destroyed before it ended: a device may still write into its frame");
             }
             frame_.destroy();
@@ -130,14 +175,14 @@ class [[nodiscard]] task {
     }
 
     // Starts the task and waits for its result. The awaiting coroutine is resumed by the task's end itself.
-    auto operator co_await() && noexcept { return awaiter{*this}; }
+    auto operator co_await() && noexcept { return awaiter{frame_}; }
 
     // Starts the task and waits for its end: the result stays in it, for take_result().
-    auto ended() noexcept { return end_awaiter{*this}; }
+    auto ended() noexcept { return end_awaiter{frame_}; }
 
-    // For groups: marks the task as started and answers its frame.
+    // For groups: marks the task as started, which its link does, and answers its frame.
     handle start() noexcept {
-        started_ = true;
+        frame_.promise().link.continuation = frame_;
         return frame_;
     }
 
@@ -145,51 +190,56 @@ class [[nodiscard]] task {
     handle release() noexcept { return std::exchange(frame_, nullptr); }
 
     // The result of a task that has ended, or has no frame.
-    T take_result() noexcept {
-        if (!frame_) {
-            return out_of_memory<T>("a task without a frame was awaited: the memory for coroutines is used up");
-        }
-        return frame_.promise().take_result();
-    }
+    T take_result() noexcept { return result_of(frame_); }
 
   private:
+    static T result_of(handle frame) noexcept {
+        if (!frame) [[unlikely]] {
+            return out_of_memory<T>("a task without a frame was awaited: the memory for coroutines is used up");
+        }
+        return frame.promise().take_result();
+    }
+
     class end_awaiter {
       public:
-        explicit end_awaiter(task& owner) noexcept : owner_{owner} {}
+        explicit end_awaiter(handle frame) noexcept : frame_{frame} {}
 
-        void set_stop_token(stop_token token) noexcept { owner_.set_stop_token(token); }
+        void set_stop_token(stop_token token) noexcept {
+            if (frame_) {
+                frame_.promise().set_stop_token(token);
+            }
+        }
         void inherit_stop_token(stop_token token) noexcept {
-            if (owner_.frame_) {
-                owner_.frame_.promise().inherit_stop_token(token);
+            if (frame_) {
+                frame_.promise().inherit_stop_token(token);
             }
         }
         [[nodiscard]] stop_token get_stop_token() const noexcept {
-            return owner_.frame_ ? owner_.frame_.promise().get_stop_token() : stop_token{};
+            return frame_ ? frame_.promise().get_stop_token() : stop_token{};
         }
 
-        [[nodiscard]] bool await_ready() const noexcept { return !owner_.frame_; }
+        [[nodiscard]] bool await_ready() const noexcept { return !frame_; }
 
         template <typename Promise>
         std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> awaiting) noexcept {
-            promise_type& promise = owner_.frame_.promise();
+            promise_type& promise = frame_.promise();
             promise.inherit_stop_token(stop_token_of(awaiting));
             promise.link.continuation = awaiting;
-            return owner_.start();
+            return frame_;
         }
         void await_resume() const noexcept {}
 
       protected:
-        task& owner_;
+        handle frame_;
     };
 
     struct awaiter : end_awaiter {
         using end_awaiter::end_awaiter;
 
-        T await_resume() noexcept { return this->owner_.take_result(); }
+        T await_resume() noexcept { return result_of(this->frame_); }
     };
 
     handle frame_;
-    bool started_ = false;
 };
 
 template <typename T>

@@ -75,7 +75,7 @@ struct hart_counters {
     static hart_counters now() noexcept {
         const async::executor& hart = async::executor::current();
         return {.instructions = instructions_awake(),
-                .allocations = const_cast<async::executor&>(hart).frames().count().allocations,
+                .allocations = const_cast<async::executor&>(hart).frames().allocations(),
                 .asleep = hart.count().asleep};
     }
     hart_counters& operator+=(const hart_counters& other) noexcept {

@@ -34,9 +34,7 @@ inline hart_index hart_count = 1;
 extern "C" std::array<hart*, most_harts + 1> all_harts;
 
 inline hart& current_hart() noexcept {
-    hart* self;
-    asm("mv %0, tp" : "=r"(self));
-    return *self;
+    return *static_cast<hart*>(__builtin_thread_pointer()); // so that loads name tp itself
 }
 
 // Set once, before the second hart starts and before the first use.

@@ -54,7 +54,7 @@ bool budget_is_spent() noexcept {
 }
 
 std::uint64_t frames_allocated() noexcept {
-    return async::executor::current().frames().count().allocations;
+    return async::executor::current().frames().allocations();
 }
 
 // A coroutine that only counts how often it is resumed.
@@ -151,22 +151,27 @@ async::task<spent> yield() {
 }
 
 template <bool measured>
+async::task<void> call_often(std::uint64_t& sum) {
+    for (std::uint64_t i = 0; i != batch; ++i) {
+        if constexpr (measured) {
+            sum += static_cast<unsigned>(co_await same(1));
+        } else {
+            ++sum;
+        }
+        barrier();
+    }
+}
+
+template <bool measured>
 async::task<spent> call() {
     std::uint64_t instructions = 0;
     for (std::uint64_t b = 0; b != batches; ++b) {
         const std::uint64_t frames = frames_allocated();
         std::uint64_t sum = 0;
         const std::uint64_t before = arch::instructions();
-        for (std::uint64_t i = 0; i != batch; ++i) {
-            int one = 1;
-            if constexpr (measured) {
-                one = co_await same(1);
-            }
-            sum += static_cast<unsigned>(one);
-            barrier();
-        }
+        co_await call_often<measured>(sum);
         instructions += arch::instructions() - before;
-        check(sum == batch && frames_allocated() - frames == (measured ? batch : 0), "call of a task");
+        check(sum == batch && frames_allocated() - frames == (measured ? batch + 1 : 1), "call of a task");
     }
     co_return spent{instructions, batches * batch};
 }

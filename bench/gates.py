@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
-"""Holds a measured run against bench/gates.json, and prints the table. Exit status 0 if every gate is passed.
+"""Holds measured runs against bench/gates.json, and prints the table. Exit status 0 if every gate is passed.
 
-    ./run iops --disk null:1G --icount --append "poll=off ios=20000" --json result.json
-    bench/gates.py result.json
+    ./run iops --disk null:1G --icount --append "poll=off ios=20000" --json iops.json
+    ./run costs --icount --json costs.json
+    bench/gates.py iops.json costs.json
+
+Each gate names the program that measures it; it takes a run of every program that is named.
 """
 
 import argparse
 import json
 import struct
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,15 +48,28 @@ def loaded_bytes(kernel: Path) -> int:
     return total
 
 
-def evaluate(result: Mapping[str, Any], kernel: Path) -> list[Verdict]:
-    """The verdict of every gate on one run of `iops`: what `./run --json` writes, and the kernel that ran."""
-    guest = result["guest"]
-    tables = {"result": guest, "kernel": {"loaded_bytes": loaded_bytes(kernel)}}
-    tables |= {f"depth {row['depth']}": row for row in guest["rows"]}
+def tables_of(results: Iterable[Mapping[str, Any]], kernel: Path) -> dict[tuple[str | None, str], Mapping[str, Any]]:
+    """What was measured, by program and table; the kernel itself belongs to none."""
+    tables: dict[tuple[str | None, str], Mapping[str, Any]] = {(None, "kernel"): {"loaded_bytes": loaded_bytes(kernel)}}
+    for result in results:
+        guest = result["guest"]
+        program = guest["program"]
+        if (program, "result") in tables:
+            raise ValueError(f"two of the results are of {program}: one is enough")
+        tables[program, "result"] = guest
+        tables |= {(program, f"depth {row['depth']}"): row for row in guest.get("rows", ())}
+    return tables
+
+
+def evaluate(results: Iterable[Mapping[str, Any]], kernel: Path) -> list[Verdict]:
+    """The verdict of every gate on runs of the programs: what `./run --json` wrote of each, and the kernel that ran."""
+    tables = tables_of(results, kernel)
     verdicts = []
     for gate in json.loads(GATES.read_text()):
         where = gate["measured"]
-        table = tables[where["of"]]
+        table = tables.get((where.get("program"), where["of"]))
+        if table is None or where["field"] not in table:
+            raise ValueError(f"nothing measured '{gate['name']}', which takes {where.get('program')} --icount; see --help")
         divisor = where["divided_by"]
         measured = table[where["field"]] / (table[divisor] if isinstance(divisor, str) else divisor)
         if "at_most" in gate:
@@ -76,16 +92,16 @@ def print_table(verdicts: list[Verdict]) -> None:
 def main() -> int:
     """The exit status: 1 if a gate is not passed, 2 if there is nothing to judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("result", type=Path, help="what `./run iops --icount … --json FILE` wrote")
+    parser.add_argument("results", type=Path, nargs="+", help="what `./run PROGRAM --icount … --json FILE` wrote")
     parser.add_argument("--kernel", type=Path, default=KERNEL, help="the kernel that ran")
     given = parser.parse_args()
     try:
-        verdicts = evaluate(json.loads(given.result.read_text()), given.kernel)
+        verdicts = evaluate([json.loads(result.read_text()) for result in given.results], given.kernel)
     except (OSError, ValueError) as error:
         print(f"gates: {error}", file=sys.stderr)
         return 2
     except KeyError as error:
-        print(f"gates: {given.result} has no {error}: it takes a run of iops --icount at all depths", file=sys.stderr)
+        print(f"gates: a result has no {error}: is it what ./run --json wrote?", file=sys.stderr)
         return 2
     print_table(verdicts)
     return 0 if all(verdict.passed for verdict in verdicts) else 1

@@ -154,6 +154,8 @@ BAD_INPUT = [
     Case("unknown-program", ("info", *qemu("-append", "program=tetris")), status=1,
          refuses="there is no program 'tetris'", says=("^  digest ",)),
     Case("unknown-program-refused-by-run", ("tetris",), status=2, refuses="unknown program 'tetris'"),
+    Case("costs-without-icount", ("costs",), status=1,
+         refuses=r"costs needs a machine that counts instructions: \./run costs --icount$"),
     Case("no-plic", ("info", *qemu("-machine", "aia=aplic-imsic")), status=1, refuses="the device tree has no PLIC"),
 ]  # fmt: skip
 

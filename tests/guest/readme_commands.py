@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Runs the commands of README.md as they stand there: every line of an `sh` block that begins with ./run and has arguments.
+"""Runs the commands of README.md as they stand there: every line of an `sh` block that begins with ./run and has arguments,
+or with the path of a script of ours.
 
 The two commands without arguments are what ./test itself runs.
 """
@@ -16,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def commands(readme: str) -> list[str]:
     """The lines of all blocks marked as sh."""
     blocks = re.findall(r"^```sh\n(.*?)^```", readme, flags=re.MULTILINE | re.DOTALL)
-    return [line for block in blocks for line in block.splitlines() if line.startswith("./run ")]
+    return [line for block in blocks for line in block.splitlines() if line.startswith(("./run ", "bench/"))]
 
 
 def main() -> int:
@@ -28,7 +29,9 @@ def main() -> int:
     failed = 0
     for command in found:
         words = shlex.split(command)
-        ended = subprocess.run([words[0], "--no-build", *words[1:]], cwd=ROOT, capture_output=True, text=True)
+        if words[0] == "./run":
+            words.insert(1, "--no-build")
+        ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
         print(f"{'ok' if ended.returncode == 0 else 'FAILED'}: {command}")
         if ended.returncode != 0:
             print(ended.stdout[-2000:], ended.stderr[-2000:], sep="\n")

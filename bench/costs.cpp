@@ -151,12 +151,12 @@ async::task<spent> yield() {
 }
 
 template <bool measured>
-async::task<void> call_often(std::uint64_t& sum) {
-    for (std::uint64_t i = 0; i != batch; ++i) {
+async::task<void> call_often(std::int64_t& sum) {
+    for (int i = 0; i != batch; ++i) {
         if constexpr (measured) {
-            sum += static_cast<unsigned>(co_await same(1));
+            sum += co_await same(i);
         } else {
-            ++sum;
+            sum += i;
         }
         barrier();
     }
@@ -167,11 +167,12 @@ async::task<spent> call() {
     std::uint64_t instructions = 0;
     for (std::uint64_t b = 0; b != batches; ++b) {
         const std::uint64_t frames = frames_allocated();
-        std::uint64_t sum = 0;
+        std::int64_t sum = 0;
         const std::uint64_t before = arch::instructions();
         co_await call_often<measured>(sum);
         instructions += arch::instructions() - before;
-        check(sum == batch && frames_allocated() - frames == (measured ? batch + 1 : 1), "call of a task");
+        check(sum == batch * (batch - 1) / 2 && frames_allocated() - frames == (measured ? batch + 1 : 1),
+              "call of a task");
     }
     co_return spent{instructions, batches * batch};
 }

@@ -26,6 +26,8 @@
 //     ticks       now()                       monotonic, the same on every hart
 //     ticks       ticks_per_second()
 //     void        set_deadline(ticks)         an interrupt at that time, replacing the one before; no_deadline: none
+//     ticks       trace_time()                the same clock for a trace (async/trace.hpp), which has to change nothing: a
+//                                             simulated machine takes no notice of the call
 //     std::uint64_t instructions()            instructions retired by this hart; exact only where the machine counts
 //
 //   registers of devices: one access of exactly this width, never merged, split or repeated; accesses keep their order

@@ -17,6 +17,8 @@ namespace inflight::async {
 
 class auto_reset_event {
     struct waiter : operation {
+        static constexpr const char* awaited = "an event";
+
         explicit waiter(auto_reset_event& of) noexcept : event_{of} {}
 
         [[nodiscard]] bool ready() const noexcept { return event_.set_; }

@@ -48,6 +48,8 @@ class channel {
     static_assert(N > 0 && std::is_nothrow_move_constructible_v<T>);
 
     struct sender : operation {
+        static constexpr const char* awaited = "room in a channel";
+
         sender(channel& to, T&& sent) noexcept : channel_{to}, value{std::move(sent)} {}
 
         [[nodiscard]] bool ready() const noexcept { return channel_.closed_ || channel_.size_ < N; }
@@ -66,6 +68,8 @@ class channel {
     };
 
     struct receiver : operation {
+        static constexpr const char* awaited = "a value from a channel";
+
         explicit receiver(channel& from) noexcept : channel_{from} {}
 
         [[nodiscard]] bool ready() const noexcept { return channel_.closed_ || channel_.size_ != 0; }

@@ -30,6 +30,7 @@
 
 #include "arch/arch.hpp"
 #include "async/executor.hpp"
+#include "async/task_record.hpp"
 
 #include <coroutine>
 #include <cstddef>
@@ -43,7 +44,7 @@ concept safe_in_a_frame = !std::is_aggregate_v<T> || std::is_trivially_destructi
 
 // The frame comes from the hart's slab, and an empty slab is an answer, not an exception. A promise inherits the constructor,
 // which sees the coroutine's arguments.
-struct promise_base {
+struct promise_base : task_record {
     template <typename... Arguments>
     explicit promise_base(const Arguments&...) noexcept {
         static_assert((safe_in_a_frame<Arguments> && ...), "an argument of a coroutine needs a constructor: GCC 12 may "

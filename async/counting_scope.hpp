@@ -30,6 +30,8 @@ namespace inflight::async {
 
 class counting_scope final : task_group {
     struct joiner : operation {
+        static constexpr const char* awaited = "its tasks";
+
         explicit joiner(counting_scope& scope) noexcept : scope_{scope} {}
 
         [[nodiscard]] bool ready() const noexcept { return scope_.count_ == 0; }
@@ -86,6 +88,11 @@ class counting_scope final : task_group {
   private:
     // The count goes down last: whoever waits for it may free what the frame was made of.
     std::coroutine_handle<> ended(std::coroutine_handle<> frame) noexcept override {
+        // Here, where every task ends that is not awaited by another: a task that has gone to another hart and not come home
+        // takes along who awaits it, up to one that a scope has.
+        if (!executor::current().frames().holds(frame.address())) [[unlikely]] {
+            arch::panic("a task ended on another hart than it began on: co_await schedule_on{home} first");
+        }
         frame.destroy();
         if (--count_ == 0) {
             while (operation* const first = joining_.pop_front()) {

@@ -23,6 +23,8 @@ namespace inflight::async {
 
 class event {
     struct waiter : operation {
+        static constexpr const char* awaited = "an event";
+
         explicit waiter(event& of) noexcept : event_{of} {}
 
         [[nodiscard]] bool ready() const noexcept { return event_.set_; }

@@ -1,5 +1,7 @@
 #include "async/executor.hpp"
 
+#include "async/task_table.hpp"
+
 namespace inflight::async {
 
 namespace {
@@ -45,11 +47,36 @@ void executor::take_messages() noexcept {
     for (operation* next = inbox_.take_all(); next != nullptr;) {
         operation& message = *next;
         next = message.next;
+        trace::record(trace::event::message, message.continuation);
         make_ready(message);
     }
 }
 
+inline void executor::resume(std::coroutine_handle<> frame) noexcept {
+    runs(frame);
+#if INFLIGHT_TRACE
+    trace::record(trace::event::resume, frame);
+    const task_record* const task = task_table::at_frame(frame.address());
+    if (task != nullptr && task->name != nullptr) {
+        trace::record(trace::event::name, reinterpret_cast<std::uintptr_t>(task->name));
+    } else {
+        trace::record(trace::event::code, reinterpret_cast<std::uintptr_t>(static_cast<void**>(frame.address())[1]));
+    }
+    const std::uint64_t before = arch::instructions();
+    frame.resume();
+    // It may have ended meanwhile, or gone home to another hart.
+    if (task != nullptr && frames_.holds(task) && task_table::at_frame(frame.address()) == task) {
+        ++const_cast<task_record*>(task)->resumptions;
+        const_cast<task_record*>(task)->instructions += arch::instructions() - before;
+    }
+    trace::record(trace::event::suspend);
+#else
+    frame.resume();
+#endif
+}
+
 bool executor::tick() noexcept {
+    const trace::lasting round{trace::event::round_begin, trace::event::round_end};
     round_time_ = arch::now();
     take_messages();
     static_cast<void>(poll_sources());
@@ -66,21 +93,22 @@ bool executor::tick() noexcept {
         while (next != nullptr && resumed != round_budget) {
             operation& running = *next;
             next = running.next;
+            left_over_ = next; // for who looks at the tasks meanwhile
             ++resumed;
-            running.continuation.resume();
+            resume(running.continuation);
         }
+        current_frame_ = nullptr;
         // A hart that polls takes what has completed meanwhile into this round: a device that is still completing is not
         // interrupted by a doorbell for every few requests.
         if (poll_mode_ == poll_mode::off || next != nullptr || resumed == 0 || !poll_sources()) {
             break;
         }
-        next = ready_.take_all();
+        next = left_over_ = ready_.take_all();
     }
-    left_over_ = next;
 
     // Without polling, interrupts alone tell of completions. A hart that is about to sleep asks for them before it notifies
     // the device, so that the first completion of what it has just submitted is told, not found.
-    if (poll_mode_ == poll_mode::off && left_over_ == nullptr && ready_.empty()) {
+    if (poll_mode_ == poll_mode::off && next == nullptr && ready_.empty()) {
         for (completion_source* source = sources_; source != nullptr; source = source->next_source_) {
             static_cast<void>(source->arm());
         }
@@ -91,13 +119,14 @@ bool executor::tick() noexcept {
     }
     counters_.resumptions += resumed;
     ++counters_.rounds;
-    return left_over_ != nullptr || !ready_.empty();
+    return next != nullptr || !ready_.empty();
 }
 
 void executor::idle() noexcept {
     if (left_over_ != nullptr || !ready_.empty()) {
         return; // since the last round
     }
+    const trace::lasting idle{trace::event::idle_begin, trace::event::idle_end};
     if (poll_mode_ != poll_mode::off && look_for_work()) {
         return;
     }
@@ -152,7 +181,9 @@ void executor::sleep() noexcept {
                 armed_deadline_ = wake_up;
             }
             const std::uint64_t instructions = arch::instructions();
+            trace::record(trace::event::sleep_begin);
             arch::wait_for_interrupt();
+            trace::record(trace::event::sleep_end);
             inbox_.wake_up();
             counters_.instructions_asleep += arch::instructions() - instructions;
             awake = arch::now();

@@ -25,7 +25,9 @@
 #include "async/frame_slab.hpp"
 #include "async/inbox.hpp"
 #include "async/operation.hpp"
+#include "async/task_record.hpp"
 #include "async/timer.hpp"
+#include "async/trace.hpp"
 
 #include <array>
 #include <cstddef>
@@ -103,16 +105,27 @@ class executor {
 
     // The executor of a hart, which has one. To post to, above all: the rest is for its own hart.
     [[nodiscard]] static executor& of(arch::hart_index hart) noexcept { return *executors_[hart]; }
+
+    // The same for any number; nullptr if there is no such hart, or it has none yet.
+    [[nodiscard]] static executor* find(arch::hart_index hart) noexcept {
+        return hart < most_harts ? executors_[hart] : nullptr;
+    }
     [[nodiscard]] arch::hart_index hart() const noexcept { return hart_; }
 
     // Puts an operation at the end of the line of those to resume. Its continuation runs in this round or the next.
-    void make_ready(operation& ready) noexcept { ready_.push_back(ready); }
-    void make_ready(operation*& first, operation** end) noexcept { ready_.append(first, end); } // see operation_list
+    void make_ready(operation& ready) noexcept {
+        trace::record(trace::event::ready, ready.continuation);
+        ready_.push_back(ready);
+    }
+
+    // The same for several, linked as operation_list::append() takes them. Whoever links them traces them.
+    void make_ready(operation*& first, operation** end) noexcept { ready_.append(first, end); }
 
     // Any hart, interrupt handlers included: hands an operation over, which becomes ready in this hart's next round. All that
     // the caller wrote before is visible to it.
     void post(operation& message) noexcept {
         if (inbox_.post(message)) {
+            trace::record(trace::event::hart_interrupt, hart_);
             arch::interrupt_hart(hart_);
         }
     }
@@ -159,20 +172,28 @@ class executor {
     // The time at which this round began: costs a load, where arch::now() may cost a trap.
     [[nodiscard]] arch::ticks round_time() const noexcept { return round_time_; }
 
+    // For a task that ends: the hart goes on in that coroutine. (What a coroutine begins is found by its continuation.)
+    void runs(std::coroutine_handle<> frame) noexcept { current_frame_ = frame.address(); }
+
     [[nodiscard]] frame_slab& frames() noexcept { return frames_; }
     [[nodiscard]] const counters& count() const noexcept { return counters_; }
 
   private:
+    friend class task_table;
+
     static inline std::array<executor*, most_harts> executors_{};
 
     void take_messages() noexcept;
     [[nodiscard]] bool poll_sources() noexcept;
     [[nodiscard]] bool look_for_work() noexcept;
+    void resume(std::coroutine_handle<> frame) noexcept;
     void sleep() noexcept;
     void adapt(arch::ticks slept) noexcept;
 
-    operation_list ready_;           // to resume in the next round
-    operation* left_over_ = nullptr; // what the last round's budget did not suffice for, linked: first in this one
+    operation_list ready_; // to resume in the next round
+    operation* left_over_ =
+        nullptr; // to resume in this round, linked; what its budget does not suffice for, in the next
+    void* current_frame_ = nullptr; // of the coroutine that runs
     std::uint32_t ready_awaits_left_ = 0;
     inbox inbox_;
     completion_source* sources_ = nullptr;

@@ -1,15 +1,19 @@
 #include "async/frame_slab.hpp"
 
+#include <algorithm>
+
 namespace inflight::async {
 
-frame_slab::frame_slab(std::span<std::byte> memory) noexcept
-    : unused_{memory.data()}, end_{memory.data() + memory.size()} {
-    const auto misaligned = reinterpret_cast<std::uintptr_t>(unused_) % granule;
-    if (misaligned != 0) {
-        const std::size_t skip = granule - misaligned;
-        unused_ = skip < memory.size() ? unused_ + skip : end_;
-    }
-    begin_ = unused_;
+frame_slab::frame_slab(std::span<std::byte> memory) noexcept {
+    const auto address = reinterpret_cast<std::uintptr_t>(memory.data());
+    const std::size_t skip = std::min<std::size_t>((granule - address % granule) % granule, memory.size());
+    const std::size_t granules = (memory.size() - skip) / (granule + 1); // one byte more for each
+    begin_ = memory.data() + skip;
+    unused_ = begin_;
+    region_ = granules * granule;
+    end_ = begin_ + region_;
+    classes_ = reinterpret_cast<std::uint8_t*>(end_);
+    std::fill_n(classes_, granules, std::uint8_t{0});
 }
 
 frame_slab::counters frame_slab::count() const noexcept {

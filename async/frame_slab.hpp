@@ -1,6 +1,6 @@
 // Memory for coroutine frames: blocks of 64-byte size classes, cut from one region that is given once.
 //
-// Bounded: when the region is used up, allocate() answers nullptr, and the coroutine that wanted a frame becomes an empty
+// One byte of 65 is for the slab itself. Bounded: when the region is used up, allocate() answers nullptr, and the coroutine that wanted a frame becomes an empty
 // task (see task.hpp). Freed blocks are kept for frames of the same class. One slab belongs to one hart.
 //
 // A compiler that knows a frame's size makes few instructions of both functions, and neither calls another, so that whoever
@@ -8,7 +8,7 @@
 // out.
 //
 //     bool example() {
-//         alignas(frame_slab::granule) std::byte memory[128];
+//         alignas(frame_slab::granule) std::byte memory[130];
 //         frame_slab slab{memory};
 //         void* const one = slab.allocate(100);
 //         const bool full = slab.allocate(1) == nullptr;
@@ -16,6 +16,8 @@
 //         return full && slab.allocate(80) == one && slab.count().live_bytes == 128; // 80 bytes are of the same class
 //     }
 #pragma once
+
+#include "arch/arch.hpp"
 
 #include <array>
 #include <cstddef>
@@ -61,14 +63,44 @@ class frame_slab {
             return nullptr;
         }
         ++blocks_;
+        classes_[static_cast<std::size_t>(unused_ - begin_) / granule] = static_cast<std::uint8_t>(size / granule);
         return std::exchange(unused_, unused_ + size);
     }
 
     // Takes a block back; `bytes` is what allocate() was called with.
     void deallocate(void* block, std::size_t bytes) noexcept {
         free_block*& first = free_[class_of(bytes)];
-        first = ::new (block) free_block{first};
+        first = ::new (block) free_block{first, nullptr};
     }
+
+    // True if the address lies in the region.
+    [[nodiscard]] bool holds(const void* address) const noexcept {
+        return static_cast<std::size_t>(static_cast<const std::byte*>(address) - begin_) < region_;
+    }
+
+    // For who looks at a kernel that is stuck or broken. True if a block begins there that is in use: by what holds frames of
+    // coroutines, whose second word is never nullptr.
+    [[nodiscard]] bool is_live(const void* block) const noexcept {
+        const auto offset = static_cast<std::size_t>(static_cast<const std::byte*>(block) - begin_);
+        return offset < static_cast<std::size_t>(unused_ - begin_) && offset % granule == 0 &&
+               classes_[offset / granule] != 0 && static_cast<const free_block*>(block)->free_mark != nullptr;
+    }
+
+    // Calls visit(block) for each block in use, until it answers false.
+    template <typename Visit>
+    void for_each_live(Visit visit) const noexcept {
+        const std::byte* const end = unused_;
+        for (const std::byte* block = begin_; block < end;) {
+            const std::size_t granules = classes_[static_cast<std::size_t>(block - begin_) / granule];
+            if (granules == 0 || (is_live(block) && !visit(static_cast<const void*>(block)))) {
+                return;
+            }
+            block += granules * granule;
+        }
+    }
+
+    // No more blocks than this were ever in use at once.
+    [[nodiscard]] std::size_t blocks() const noexcept { return blocks_; }
 
     // For tests: the n-th allocation from here, counted from 1, is refused.
     void refuse(std::uint64_t nth) noexcept {
@@ -87,6 +119,7 @@ class frame_slab {
   private:
     struct free_block {
         free_block* next;
+        const void* free_mark; // nullptr; where a frame in use has the function that destroys it
     };
 
     static constexpr std::uint64_t never = ~std::uint64_t{0};
@@ -96,10 +129,12 @@ class frame_slab {
 
     std::uint64_t until_refusal_ = never;                     // counts requests, down from refusal_
     std::array<free_block*, largest_frame / granule> free_{}; // by size class
-    std::byte* unused_;
-    std::byte* begin_;
-    std::byte* end_;
-    std::size_t blocks_ = 0; // cut from the region
+    std::byte* unused_ = nullptr;
+    std::byte* begin_ = nullptr;
+    std::size_t region_ = 0; // bytes from begin_ to end_
+    std::byte* end_ = nullptr;
+    std::uint8_t* classes_ = nullptr; // by granule: of how many the block is that begins there; behind end_
+    std::size_t blocks_ = 0;          // cut from the region
     std::uint64_t refusal_ = never;
     std::uint64_t requested_before_ = 0;
     std::uint64_t failures_ = 0;

@@ -20,6 +20,8 @@ namespace inflight::async {
 
 class latch {
     struct waiter : operation {
+        static constexpr const char* awaited = "a latch";
+
         explicit waiter(latch& of) noexcept : latch_{of} {}
 
         [[nodiscard]] bool ready() const noexcept { return latch_.try_wait(); }

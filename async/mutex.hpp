@@ -25,6 +25,8 @@ namespace inflight::async {
 
 class mutex {
     struct locker : operation {
+        static constexpr const char* awaited = "a mutex";
+
         explicit locker(mutex& of) noexcept : mutex_{of} {}
 
         [[nodiscard]] bool ready() const noexcept { return !mutex_.locked_; }

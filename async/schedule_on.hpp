@@ -30,21 +30,24 @@
 
 namespace inflight::async {
 
-// co_await schedule_on{hart}: goes on in the next round of that hart. A task must be back on its own before it ends, or its
-// frame would be given back to another hart's memory; the slab checks that, and panics.
+// co_await schedule_on{hart}: goes on in the next round of that hart. A task must be back on its own before it ends: the
+// scope that it, or who awaits it, is in checks that, and panics.
 class [[nodiscard]] schedule_on : operation {
   public:
     explicit schedule_on(arch::hart_index hart) noexcept : hart_{hart} {}
 
     [[nodiscard]] bool await_ready() const noexcept { return false; }
-    void await_suspend(std::coroutine_handle<> frame) noexcept {
+    template <typename Promise>
+    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        note_.begin(frame, "another hart");
         continuation = frame;
         executor::of(hart_).post(*this); // and from here on it may have gone on there
     }
-    void await_resume() const noexcept {}
+    void await_resume() noexcept { note_.end(); }
 
   private:
     arch::hart_index hart_;
+    wait_note note_;
 };
 
 // A stop source on another hart, for a token here.

@@ -31,6 +31,8 @@ class [[nodiscard]] yield : operation {
 
 // Waits for a deadline, in the hart's heap of timers.
 struct sleeper : timer {
+    static constexpr const char* awaited = "a time";
+
     explicit sleeper(arch::ticks when) noexcept { deadline = when; }
 
     struct timers {

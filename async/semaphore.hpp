@@ -23,6 +23,8 @@ namespace inflight::async {
 
 class semaphore {
     struct acquirer : operation {
+        static constexpr const char* awaited = "a semaphore";
+
         explicit acquirer(semaphore& from) noexcept : semaphore_{from} {}
 
         [[nodiscard]] bool ready() const noexcept { return semaphore_.permits_ != 0; }

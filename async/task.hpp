@@ -26,6 +26,7 @@
 
 #include "async/coroutine.hpp"
 #include "async/stop_token.hpp"
+#include "async/task_record.hpp"
 
 #include <coroutine>
 #include <memory>
@@ -58,6 +59,7 @@ struct task_promise_base : promise_base, has_stop_token {
         std::coroutine_handle<> await_suspend(std::coroutine_handle<Promise> frame) noexcept {
             task_promise_base& promise = frame.promise();
             if (promise.group == nullptr) [[likely]] {
+                executor::current().runs(promise.link.continuation);
                 return promise.link.continuation;
             }
             return end_in_group(*promise.group, frame);
@@ -74,11 +76,6 @@ struct task_promise_base : promise_base, has_stop_token {
 
     [[nodiscard]] std::suspend_always initial_suspend() const noexcept { return {}; }
     [[nodiscard]] final_awaiter final_suspend() const noexcept { return {}; }
-
-    // Its continuation is who awaits the task or, if a group owns it, the task itself: the link starts it then. Without one
-    // the task has not started.
-    operation link;
-    task_group* group = nullptr;
 };
 
 // Where a result will be. It is there when the task has ended; only a type with a destructor has to know that.
@@ -167,6 +164,15 @@ class [[nodiscard]] task {
 
     [[nodiscard]] bool has_frame() const noexcept { return static_cast<bool>(frame_); }
 
+    // Names the task in tables and traces: copy(...).named("copy"). The text must stay for ever. Without, a task goes by the
+    // name of its function.
+    [[nodiscard]] task named(const char* name) && noexcept {
+        if (frame_) {
+            frame_.promise().name = name;
+        }
+        return std::move(*this);
+    }
+
     // Its own token, in place of that of the task that awaits it. To be given before it starts.
     void set_stop_token(stop_token token) noexcept {
         if (frame_) {
@@ -244,6 +250,8 @@ class [[nodiscard]] task {
 
 template <typename T>
 task<T> task_promise<T>::get_return_object() noexcept {
+    static_assert(alignof(task_promise) <= 2 * sizeof(void*),
+                  "task_record.hpp would not find the record of such a task");
     return task<T>{task<T>::handle::from_promise(*this)};
 }
 

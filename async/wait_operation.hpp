@@ -3,6 +3,7 @@
 //     class door {
 //       public:
 //         struct visitor : operation {
+//             static constexpr const char* awaited = "a door"; // for the table of tasks
 //             explicit visitor(door& at) noexcept : door_{at} {}
 //             bool ready() const noexcept { return door_.open; } // is there what it waits for?
 //             void take() noexcept {}                            // takes it
@@ -28,6 +29,7 @@
 
 #include "async/executor.hpp"
 #include "async/stop_token.hpp"
+#include "async/task_record.hpp"
 
 #include <coroutine>
 #include <optional>
@@ -51,7 +53,9 @@ class [[nodiscard]] wait_operation : protected Waiter {
         this->take();
         return true;
     }
-    void await_suspend(std::coroutine_handle<> frame) noexcept {
+    template <typename Promise>
+    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        note_.begin(frame, Waiter::awaited);
         this->continuation = frame;
         if (this->ready()) {
             this->take();
@@ -60,7 +64,13 @@ class [[nodiscard]] wait_operation : protected Waiter {
             this->line().push_back(*this);
         }
     }
-    auto await_resume() noexcept { return this->result(); }
+    auto await_resume() noexcept {
+        note_.end();
+        return this->result();
+    }
+
+  protected:
+    wait_note note_;
 };
 
 // The same with a token. Answers a wait_result where the other answers nothing.
@@ -75,12 +85,14 @@ class [[nodiscard]] stoppable_wait : public wait_operation<Waiter> {
     void set_stop_token(stop_token token) noexcept { token_ = token; }
     [[nodiscard]] stop_token get_stop_token() const noexcept { return token_; }
 
-    void await_suspend(std::coroutine_handle<> frame) noexcept {
+    template <typename Promise>
+    void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
         wait_operation<Waiter>::await_suspend(frame);
         registration_.emplace(token_, stop, this);
     }
     auto await_resume() noexcept {
         registration_.reset();
+        this->note_.end();
         if constexpr (std::is_void_v<decltype(this->result())>) {
             return stopped_ ? wait_result::stopped : wait_result::done;
         } else {

@@ -19,6 +19,7 @@
 #pragma once
 
 #include "async/branch.hpp"
+#include "async/task_record.hpp"
 
 #include <cstddef>
 #include <span>
@@ -49,6 +50,7 @@ class [[nodiscard]] when_all {
 
     template <typename Promise>
     [[nodiscard]] bool await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        note_.begin(frame, "what it began");
         inherit_stop_token(stop_token_of(frame));
         for_each([this](auto& each) {
             if (each.start(join_.one_ended())) {
@@ -59,6 +61,7 @@ class [[nodiscard]] when_all {
     }
 
     results await_resume() noexcept {
+        note_.end();
         return std::apply([](auto&... each) { return results{each.result()...}; }, branches_);
     }
 
@@ -70,6 +73,7 @@ class [[nodiscard]] when_all {
 
     std::tuple<branch<Awaitables>...> branches_;
     join_point join_{sizeof...(Awaitables)};
+    wait_note note_;
 };
 
 // The same for all of a row of awaiters, without any memory of its own for each of them. Answers the row: each one's result is
@@ -94,7 +98,9 @@ class [[nodiscard]] when_all<std::span<Awaiter>> {
 
     [[nodiscard]] bool await_ready() const noexcept { return awaiters_.empty(); }
 
-    [[nodiscard]] bool await_suspend(std::coroutine_handle<> frame) noexcept {
+    template <typename Promise>
+    [[nodiscard]] bool await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        note_.begin(frame, "what it began");
         for (Awaiter& each : awaiters_) {
             if (each.await_ready() || !suspends(each)) {
                 join_.ended();
@@ -103,7 +109,10 @@ class [[nodiscard]] when_all<std::span<Awaiter>> {
         return join_.suspend(frame);
     }
 
-    std::span<Awaiter> await_resume() const noexcept { return awaiters_; }
+    std::span<Awaiter> await_resume() noexcept {
+        note_.end();
+        return awaiters_;
+    }
 
   private:
     bool suspends(Awaiter& awaiter) noexcept {
@@ -119,6 +128,7 @@ class [[nodiscard]] when_all<std::span<Awaiter>> {
 
     std::span<Awaiter> awaiters_;
     join_point join_;
+    wait_note note_;
 };
 
 template <typename... Awaitables>

@@ -18,6 +18,7 @@
 
 #include "async/callback.hpp"
 #include "async/stoppable_branch.hpp"
+#include "async/task_record.hpp"
 
 #include <cstddef>
 #include <optional>
@@ -51,6 +52,7 @@ class [[nodiscard]] when_any : public stop_relay {
 
     template <typename Promise>
     [[nodiscard]] bool await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        note_.begin(frame, "what it began");
         inherit_stop_token(stop_token_of(frame));
         outer_.emplace(get_stop_token(), pass_on, this);
         std::apply(
@@ -63,6 +65,7 @@ class [[nodiscard]] when_any : public stop_relay {
     }
 
     result await_resume() noexcept {
+        note_.end();
         outer_.reset();
         return std::apply([this](auto&... each) { return result{first_, each.result()...}; }, racers_);
     }
@@ -106,6 +109,7 @@ class [[nodiscard]] when_any : public stop_relay {
     std::tuple<racer<Awaitables>...> racers_;
     std::size_t first_ = none;
     join_point join_{sizeof...(Awaitables)};
+    wait_note note_;
 };
 
 template <typename... Awaitables>

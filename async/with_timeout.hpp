@@ -20,6 +20,7 @@
 #include "async/executor.hpp"
 #include "async/scheduler.hpp"
 #include "async/stoppable_branch.hpp"
+#include "async/task_record.hpp"
 
 #include <optional>
 
@@ -49,6 +50,7 @@ class [[nodiscard]] with_timeout : public stop_relay {
 
     template <typename Promise>
     [[nodiscard]] bool await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        note_.begin(frame, "what it began");
         inherit_stop_token(stop_token_of(frame));
         outer_.emplace(get_stop_token(), pass_on, this);
         if (branch_.start(*this, ended_.handle())) {
@@ -61,6 +63,7 @@ class [[nodiscard]] with_timeout : public stop_relay {
     }
 
     std::optional<value> await_resume() noexcept {
+        note_.end();
         outer_.reset();
         value result = branch_.result();
         if constexpr (requires { was_stopped(result); }) {
@@ -95,6 +98,7 @@ class [[nodiscard]] with_timeout : public stop_relay {
     callback ended_{ended, this};
     callback expired_{expired, this};
     join_point join_{2}; // what is awaited, and the timer
+    wait_note note_;
 };
 
 template <typename Awaitable>

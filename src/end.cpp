@@ -2,6 +2,7 @@
 
 #include "arch/arch.hpp"
 #include "arch/riscv64/sbi.hpp"
+#include "async/trace.hpp"
 #include "src/console.hpp"
 
 #include <cstdarg>
@@ -24,6 +25,20 @@ void set_test_finisher(unsigned long registers) noexcept {
 }
 
 void end(int exit_status) noexcept {
+#if INFLIGHT_TRACE
+    // One hart writes, and the others wait for its end. If it panics over that, it comes here again.
+    constexpr std::uint32_t nobody = ~0u;
+    static arch::atomic<std::uint32_t> writer{nobody};
+    std::uint32_t who = nobody;
+    if (writer.compare_exchange_strong(who, arch::this_hart(), std::memory_order_relaxed, std::memory_order_relaxed)) {
+        trace::write([](void*, std::string_view line) noexcept { console::write(line); }, nullptr);
+    } else if (who != arch::this_hart()) {
+        arch::mask_interrupts();
+        for (;;) {
+            arch::wait_for_interrupt();
+        }
+    }
+#endif
     if (finisher != 0) {
         const auto status = static_cast<std::uint32_t>(exit_status);
         arch::mmio_write32(finisher, exit_status == 0 ? finisher_pass : status << 16 | finisher_fail);

@@ -12,6 +12,7 @@
 #include "src/memory.hpp"
 #include "src/options.hpp"
 #include "src/program.hpp"
+#include "src/tasks.hpp"
 
 #include <algorithm>
 
@@ -83,7 +84,13 @@ const program& find_program(std::string_view name) noexcept {
 
     const environment here{
         .machine = machine, .wanted = wanted, .devices = {devices.begin(), devices.size()}, .free_memory = free_memory};
-    const bool passed = async::sync_wait(chosen.run(here));
+    if (wanted.tasks) {
+        watch_for_standstill();
+    }
+    const bool passed = async::sync_wait(chosen.run(here).named(chosen.name.data()));
+    if (wanted.tasks) {
+        print_tasks();
+    }
     end(passed ? 0 : exit_failure);
 }
 

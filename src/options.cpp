@@ -165,6 +165,9 @@ constexpr known_option known_options[] = {
          return parse_number<std::uint32_t>(value, 0, 86'400, false, parsed.request_timeout);
      },
      "a number of seconds up to 86400; 0 waits for ever"},
+    {"tasks",
+     [](std::string_view value, options& parsed) noexcept { return parse_choice(value, switches, parsed.tasks); },
+     "0 or 1"},
     {"icount",
      [](std::string_view value, options& parsed) noexcept { return parse_choice(value, switches, parsed.icount); },
      "0 or 1"},

@@ -34,6 +34,7 @@ struct options {
     virtio::feature_set features_off = 0;
     interrupt_routing interrupts = interrupt_routing::first_hart;
     std::uint32_t request_timeout = 30; // seconds that a disk may take for a request before it is reset; 0: for ever
+    bool tasks = false;                 // print the tasks when the program ends, and when it hangs
     bool icount = false;                // the machine counts instructions, so figures made of them mean something
 };
 

@@ -3,6 +3,7 @@
 #include "arch/arch.hpp"
 #include "src/console.hpp"
 #include "src/end.hpp"
+#include "src/tasks.hpp"
 
 #include <cstdint>
 
@@ -64,17 +65,29 @@ void print_backtrace(std::uint64_t frame) noexcept {
     }
 }
 
-// One panic is told; harts that come to it later wait for its end.
-arch::atomic<std::uint32_t> somebody_panics{0};
+// One panic is told; harts that come to it later wait for its end. What a panic looks at may be broken, too: a second one of
+// the same hart ends the machine.
+constexpr std::uint32_t nobody = ~0u;
+arch::atomic<std::uint32_t> who_panics{nobody};
 
 void begin_panic() noexcept {
     arch::mask_interrupts();
-    while (somebody_panics.exchange(1, std::memory_order_relaxed) != 0) {
+    std::uint32_t who = nobody;
+    if (who_panics.compare_exchange_strong(who, arch::this_hart(), std::memory_order_relaxed,
+                                           std::memory_order_relaxed)) {
+        return;
+    }
+    if (who == arch::this_hart()) {
+        kernel::console::write("\npanic: a second one, of the panic itself\n");
+        kernel::end(kernel::exit_panic);
+    }
+    for (;;) {
         arch::wait_for_interrupt();
     }
 }
 
 [[noreturn]] void end_in_panic() noexcept {
+    kernel::print_tasks();
     kernel::end(kernel::exit_panic);
 }
 

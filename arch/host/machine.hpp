@@ -482,6 +482,9 @@ inline void wait_for_interrupt() noexcept {
 inline ticks now() noexcept {
     return host::machine::current().now();
 }
+inline ticks trace_time() noexcept {
+    return host::machine::current().time();
+}
 constexpr ticks ticks_per_second() noexcept {
     return 10'000'000;
 }

@@ -83,6 +83,10 @@ inline ticks now() noexcept {
     return value;
 }
 
+inline ticks trace_time() noexcept {
+    return now();
+}
+
 inline ticks ticks_per_second() noexcept {
     return riscv64::the_clock.ticks_per_second;
 }

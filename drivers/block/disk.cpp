@@ -124,6 +124,7 @@ status disk::check_range(std::uint64_t sector, std::uint64_t sectors) const noex
 
 void disk::notify(request_queue& queue) noexcept {
     device_.notify(static_cast<std::uint16_t>(&queue - queues_.data()));
+    trace::record(trace::event::notify, queue.track);
 }
 
 // ---- interrupts ----
@@ -131,6 +132,7 @@ void disk::notify(request_queue& queue) noexcept {
 // One line serves all queues (VIRTIO 1.2, 4.2.3.4): each that has something is marked. Acknowledged first, then looked at,
 // though the specification has it the other way round: so nothing that completes in between can be lost.
 void disk::handle_interrupt() noexcept {
+    const trace::handler traced{track_};
     interrupts_.fetch_add(1, std::memory_order_relaxed);
     const virtio::interrupt_cause cause = device_.acknowledge_interrupt();
     if (!cause.used_buffer && !cause.configuration_change) {
@@ -150,6 +152,7 @@ void disk::handle_interrupt() noexcept {
 error disk::start(device_memory& memory, const disk_options& options) noexcept {
     executor_ = &async::executor::current();
     options_ = options;
+    track_ = trace::new_disk();
     properties_.legacy = device_.is_legacy();
     const error outcome = set_up(&memory);
     if (outcome == error::none) {
@@ -331,6 +334,7 @@ error disk::set_up_queues(device_memory* memory) noexcept {
     std::uint32_t seg_max = indirect ? properties_.seg_max : 1;
     for (std::uint16_t i = 0; i < properties_.queues; ++i) {
         request_queue& queue = queues_[i];
+        queue.track = track_.queue(i);
         std::uint32_t largest = 0;
         const error outcome = device_.queue_size_max(i, largest);
         if (outcome != error::none) {

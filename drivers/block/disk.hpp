@@ -17,6 +17,7 @@
 #include "arch/arch.hpp"
 #include "async/executor.hpp"
 #include "async/message.hpp"
+#include "async/trace.hpp"
 #include "drivers/block/io_channel.hpp"
 #include "drivers/block/request.hpp"
 #include "drivers/block/request_queue.hpp"
@@ -193,6 +194,7 @@ class disk final {
     async::message reset_message_{[](void* self) noexcept { static_cast<disk*>(self)->reset(); }, this};
     arch::atomic<std::uint64_t> interrupts_{0};
     arch::atomic<std::uint64_t> spurious_{0};
+    [[no_unique_address]] trace::track track_;
     std::array<request_queue, most_queues> queues_;
 };
 

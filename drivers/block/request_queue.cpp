@@ -224,6 +224,7 @@ request_queue::drained request_queue::drain(async::executor& hart) noexcept {
             outcome = drained::device_lies; // no descriptor
             break;
         }
+        trace::record(trace::event::used, track, element.id);
         slot& done = slots[element.id];
         request* const owner = done.owner;
         if (owner == nullptr) [[unlikely]] {
@@ -251,6 +252,7 @@ request_queue::drained request_queue::drain(async::executor& hart) noexcept {
         } else if (!finish_piece(*owner, *done.memory, result)) {
             continue;
         }
+        trace::record(trace::event::ready, owner->continuation);
         *ready_end = owner;
         ready_end = &owner->next;
     }

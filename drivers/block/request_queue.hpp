@@ -7,6 +7,7 @@
 
 #include "arch/arch.hpp"
 #include "async/executor.hpp"
+#include "async/trace.hpp"
 #include "drivers/block/request.hpp"
 #include "drivers/block/virtio_blk.hpp"
 #include "drivers/virtio/split_virtqueue.hpp"
@@ -139,6 +140,8 @@ class request_queue {
         return now;
     }
 
+    [[no_unique_address]] trace::track track; // of which queue the trace speaks
+
   private:
     // What the device sees of a slot beside its descriptors: one cache line.
     struct alignas(64) slot_memory {
@@ -180,6 +183,7 @@ class request_queue {
         taken.memory->header.sector = sector;
         taken.memory->status.store(virtio_blk::status_byte::poison);
         ring_.offer(taken.head);
+        trace::record(trace::event::submit, track, taken.head);
     }
 
     void reshape(slot& free_slot, virtio_blk::request_type type, std::uint32_t segments) noexcept;

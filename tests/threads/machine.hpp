@@ -67,6 +67,9 @@ inline void interrupt_hart(hart_index hart) noexcept {
 inline ticks now() noexcept {
     return static_cast<ticks>(std::chrono::steady_clock::now().time_since_epoch().count());
 }
+inline ticks trace_time() noexcept {
+    return now();
+}
 inline ticks ticks_per_second() noexcept {
     return std::chrono::steady_clock::period::den;
 }

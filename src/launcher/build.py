@@ -8,21 +8,19 @@ from console import ProgressLine
 from options import ROOT
 from values import Refusal
 
-PRESET = "riscv64"
 
-
-def build_kernel(progress: ProgressLine) -> None:
-    """Brings the kernel up to date; raises Refusal after showing why it could not."""
-    directory = ROOT / "build" / PRESET
+def build_kernel(preset: str, progress: ProgressLine) -> None:
+    """Brings the kernel of the preset up to date; raises Refusal after showing why it could not."""
+    directory = ROOT / "build" / preset
     directory.mkdir(parents=True, exist_ok=True)
     with open(directory.parent / ".lock", "w", encoding="utf-8") as lock:
         # Two builds in one directory disturb each other.
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (directory / "build.ninja").exists():
             progress.show("configuring the build")
-            _run(["cmake", "--preset", PRESET], progress)
+            _run(["cmake", "--preset", preset], progress)
         progress.show("building the kernel")
-        _run(["cmake", "--build", "--preset", PRESET], progress)
+        _run(["cmake", "--build", "--preset", preset], progress)
     progress.clear()
 
 

@@ -3,11 +3,12 @@
 import json
 import re
 import shutil
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
+
+from symbols import places
 
 PROGRESS_INTERVAL = 5.0  # seconds between progress lines where they cannot be rewritten
 LONGEST_LINE = 1 << 20
@@ -46,13 +47,14 @@ class ProgressLine:
 class Console:
     """Takes the bytes of the serial console: prints lines, shows progress, keeps results.
 
-    A line `@progress TEXT` is shown and forgotten, `@result JSON` is kept and not shown. The banner of the firmware is
-    held back, and shown only if the kernel never speaks.
+    A line `@progress TEXT` is shown and forgotten, `@result JSON` and `@trace …` are kept and not shown. The banner of
+    the firmware is held back, and shown only if the kernel never speaks.
     """
 
     def __init__(self, kernel: Path, progress: ProgressLine) -> None:
         self.results: list[dict[str, Any]] = []
         self.broken_results: list[str] = []
+        self.trace: list[str] = []
         self.last_line = ""
         self.spoke = False
         self._kernel = kernel
@@ -101,6 +103,8 @@ class Console:
             self._progress.show(line.removeprefix("@progress "))
         elif line.startswith("@result "):
             self._keep_result(line.removeprefix("@result "))
+        elif line.startswith("@trace "):
+            self.trace.append(line)
         else:
             self.say(line + self._place_of(line))
 
@@ -125,18 +129,17 @@ class Console:
             self.broken_results.append(text)
 
     def _place_of(self, line: str) -> str:
-        """The function and line of an address of a backtrace.
+        """The function and line of an address of a backtrace, or in a table of tasks.
 
-        "pc" is the instruction that failed. "at" is a return address, and may lie in another line than the call or,
-        after a call that never returns, in another function: the byte before it is asked for.
+        "in" is the beginning of a function. "pc" is the instruction that failed. "at" is a return address, and may lie in
+        another line than the call or, after a call that never returns, in another function: the byte before it is asked
+        for.
         """
-        match = re.fullmatch(r" +(pc|at) (0x[0-9a-f]+)", line)
-        program = shutil.which("riscv64-linux-gnu-addr2line")
-        if match is None or program is None or not self._kernel.exists():
+        match = re.fullmatch(r" +(?:(pc|at)|.+, (in)) (0x[0-9a-f]+)", line)
+        if match is None:
             return ""
-        command = [program, "-Cfe", str(self._kernel), hex(int(match[2], 16) - (match[1] == "at"))]
-        ended = subprocess.run(command, capture_output=True, text=True, errors="replace")
-        places = ended.stdout.splitlines()
-        if ended.returncode != 0 or len(places) < 2 or places[0] == "??":
+        address = int(match[3], 16) - (match[1] == "at")
+        place = places(self._kernel, [address]).get(address)
+        if place is None:
             return ""
-        return f"  {places[0]} ({places[1]})"
+        return f"  {place.short_name if match[2] else place.function} ({place.line})"

@@ -18,10 +18,11 @@ import demo_image
 import disks
 import machine
 import scratch
+import trace_json
 from console import Console, ProgressLine
 from disks import Disk, Kind
 from host_sum import HostSum
-from options import KERNEL, Options, parse, parse_seed
+from options import KERNEL, TRACE_KERNEL, Options, parse, parse_seed
 from values import Refusal
 
 REFUSED = 2
@@ -59,11 +60,11 @@ def merged(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return next(iter(programs.values())) if len(programs) == 1 else dict(programs)
 
 
-def write_json(path: Path, value: dict[str, Any]) -> None:
+def write_json(path: Path, value: dict[str, Any], indent: int | None = 2) -> None:
     """Writes the file whole or not at all."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
-            json.dump(value, file, indent=2)
+            json.dump(value, file, indent=indent)
             file.write("\n")
             file.close()
             os.chmod(file.name, 0o644)
@@ -112,6 +113,11 @@ def boot(options: Options, attached: Sequence[Disk], directory: Path, progress: 
     finally:
         for host_sum in host_sums.values():
             host_sum.stop()
+    if options.trace is not None:
+        try:
+            write_json(options.trace, trace_json.convert(trace_json.parse(console.trace), options.kernel), None)
+        except trace_json.BrokenTrace as error:
+            status, failure = status or BROKEN_PROTOCOL, failure or f"--trace: {error}"
     if failure is not None:
         print(f"run: {failure}", file=sys.stderr)
     if options.json is not None:
@@ -150,9 +156,10 @@ def launch(arguments: Sequence[str]) -> int:
         attached = attached_disks(options, directory)
         progress = ProgressLine()
         if options.build:
-            build.build_kernel(progress)
+            build.build_kernel(options.preset, progress)
         if not options.kernel.is_file():
-            remedy = "./run without --no-build builds it" if options.kernel == KERNEL else "give a kernel's ELF file"
+            ours = options.kernel in (KERNEL, TRACE_KERNEL)
+            remedy = "./run without --no-build builds it" if ours else "give a kernel's ELF file"
             raise Refusal(f"there is no kernel {options.kernel}; {remedy}")
         try:
             return boot(options, attached, directory, progress)

@@ -29,7 +29,10 @@ MAX_HARTS = 64  # what the kernel knows at the most
 LEAST_MEMORY = 32 << 20
 
 ROOT = Path(__file__).resolve().parents[2]
-KERNEL = ROOT / "build" / "riscv64" / "inflight.elf"
+PRESET = "riscv64"
+TRACE_PRESET = "riscv64-trace"
+KERNEL = ROOT / "build" / PRESET / "inflight.elf"
+TRACE_KERNEL = ROOT / "build" / TRACE_PRESET / "inflight.elf"
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,18 @@ class Options:
     icount: bool
     timeout: float
     json: Path | None
+    trace: Path | None
     gdb: bool
     dry_run: bool
     destroy: bool
     keep: bool
     build: bool
     kernel: Path
+
+    @property
+    def preset(self) -> str:
+        """Which build of the kernel is meant, unless another kernel is."""
+        return PRESET if self.trace is None else TRACE_PRESET
 
     def boot_arguments(self) -> dict[str, str]:
         """The kernel's command line; what the user wrote with --append comes last and wins."""
@@ -131,12 +140,14 @@ def _make_parser() -> _Parser:
         help="a clock that counts instructions: exact, and repeatable but for the timing of disks")
     add("--timeout", default="120", metavar="SECONDS", help="kill QEMU after this long without progress (default 120)")
     add("--json", metavar="FILE", help="write the result to FILE")
+    add("--trace", metavar="FILE",
+        help="run a kernel that records what it does, and write FILE for ui.perfetto.dev or chrome://tracing")
     add("--gdb", action="store_true", help="wait for a debugger, and print how to attach it")
     add("--dry-run", action="store_true", help="print the command of QEMU and do nothing")
     add("--destroy", action="store_true", help="let a program overwrite a disk that ./run did not make")
     add("--keep", action="store_true", help="keep the images that were made for --disk SIZE")
     add("--no-build", action="store_true", help="boot the kernel as it was built before")
-    add("--kernel", default=str(KERNEL), metavar="FILE", help="boot this kernel and build nothing")
+    add("--kernel", metavar="FILE", help="boot this kernel and build nothing")
     return parser
 
 
@@ -209,15 +220,17 @@ def parse(arguments: Sequence[str]) -> Options:
         icount=given.icount,
         timeout=_parse_timeout(given.timeout),
         json=None if given.json is None else Path(given.json),
+        trace=None if given.trace is None else Path(given.trace),
         gdb=given.gdb,
         dry_run=given.dry_run,
         destroy=given.destroy,
         keep=given.keep,
-        build=not given.no_build and given.kernel == str(KERNEL),
-        kernel=Path(given.kernel),
+        build=not given.no_build and given.kernel in (None, str(KERNEL)),
+        kernel=Path(given.kernel or (KERNEL if given.trace is None else TRACE_KERNEL)),
     )
     if options.writes() and options.read_only:
         raise Refusal(f"--read-only: {options.program} writes its disks; leave --read-only out")
-    if options.json is not None and (not os.access(options.json.parent, os.W_OK) or options.json.is_dir()):
-        raise Refusal(f"--json: '{options.json}' cannot be written; name a file in a directory that exists")
+    for name, file in (("--json", options.json), ("--trace", options.trace)):
+        if file is not None and (not os.access(file.parent, os.W_OK) or file.is_dir()):
+            raise Refusal(f"{name}: '{file}' cannot be written; name a file in a directory that exists")
     return options

@@ -28,6 +28,8 @@ sys.path.insert(0, str(LAUNCHER))
 
 import console  # noqa: E402 (the path is set above)
 import launch  # noqa: E402
+import trace_check  # noqa: E402
+import trace_json  # noqa: E402
 import verify_image  # noqa: E402
 
 PASS = ["say", '@result {"program": "info"}\n']
@@ -580,6 +582,143 @@ class Digest(LauncherTest):
         ended = self.run_digest("null:64K", posix_cksum(bytes(65536)), 65536, "--disk", "null:1M")
         self.assertEqual(ended.returncode, 1)
         self.assertIn("digest: vdb MISMATCH: the guest reported no checksum of it", ended.stdout)
+
+
+class Trace(LauncherTest):
+    """From the text of a trace to the picture of it, which trace_check.py looks at on its own."""
+
+    # Ticks of 100 ns. Two requests of one coroutine's submission, notified together; the hart sleeps, is interrupted, and
+    # resumes the coroutine. Another hart interrupts it, also in a handler, and takes a message.
+    TEXT = """inflight on 2 harts
+@trace hart 0 10000000 0 0
+@trace main 0 64p ar1000 0x8020 as20001 0s6020001 at 14n20001 aq
+@trace main 0 b4v ay 64z 0w ap au20001 0g1000 au6020001 ar1000 0l9000 at aq
+@trace interrupts 0 118i20000 aj20000
+@trace hart 1 10000000 7 0
+@trace main 1 96p 1h0 1m1000 aq
+@trace interrupts 1 98i20000 1h0 1j20000
+@trace name 9000 the reader
+@trace end
+""".splitlines()
+
+    def picture(self, lines: list[str]) -> list[dict[str, Any]]:
+        made = trace_json.convert(trace_json.parse(lines))
+        self.assertEqual(trace_check.complaints(json.loads(json.dumps(made))), [])
+        events: list[dict[str, Any]] = made["traceEvents"]
+        return events
+
+    def test_golden(self) -> None:
+        events = self.picture(self.TEXT)
+        slices = {
+            (event["tid"], event["name"], round(event["ts"] * 10), round((event["ts"] + event["dur"]) * 10))
+            for event in events
+            if event["ph"] == "X"
+        }
+        # In ticks since the first record. What shares a tick with others is spread over it.
+        self.assertEqual(
+            slices,
+            {
+                (0, "round", 0, 60), (0, "0x8020", 10, 30), (0, "idle", 80, 191), (0, "sleep", 90, 190),
+                (0, "interrupt of disk 2", 180, 190), (0, "round", 200, 250), (0, "the reader", 230, 240),
+                (1, "round", 50, 62), (1, "interrupt of disk 2", 52, 54),
+            },
+        )  # fmt: skip
+        instants = [(event["tid"], event["name"]) for event in events if event["ph"] == "i"]
+        self.assertEqual(
+            instants,
+            [(0, "notify disk 2 queue 1"), (1, "interrupt hart 0"), (1, "message"), (1, "interrupt hart 0")],
+        )
+        ways: dict[int, list[tuple[str, int]]] = {}
+        for event in events:
+            if event["ph"] in "stf":
+                ways.setdefault(event["id"], []).append((event["ph"], int(event["ts"] * 10 + 1e-9)))
+        first, second = sorted(ways.values())
+        # submit, notify, interrupt, used, and the resumption for the one that made the coroutine ready
+        self.assertEqual(second, [("s", 20), ("t", 50), ("t", 180), ("t", 210), ("f", 230)])
+        self.assertEqual(first, [("s", 20), ("t", 50), ("t", 180), ("f", 220)])
+        requests = [(event["ph"], event["pid"], event["name"], event["args"]) for event in events if event["ph"] in "be"]
+        used = ("e", 102, "queue 1", {"outcome": "used"})
+        begun = [("b", 102, "queue 1", {"slot": slot}) for slot in (0, 6)]
+        self.assertEqual(requests, [*begun, used, used])
+
+    def test_what_was_lost_is_left_out(self) -> None:
+        """A ring that was overwritten begins anywhere: the ends of what it does not show, and requests of nowhere."""
+        words = [word for line in self.TEXT if line.startswith("@trace main 0") for word in line.split()[3:]]
+        for lost in range(len(words) + 1):
+            lines = ["@trace hart 0 10000000 9 0", f"@trace main 0 {' '.join(words[lost:])}".rstrip(), *self.TEXT[4:]]
+            with self.subTest(lost=lost):
+                self.picture(lines)
+
+    def test_random_histories(self) -> None:
+        """Many requests on two harts that end in any order: each is shown once, and resumes who waits for it."""
+        seed = random.SystemRandom().randrange(1 << 32)
+        chance = random.Random(seed)
+        lines = []
+        requests = 0
+        for hart in (0, 1):
+            words = []
+            flying: list[int] = []
+            for _ in range(200):
+                words.append(f"{chance.randrange(3):x}p")
+                for slot in range(64):
+                    if slot in flying and chance.random() < 0.3:
+                        flying.remove(slot)
+                        words += [f"{chance.randrange(2):x}u{slot << 24 | hart:x}", f"0g{0x1000 + slot:x}"]
+                    elif slot not in flying and chance.random() < 0.1:
+                        flying.append(slot)
+                        words += [f"0r{0x1000 + slot:x}", "0x8020", f"{chance.randrange(3):x}s{slot << 24 | hart:x}", "0t"]
+                        requests += 1
+                words += [f"0n{hart:x}", "0q"]
+            lines += [f"@trace hart {hart} 10000000 0 0"]
+            lines += [f"@trace main {hart} " + " ".join(["5p", "0q"])]  # the first of a line counts from 0
+            lines += [f"@trace main {hart} 10p 0q " + " ".join(words)]
+        with self.subTest(seed=seed):
+            events = self.picture([*lines, "@trace end"])
+            self.assertEqual(sum(event["ph"] == "b" for event in events), requests)
+
+    def test_the_check_sees_what_is_wrong(self) -> None:
+        right = trace_json.convert(trace_json.parse(self.TEXT))
+        events = right["traceEvents"]
+        for index, event in enumerate(events):
+            if event["ph"] in "besf":
+                without = {"traceEvents": events[:index] + events[index + 1 :]}
+                self.assertNotEqual(trace_check.complaints(without), [], event)
+            if event["ph"] == "X" and event["name"] != "round" and event["name"] != "idle":
+                longer = {"traceEvents": [*events[:index], event | {"dur": event["dur"] + 5}, *events[index + 1 :]]}
+                self.assertNotEqual(trace_check.complaints(longer), [], event)
+        self.assertNotEqual(trace_check.complaints({"traceEvents": events[::-1]}), [])
+
+    def test_broken_text(self) -> None:
+        for line in ("@trace main 0 64", "@trace main 7 64p", "@trace hart 0", "@trace what 0 64p", "@trace main 0 64ä"):
+            with self.subTest(line=line), self.assertRaises(trace_json.BrokenTrace):
+                trace_json.parse([self.TEXT[1], line, "@trace end"])
+        with self.assertRaises(trace_json.BrokenTrace):
+            trace_json.parse(self.TEXT[:-1])
+
+    def test_script(self) -> None:
+        command = [sys.executable, str(LAUNCHER / "trace_json.py")]
+        text = "\n".join(self.TEXT)
+        ended = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+        self.assertEqual(json.loads(ended.stdout), trace_json.convert(trace_json.parse(self.TEXT)))
+        self.assertEqual(subprocess.run(command, input="hello", capture_output=True, text=True).returncode, 1)
+
+    def test_through_the_launcher(self) -> None:
+        file = self.directory / "trace.json"
+        steps: list[list[Any]] = [["say", "\r\n".join(self.TEXT) + "\r\n"], PASS, ["exit", 0]]
+        ended = self.launch("info", "--trace", str(file), steps=steps)
+        self.assertEqual((ended.returncode, ended.stdout), (0, "inflight on 2 harts\n"), ended.stderr)
+        self.assertEqual(trace_check.complaints(json.loads(file.read_text(encoding="utf-8"))), [])
+        file.unlink()
+        ended = self.launch("info", "--trace", str(file))
+        self.assertEqual((ended.returncode, ended.stderr), (3, "run: --trace: the trace has no end\n"))
+        self.assertFalse(file.exists())
+        self.assertEqual(self.launch("info", "--trace", str(self.directory / "no" / "file")).returncode, 2)
+
+    def test_kernel_of_its_own(self) -> None:
+        for arguments, directory in ((["--trace", "t.json"], "riscv64-trace"), ([], "riscv64")):
+            command = [sys.executable, str(LAUNCHER / "launch.py"), "info", "--dry-run", *arguments]
+            ended = subprocess.run(command, cwd=self.directory, capture_output=True, text=True, check=True)
+            self.assertIn(f"-kernel {ROOT}/build/{directory}/inflight.elf", ended.stdout)
 
 
 class Verify(LauncherTest):

@@ -3,6 +3,7 @@
 #include "async/counting_scope.hpp"
 #include "async/event.hpp"
 #include "async/executor.hpp"
+#include "async/schedule_on.hpp"
 #include "async/scheduler.hpp"
 #include "async/semaphore.hpp"
 #include "async/sync_wait.hpp"
@@ -1016,6 +1017,28 @@ BOOST_AUTO_TEST_CASE(a_steady_loop_takes_no_new_memory) {
 }
 
 BOOST_AUTO_TEST_CASE(misuse_panics) {
+    // Frames of either hart, so that the other's slab is neither empty nor without a block of that size.
+    for (const arch::hart_index home : {0u, 1u}) {
+        expect_panic("a task ended on another hart than it began on: co_await schedule_on{home} first", [home] {
+            hart h{1 << 16, {.harts = 2}};
+            std::vector<std::byte> memory(1 << 16);
+            h.simulated.select_hart(1);
+            executor second{memory};
+            const auto leave = [](arch::hart_index to) -> task<void> {
+                co_await schedule_on{to};
+            };
+            counting_scope scope;
+            for (const arch::hart_index hart : {1 - home, home}) {
+                h.simulated.select_hart(hart);
+                static_cast<void>(scope.spawn(leave(1 - home)));
+            }
+            while (executor::current().tick()) {
+            }
+            h.simulated.select_hart(1 - home);
+            while (executor::current().tick()) {
+            }
+        });
+    }
     expect_panic("a task was destroyed before it ended", [] {
         hart h;
         event never;

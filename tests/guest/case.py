@@ -57,7 +57,8 @@ class Image:
 class Case:
     """A run and its expectations. In `arguments`, "{name}" stands for the path of the image of that name.
 
-    says: regular expressions, each of which some line matches.
+    says: regular expressions, each of which some line matches. says_in_order: the same, each in a line after that of the
+    one before it.
     refuses: a regular expression for the one line "error: …" (of the kernel) or "run: …" (of ./run) that there must be.
     guest: expectations of what the guest reported with --json, such as "disks.*.queues.*.requests > 0"; "*" stands for
     every element, of which there must be at least one, and "#" for their number.
@@ -69,6 +70,7 @@ class Case:
     arguments: tuple[str, ...]
     status: int = 0
     says: tuple[str, ...] = ()
+    says_in_order: tuple[str, ...] = ()
     refuses: str | None = None
     guest: tuple[str, ...] = ()
     images: tuple[Image, ...] = ()
@@ -167,6 +169,11 @@ def judge(case: Case, outcome: Outcome) -> list[str]:
     for pattern in case.says:
         if not any(re.search(pattern, line) for line in outcome.lines):
             complaints.append(f"expected a line that matches /{pattern}/")
+    rest = iter(outcome.lines)
+    for pattern in case.says_in_order:
+        if not any(re.search(pattern, line) for line in rest):
+            complaints.append(f"expected, after what was expected before it, a line that matches /{pattern}/")
+            break
     refusals = [line for line in outcome.lines if line.startswith(("error: ", "run: "))]
     if case.refuses is not None and not (len(refusals) == 1 and re.search(case.refuses, refusals[0])):
         complaints.append(f"expected one line of refusal, matching /{case.refuses}/, found {refusals}")

@@ -136,6 +136,7 @@ WRONG_BOOT_ARGUMENTS = {
     "queue_size=24": "queue_size is a power of two from 4 to 32768",
     "features_off=mq,wings": "features_off is a list, with commas, of event_idx",
     "interrupts=maybe": "interrupts is one of on \\(hart 0",
+    "tasks=2": "tasks is 0 or 1",
     "icount=2": "icount is 0 or 1",
 }
 
@@ -219,13 +220,48 @@ INTERRUPTS = [
     Case("adaptive-polling", ("verify", "--disk=4M", "--queues=2", *append("poll=adaptive")), says=(AGREES,)),
 ]  # fmt: skip
 
+
+def code(function: str) -> str:
+    """The address of a coroutine in a table of tasks, as ./run names it."""
+    return rf"in 0x[0-9a-f]+  inflight::kernel::{function} \(.*\.cpp:[0-9]+\)$"
+
+
 PANIC = [
     Case("panic", ("crash",), status=101,
          says=(r"^panic: store access fault, value 0x0 \(hart 0\)",
-               r"^  pc 0x[0-9a-f]+  .*run_crash.* \(.*src/programs/crash\.cpp:[0-9]+\)",
-               r"^  at 0x[0-9a-f]+  .*sync_wait.* \(.*:[0-9]+\)", r"^   ra 0x[0-9a-f]{16} +sp 0x[0-9a-f]{16}",
-               r" t6 0x[0-9a-f]{16}")),
-    Case("panic-of-four-harts", ("crash", "--harts=4"), status=101, says=("^panic: store access fault",)),
+               r"^  pc 0x[0-9a-f]+  .*store_to_nowhere.* \(.*src/programs/crash\.cpp:[0-9]+\)",
+               r"^  at 0x[0-9a-f]+  .*(sync_wait|kernel_main).* \(.*:[0-9]+\)", r"^   ra 0x[0-9a-f]{16} +sp 0x[0-9a-f]{16}",
+               r" t6 0x[0-9a-f]{16}"),
+         says_in_order=(
+             "^panic: store access fault",
+             "^the running task, and who awaits it:$",
+             rf"^  #0 store, {code('store_to_nowhere')}",
+             rf"^  #1 caller, {code('call_store')}",
+             rf"^  #2 crash, {code('run_crash')}",
+             "^tasks of hart 0:$",
+             rf"^  0x[0-9a-f]+ crash: awaits caller, .*, {code('run_crash')}",
+             rf"^  0x[0-9a-f]+ waiter: waits for an event, for crash, .*, {code('wait_for')}",
+             rf"^  0x[0-9a-f]+ queuer: waits for a semaphore, for crash, .*, {code('wait_in_line')}",
+             rf"^  0x[0-9a-f]+ \(unnamed\): waits for a time, for crash, .*, {code('sleep')}",
+             "^  0x[0-9a-f]+ caller: awaits store, for crash, ",
+             "^  0x[0-9a-f]+ store: running, for caller, ",
+         )),
+    Case("panic-of-four-harts", ("crash", "--harts=4"), status=101, says=("^panic: store access fault",),
+         says_in_order=("^tasks of hart 0:$", "^  0x[0-9a-f]+ store: running, for caller, ",
+                        *(f"^tasks of hart {hart}, which is running meanwhile: a snapshot:$" for hart in (1, 2, 3)))),
 ]  # fmt: skip
 
-CASES = [*DISKS, *SIZES, *BAD_INPUT, *HARTS, *FAULTS, *INTERRUPTS, *PANIC]
+TASKS = [
+    Case("tasks-at-the-end", ("info", *append("tasks=1")),
+         says_in_order=("^no task is running$", "^tasks of hart 0:$", "^  0x[0-9a-f]+ watch: waits for a time")),
+    # More tasks than are printed.
+    Case("tasks-of-a-standstill",
+         ("digest", "--disk=1M", "--depth=60", *append("interrupts=off", "poll=off", "tasks=1"), "--timeout=5"),
+         status=124, seconds=(5, 25),
+         says_in_order=("^nothing has moved for two seconds$", "^  #0 watch, ", "^tasks of hart 0:$",
+                        "^  0x[0-9a-f]+ digest: waits for its tasks, ",
+                        *("^  0x[0-9a-f]+ reader: waits for a block request, for digest, ",) * 38, "^  and 22 more$",
+                        "^run: no progress")),
+]  # fmt: skip
+
+CASES = [*DISKS, *SIZES, *BAD_INPUT, *HARTS, *FAULTS, *INTERRUPTS, *PANIC, *TASKS]

@@ -46,7 +46,7 @@ struct hart {
 
     [[nodiscard]] std::vector<const task_record*> tasks() const {
         std::vector<const task_record*> found;
-        whole = table.for_each([&](const task_record& task) {
+        table.for_each([&](const task_record& task) {
             found.push_back(&task);
             return true;
         });
@@ -79,7 +79,6 @@ struct hart {
     std::vector<std::byte> memory;
     executor runtime;
     task_table table{runtime};
-    mutable bool whole = false;
 };
 
 task<void> wait_for(event& until) {
@@ -110,7 +109,6 @@ BOOST_AUTO_TEST_CASE(states_and_what_is_awaited) {
     semaphore none{0};
     counting_scope scope;
     BOOST_TEST(h.tasks().empty());
-    BOOST_TEST(h.whole);
 
     const task<void> created = wait_for(until).named("created");
     BOOST_TEST(h.table.state_of(h.named("created")) == state::created);
@@ -297,7 +295,7 @@ BOOST_AUTO_TEST_CASE(guests_on_another_hart) {
     const task_table there{second};
     const auto count = [](const task_table& table) {
         int tasks = 0;
-        BOOST_TEST(table.for_each([&](const task_record&) { return ++tasks != 0; }));
+        table.for_each([&](const task_record&) { return ++tasks != 0; });
         return tasks;
     };
     bool seen = false;
@@ -330,12 +328,12 @@ BOOST_AUTO_TEST_CASE(guests_on_another_hart) {
         }
     };
     run(0);
-    BOOST_TEST(here.for_each([&](const task_record& task) {
+    here.for_each([&](const task_record& task) {
         BOOST_TEST(here.state_of(task) == state::suspended);
         BOOST_REQUIRE((task.waits_for != nullptr));
         BOOST_TEST(task.waits_for == std::string{"another hart"});
         return true;
-    }));
+    });
     run(1);
     run(0);
     BOOST_TEST(seen);
@@ -355,10 +353,10 @@ BOOST_AUTO_TEST_CASE(the_line_of_another_hart_is_followed_with_care) {
     BOOST_REQUIRE(scope.spawn(turn()));
     BOOST_REQUIRE(scope.spawn(turn()));
     std::vector<task_record*> tasks;
-    BOOST_TEST(table.for_each([&](const task_record& task) {
+    table.for_each([&](const task_record& task) {
         tasks.push_back(const_cast<task_record*>(&task));
         return true;
-    }));
+    });
     BOOST_REQUIRE(tasks.size() == 2u);
     simulated.select_hart(1); // who looks
     BOOST_TEST(table.state_of(*tasks[1]) == state::ready);
@@ -417,7 +415,7 @@ BOOST_AUTO_TEST_CASE(a_callback_is_no_task) {
 }
 
 // Against a list of what was made and not destroyed.
-BOOST_AUTO_TEST_CASE(every_live_task_once_in_the_order_of_creation) {
+BOOST_AUTO_TEST_CASE(every_live_task_once) {
     std::mt19937_64 random = chance(70);
     hart h;
     std::vector<std::pair<const void*, task<void>>> alive;
@@ -428,65 +426,21 @@ BOOST_AUTO_TEST_CASE(every_live_task_once_in_the_order_of_creation) {
             BOOST_REQUIRE(made.has_frame());
             const auto after = h.tasks();
             BOOST_REQUIRE(after.size() == before.size() + 1);
-            alive.emplace_back(after.back()->frame(), std::move(made));
+            const auto added = std::find_if(after.begin(), after.end(), [&](const task_record* task) {
+                return std::find(before.begin(), before.end(), task) == before.end();
+            });
+            BOOST_REQUIRE((added != after.end()));
+            alive.emplace_back((*added)->frame(), std::move(made));
         } else if (!alive.empty()) {
             alive.erase(alive.begin() + static_cast<std::ptrdiff_t>(pick(random, std::size_t{0}, alive.size() - 1)));
         }
         const auto found = h.tasks();
-        BOOST_REQUIRE(h.whole);
-        BOOST_REQUIRE(
-            std::equal(found.begin(), found.end(), alive.begin(), alive.end(),
-                       [](const task_record* task, const auto& made) { return task->frame() == made.first; }));
-    }
-}
-
-// Every link of every record overwritten in turn, with all sorts of addresses: what lies before the damage is seen, nothing
-// that is no task is, and no address outside of the frames is looked at (which the sanitizers watch).
-BOOST_AUTO_TEST_CASE(damaged_links) {
-    hart h;
-    std::vector<task<void>> alive;
-    for (int i = 0; i < 6; ++i) {
-        alive.push_back(turn());
-    }
-    const auto right = h.tasks();
-    task<void> gone = turn();
-    task_links* const freed = const_cast<task_record*>(h.tasks().back());
-    gone = task<void>{};
-    task_links outside{nullptr, nullptr};
-    std::vector<task_links*> wrong{nullptr,
-                                   reinterpret_cast<task_links*>(std::uintptr_t{16}),
-                                   reinterpret_cast<task_links*>(~std::uintptr_t{0} - 7),
-                                   reinterpret_cast<task_links*>(0x5a5a5a5a5a5a5a50),
-                                   &outside,
-                                   freed,
-                                   reinterpret_cast<task_links*>(h.memory.data() + h.memory.size() - 8)};
-    for (const task_record* task : right) {
-        wrong.push_back(const_cast<task_record*>(task));
-    }
-    for (std::size_t i = 0; i < right.size(); ++i) {
-        for (task_links* task_links::*const link : {&task_links::next_task, &task_links::previous_task}) {
-            task_links& links = *const_cast<task_record*>(right[i]);
-            task_links* const before = links.*link;
-            for (task_links* const address : wrong) {
-                if (address == before) {
-                    continue;
-                }
-                links.*link = address;
-                const auto found = h.tasks();
-                BOOST_TEST(!h.whole);
-                BOOST_TEST(found.size() <= right.size());
-                BOOST_REQUIRE(std::equal(found.begin(), found.end(), right.begin()));
-                BOOST_TEST(found.size() + 1 >= i); // the neighbour of the damaged one may be in doubt, too
-                for (const task_record* task : found) {
-                    static_cast<void>(h.table.state_of(*task));
-                    static_cast<void>(h.table.parent_of(*task));
-                }
-            }
-            links.*link = before;
+        BOOST_REQUIRE(found.size() == alive.size());
+        for (const task_record* task : found) {
+            BOOST_REQUIRE(std::count_if(alive.begin(), alive.end(),
+                                        [&](const auto& made) { return task->frame() == made.first; }) == 1);
         }
     }
-    BOOST_TEST((h.tasks() == right));
-    BOOST_TEST(h.whole);
 }
 
 // Continuations and groups that lead nowhere.

@@ -82,11 +82,13 @@ void io_channel::end_waiting(request& waiting) noexcept {
 
 // Ends a request that has left the line: now, or with the last of its pieces that the device has.
 void io_channel::end_early(request& waiting, status outcome) noexcept {
-    waiting.pieces_.failure = outcome;
+    if (waiting.pieces_.failure == status::ok) { // else a piece has failed before
+        waiting.pieces_.failure = outcome;
+    }
     waiting.length_ = 0;
     waiting.pieces_.segments_left = 0;
     if (waiting.pieces_.inside == 0) {
-        waiting.result_ = outcome;
+        waiting.result_ = waiting.pieces_.failure;
         executor_->make_ready(waiting);
     }
 }
@@ -223,7 +225,6 @@ void io_channel::push_waiting() noexcept {
 }
 
 // What waits was admitted to the disk as it was. What has failed since, or no longer fits, goes no further.
-// What waits was admitted to the disk as it was. What has failed since, or no longer fits, goes no further.
 void io_channel::check_waiting() noexcept {
     async::operation* next = waiting_.take_all();
     while (next != nullptr) {
@@ -337,26 +338,33 @@ void io_channel::watch() noexcept {
     const arch::ticks limit = disk_->options_.request_timeout;
     if (limit != 0) {
         watching_ = true;
-        watch_.deadline = executor_->round_time() + limit / (looks_until_late - 1);
+        watch_.deadline = arch::now() + limit / (looks_until_late - 1) + 1; // rounded up
         executor_->make_ready_at(watch_);
     }
 }
 
-// Takes what is there first: a device that has done its work is not late, though its interrupt may be lost.
+bool io_channel::busy() noexcept {
+    bool inside = false;
+    for_each_queue([&inside](request_queue& queue) { inside |= queue.in_flight() != 0; });
+    return inside;
+}
+
+// Takes what is there first: a device that has done its work is not late, though its interrupt may be lost. And gives the device
+// what it has not seen yet, so that nothing is older than the time that the device has had it. While the channel is stopped there
+// is nothing to look after; go_on() sees to it.
 void io_channel::look_after() noexcept {
-    watching_ = false;
-    bool busy = stopped_ && !disk_->lost_;
-    bool late = false;
     if (!stopped_) {
-        for_each_queue([&](request_queue& queue) {
-            counters_.lost_interrupts += queue.mark_if_untold() ? 1 : 0;
-            late |= queue.grow_older() >= looks_until_late;
-            busy |= queue.in_flight() != 0;
-        });
+        for_each_queue([this](request_queue& queue) { counters_.lost_interrupts += queue.mark_if_untold() ? 1 : 0; });
+        static_cast<void>(poll());
+        publish();
     }
-    if (busy) {
-        watch();
+    watching_ = false;
+    if (stopped_ || !busy()) {
+        return;
     }
+    watch();
+    bool late = false;
+    for_each_queue([&late](request_queue& queue) { late |= queue.grow_older() >= looks_until_late; });
     if (late) {
         stop();
         disk_->needs_reset(true);
@@ -417,13 +425,18 @@ void io_channel::go_on() noexcept {
             } else {
                 queue.abandon(*executor_, disk_->lost_ ? status::device_lost : status::device_reset);
             }
-            queue.rebuild();
+            if (!disk_->lost_) { // a device that has not confirmed its reset may still read the chains
+                queue.rebuild();
+            }
         });
     }
     check_waiting();
     if (!stopped_ && through_ == nullptr) {
         begin_turn(*first_);
         push_waiting();
+        if (!watching_ && busy()) {
+            watch();
+        }
     }
 }
 

@@ -96,6 +96,7 @@ class alignas(512) io_channel final : private async::completion_source {
     // While requests are with the device, a timer looks after them every quarter of the time that they may take.
     void watch() noexcept;
     void look_after() noexcept;
+    [[nodiscard]] bool busy() noexcept;
     static constexpr std::uint32_t looks_until_late = 5; // so between once and 1.25 times the limit
 
     // How many requests a queue takes before the next one's turn comes, within a round.

@@ -108,10 +108,11 @@ struct behaviour {
     bool undefined_interrupt_bits = false; // random bits above the two that exist in InterruptStatus
 
     // notifications
-    ticks suppress_for = 0;         // after a look the device asks for no notification and polls so much later
-    unsigned avail_event_ahead = 0; // asks for its notification up to so many entries later, and polls meanwhile
-    bool used_flags_noise = false;  // with EVENT_IDX: sets used.flags to 1 (the driver has to ignore it)
-    bool avail_event_noise = false; // without EVENT_IDX: writes random avail_event
+    ticks suppress_for = 0;            // after a look the device asks for no notification and polls so much later
+    unsigned avail_event_ahead = 0;    // asks for its notification up to so many entries later, and polls meanwhile
+    bool trusts_notifications = false; // that poll leaves to the notification what has passed the wish for it
+    bool used_flags_noise = false;     // with EVENT_IDX: sets used.flags to 1 (the driver has to ignore it)
+    bool avail_event_noise = false;    // without EVENT_IDX: writes random avail_event
 
     bool odd_lengths = false;      // legacy: random used lengths
     bool in_order_batches = false; // with IN_ORDER: one used entry retires a burst
@@ -400,7 +401,8 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
     void check_used_ring_untouched(virtqueue&, unsigned index);
     void check_untouched(const virtqueue&, const request&);
     void schedule(ticks delay, std::function<void()> work); // void after a reset
-    void schedule_look(unsigned index, ticks delay);
+    void schedule_look(unsigned index, ticks delay, bool notified);
+    bool wish_has_passed(const virtqueue&) const;
     void process(unsigned index);
     void ask_for_notification(unsigned index, bool busy);
     void take(unsigned index);

@@ -700,7 +700,7 @@ void virtio_blk_model::write_queue_notify(std::uint32_t value) {
                    "superfluous notification of queue " + std::to_string(index));
     }
     queue.notified = queue.seen;
-    schedule_look(index, draw(behave.notification_latency_min, behave.notification_latency_max));
+    schedule_look(index, draw(behave.notification_latency_min, behave.notification_latency_max), true);
 }
 
 // ---- interrupts

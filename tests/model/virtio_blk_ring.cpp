@@ -261,14 +261,24 @@ void virtio_blk_model::schedule(ticks delay, std::function<void()> work) {
     });
 }
 
-void virtio_blk_model::schedule_look(unsigned index, ticks delay) {
+void virtio_blk_model::schedule_look(unsigned index, ticks delay, bool notified) {
     ++queues_[index].looks_scheduled;
-    schedule(delay, [this, index] {
+    schedule(delay, [this, index, notified] {
         auto& queue = queues_[index];
         if (queue.looks_scheduled != 0) // a queue that was stopped and set up again starts from 0
             --queue.looks_scheduled;
-        process(index);
+        if (notified || !behave.trusts_notifications || !wish_has_passed(queue))
+            process(index);
     });
+}
+
+// With EVENT_IDX: whether the entry that the device wants to be notified of is there. The wish was known before, for the look
+// that came with it did not find the entry; so the notification has been sent, or will be.
+bool virtio_blk_model::wish_has_passed(const virtqueue& queue) const {
+    if (!queue.live || !event_idx())
+        return false;
+    const auto wish = load<std::uint16_t>(queue.used + 4 + std::size_t{8} * queue.size);
+    return event_passed(wish, load<std::uint16_t>(queue.available + 2), queue.taken);
 }
 
 void virtio_blk_model::process(unsigned index) {
@@ -306,7 +316,7 @@ void virtio_blk_model::ask_for_notification(unsigned index, bool busy) {
             store_used(queue, event_offset, static_cast<std::uint16_t>(machine_.random()));
     }
     if (silent || ahead != 0) // an entry may come without a notification
-        schedule_look(index, std::max<ticks>(behave.suppress_for, 100));
+        schedule_look(index, std::max<ticks>(behave.suppress_for, 100), false);
 }
 
 void virtio_blk_model::take(unsigned index) {

@@ -388,12 +388,13 @@ void disk::channel_reports() noexcept {
         return;
     }
     phase_ = phase::running;
-    if (wants_reset_) { // since
+    if (wants_change_) { // since
         stop_channels();
     }
 }
 
 void disk::stop_channels() noexcept {
+    wants_change_ = true;
     if (phase_ == phase::running) {
         all_channels(phase::stopping, io_channel::step::stop);
     }
@@ -423,6 +424,7 @@ void disk::configuration_changed() noexcept {
 // All channels have stopped. Nothing that the device was given is touched before it has confirmed its reset; then the device
 // is set up anew, and the channels deal with what was inside, what waits in line and what comes.
 void disk::change_device() noexcept {
+    wants_change_ = false;
     was_reset_ = wants_reset_;
     resubmits_ = !wants_end_;
     wants_reset_ = false;

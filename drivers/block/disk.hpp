@@ -180,7 +180,8 @@ class disk final {
     disk_properties properties_{};
     bool lost_ = false;
     bool was_reset_ = false;
-    bool resubmits_ = false; // after that reset: what was inside and is not late goes in again, or else ends
+    bool resubmits_ = false;    // after that reset: what was inside and is not late goes in again, or else ends
+    bool wants_change_ = false; // a look at the configuration, or a reset
     bool wants_reset_ = false;
     bool wants_end_ = false; // of what is inside, with the reset
     phase phase_ = phase::running;

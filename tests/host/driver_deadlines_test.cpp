@@ -779,9 +779,10 @@ BOOST_AUTO_TEST_CASE(the_time_counts_from_the_submission) {
             };
             auto busy = [&]() -> task<void> {
                 auto memory = w.buffer(512);
-                for (; !over; ++others) {
+                while (!over) {
                     BOOST_TEST(co_await w.disk().read(5, memory) == status::ok);
                     co_await sleep_for(300);
+                    ++others;
                 }
             };
             auto victim = [&]() -> task<void> {

@@ -25,6 +25,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 EXECUTOR = "async/executor.cpp"
 EXECUTOR_HEADER = "async/executor.hpp"
 INBOX = "async/inbox.hpp"
+SCHEDULE_ON = "async/schedule_on.hpp"
 QUEUE = "drivers/block/request_queue.cpp"
 RING = "drivers/virtio/split_virtqueue.hpp"
 CHANNEL = "drivers/block/io_channel.cpp"
@@ -80,7 +81,8 @@ MUTANTS = [
     (QUEUE, "    return pending();\n", "    return false;\n", "an interrupt that came just before the sleep is forgotten"),
     (QUEUE, "    disarm();\n    const std::uint32_t used", "    const std::uint32_t used",
      "the queue never asks for interrupts again"),
-    (QUEUE, "    pending_.store(true, std::memory_order_relaxed);\n", "", "the handler marks nothing"),
+    (QUEUE, "    pending_.store(true, std::memory_order_relaxed);\n    interrupts_", "    interrupts_",
+     "the handler marks nothing"),
     (QUEUE, "    if (pending_.load(std::memory_order_relaxed)) {\n", "    if (false) {\n",
      "a queue that was marked once is never left alone"),
     (QUEUE,
@@ -93,8 +95,8 @@ MUTANTS = [
     (RING, "        return used_count() != 0;\n", "        return false;\n", "no second look after interrupts are on"),
     (RING, "sizeof(std::uint16_t) * size_).store(low16(taken_));",
      "sizeof(std::uint16_t) * size_).store(low16(taken_ + 1));", "the interrupt comes one completion late"),
-    # Comparing the wish with the batch's first index only is not found: the model looks by itself at what comes before
-    # its wish, so nothing is ever late for want of that doorbell.
+    (RING, "return crossed(event, low16(published_), low16(before));", "return event == low16(before);",
+     "the device is not told of what it wishes to be told of in the middle of a batch"),
     (RING, "return crossed(event, low16(published_), low16(before));", "return false;",
      "the device is not told although it wishes to be"),
     (RING, "fence_full(); // the index", "fence_consume(); // the index",
@@ -123,7 +125,57 @@ MUTANTS = [
     (DISK, "    if (--not_reported_ != 0) {\n", "    if (--not_reported_ > 1) {\n",
      "the device is reset before all channels have stopped"),
     (DISK, "        all_channels(phase::going_on, io_channel::step::go_on);\n", "", "no channel goes on after a reset"),
-    (DISK, "    if (wants_reset_) { // since\n", "    if (false) {\n", "a reset that is asked for meanwhile is forgotten"),
+    (DISK, "    if (wants_change_) { // since\n", "    if (false) {\n", "a reset that is asked for meanwhile is forgotten"),
+    (DISK, "    wants_end_ |= (asked & asks_end) != 0;\n", "", "what a device has lied about goes in again"),
+    (CHANNEL, "            disk_->needs_reset(false);\n", "", "a device that lies is stopped, and nobody resets it"),
+    (CHANNEL, "    case step::stop: stop(); break;\n", "    case step::stop: break;\n",
+     "a channel goes on while another hart resets the device"),
+
+    # ---- stops
+    (CHANNEL, "    if (waiting.channel_->waiting_.remove(waiting)) {\n", "    {\n",
+     "a request that is stopped stays in line"),
+    (CHANNEL, "        waiting.channel_->end_early(waiting, status::cancelled);\n", "",
+     "a request that is stopped leaves the line and never ends"),
+    (CHANNEL, "        end_waiting(static_cast<request&>(*first));\n", "",
+     "a stop reaches a request that has left the line"),
+    (CHANNEL, "    if (waiting.pieces_.inside == 0) {\n", "    {\n",
+     "a request that is stopped ends while the device has pieces of it"),
+    (CHANNEL, "    waiting.pieces_.segments_left = 0;\n", "", "a request that is stopped waits for what nobody gives to the device"),
+    (CHANNEL, "    started.may_stop_ = false;                  // its token belongs to this hart\n", "",
+     "a request in line on another hart is stopped from here"),
+
+    # ---- time limits
+    (QUEUE, "            inside.writable += std::uint64_t{1} << 32;\n", "", "no request is ever late"),
+    (CHANNEL, "        if (!watching_) {\n            watch();\n        }\n    }\n}\n\nbool io_channel::arm()",
+     "    }\n}\n\nbool io_channel::arm()", "nobody looks after the requests"),
+    (CHANNEL, "grow_older() >= looks_until_late", "grow_older() >= 1", "every request is late at once"),
+    (CHANNEL, "counters_.lost_interrupts += queue.mark_if_untold() ? 1 : 0;", "static_cast<void>(queue);",
+     "what an interrupt should have told of is not looked for"),
+    (CHANNEL, "        static_cast<void>(poll());\n        publish();\n", "        publish();\n",
+     "a device that has done its work is late"),
+    (CHANNEL, "                queue.abandon(*executor_, status::timed_out, looks_until_late);\n", "",
+     "what is late goes in again"),
+    (CHANNEL, "status::timed_out, looks_until_late);", "status::timed_out);", "what is not late times out with what is"),
+    (QUEUE, "            ring_.offer(built.head);\n            continue;\n",
+     "            if (i != 0) ring_.offer(built.head);\n            continue;\n", "one that was inside does not go in again"),
+    (QUEUE, "            built.memory->status.store(virtio_blk::status_byte::poison);\n", "",
+     "what goes in again looks as if it had been done"),
+    (QUEUE, "                built.data->address = built.kept.address;\n", "", "what goes in again has other data"),
+    (QUEUE, "            inside.kept = *inside.data; // where", "            // where", "the data of what goes in again is forgotten"),
+    (CHANNEL, "        if (!watching_ && busy()) {\n            watch();\n        }\n", "",
+     "what a look found stopped is never looked after again"),
+
+    # ---- other harts
+    (SCHEDULE_ON, "        executor::of(hart_).post(*this); // and", "        executor::of(hart_).make_ready(*this); // and",
+     "another hart's line is touched from here"),
+    (SCHEDULE_ON, "        executor::of(hart_).post(*this); // and", "        executor::current().make_ready(*this); // and",
+     "a coroutine goes on where it was"),
+    (SCHEDULE_ON, "        stop.message_.post(executor::of(stop.hart_));\n", "        stop.source_.request_stop();\n",
+     "a stop runs on the wrong hart"),
+    (SCHEDULE_ON, "        co_await schedule_on{hart};\n        co_await schedule_on{home};\n    }\n    co_return", "    }\n    co_return",
+     "the message of a stop outlives what it belongs to"),
+    (SCHEDULE_ON, "        co_await work.ended();\n        co_await schedule_on{home};\n", "        co_await work.ended();\n",
+     "the work of another hart goes on there"),
 ]
 
 SOURCES = ["arch", "async", "drivers", "tests/model", "tests/simulation"]

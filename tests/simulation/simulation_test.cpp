@@ -45,6 +45,7 @@
 #include <string>
 #include <string_view>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -298,8 +299,9 @@ class simulation {
         bool may_reset = false, lies = false;
         ticks limit = 0;
         std::uint64_t swallow_after = 0, swallow = 0, swallowed = 0; // requests of the device
-        std::vector<std::byte> account;                              // what must be on the disk
-        std::vector<bool> known;                                     // by sector; not after a write that failed
+        std::uint64_t dead = 0;         // requests that timed out while it waited for its reset
+        std::vector<std::byte> account; // what must be on the disk
+        std::vector<bool> known;        // by sector; not after a write that failed
     };
 
     // One coroutine with its own sectors of one disk, and its own buffer.
@@ -463,13 +465,15 @@ class simulation {
                 b.bad_sectors.insert(choose_.below(disk_sectors));
             }
         }
-        made.may_reset = choose_.percent(10);
+        made.may_reset = choose_.percent(20);
         if (made.may_reset) {
             made.model->inject(model::fault::needs_reset, choose_.below(12), choose_.between(1, 3));
         }
         made.lies = choose_.percent(10);
         if (made.lies) {
-            made.model->inject(choose_.one_of(lies), choose_.below(12), choose_.between(1, 2));
+            // Where each slot has one descriptor, a duplicate may overwrite a used element that the driver has not read yet.
+            const bool indirect = (made.model->offered() & bits::bit(bits::indirect_desc)) != 0;
+            made.model->inject(indirect ? lies[0] : choose_.one_of(lies), choose_.below(12), choose_.between(1, 2));
         }
         // Only the limit helps against these.
         if (made.limit != 0) {
@@ -480,6 +484,15 @@ class simulation {
             if (choose_.percent(30)) {
                 made.model->inject(model::fault::no_interrupt, choose_.below(12), choose_.between(1, 3));
             }
+        }
+        // A device that is slow, but in time, and does nothing else that could take longer.
+        if (made.limit != 0 && !made.may_reset && !made.lies && made.swallow == 0 && choose_.percent(20)) {
+            b.random_order = false;
+            b.burst = 1;
+            b.latency_max = made.limit * 9 / 10;
+        }
+        for (std::uint64_t changes = choose_.percent(20) ? choose_.between(1, 3) : 0; changes != 0; --changes) {
+            host_.after(choose_.below(20'000), [model = made.model.get()] { model->raise_config_interrupt(); });
         }
         b.never_complete = [this, &made](const model::request_view& view) {
             return swallows(made, view);
@@ -587,7 +600,9 @@ class simulation {
             } else if (kind < 90) {
                 co_await async::yield();
             } else {
+                self.taken = self.swallowed = 0;
                 const status outcome = co_await self.on->disk->flush();
+                expect(outcome != status::cancelled, "cancelled, and nobody has asked for it");
                 settle(self, outcome, status::ok);
             }
             expect(arch::this_hart() == self.home, "a coroutine goes on on another hart");
@@ -640,8 +655,16 @@ class simulation {
     }
     task<hart_index> told_transfer(worker& self) {
         const async::stop_token token = co_await async::get_stop_token();
+        const hart_index here = arch::this_hart();
+        std::pair<simulation*, hart_index> where{this, here};
+        const async::stop_callback asked{token,
+                                         [](void* told) noexcept {
+                                             const auto& [in, hart] = *static_cast<decltype(where)*>(told);
+                                             in->expect(arch::this_hart() == hart, "a stop comes from another hart");
+                                         },
+                                         &where};
         co_await transfer(self, token);
-        co_return arch::this_hart();
+        co_return here;
     }
 
     // Of those who can be stopped on this hart.
@@ -715,13 +738,14 @@ class simulation {
         if (outcome == status::cancelled) {
             expect(stopped, "cancelled, and nobody has asked for it");
             expect(!whole || self.taken == 0 || was_reset, "cancelled with the device");
+            expect(arch::this_hart() < on.disk->properties().queues, "cancelled on another hart");
         } else if (outcome == status::ok) {
-            expect(whole ? self.taken == 1 || (was_reset && self.taken != 0) : self.taken != 0,
+            // What a device has lied about does not go in again.
+            const bool repeated = was_reset && (on.may_reset || on.swallowed != 0) && self.taken != 0;
+            expect(whole ? self.taken == 1 || repeated : self.taken != 0,
                    "the device was given a request " + std::to_string(self.taken) + " times");
         }
-        settle(self, outcome, bad ? status::io_error : status::ok);
         if (outcome == status::timed_out) {
-            expect(self.swallowed != 0, "timed out, and the device has not swallowed it");
             expect(was_reset, "timed out without a reset");
         } else if (self.swallowed != 0) {
             // A reset for another reason may have given it back.
@@ -730,6 +754,7 @@ class simulation {
                        (!whole && outcome == status::io_error),
                    "the device has swallowed it, and it does not time out");
         }
+        settle(self, outcome, bad ? status::io_error : status::ok);
         if (writes) {
             const bool nothing_happened = outcome == status::cancelled && whole && self.taken == 0;
             if (outcome == status::ok) {
@@ -746,15 +771,19 @@ class simulation {
         }
     }
 
-    // With what is asked about a cancelled request and about one that timed out where that is known.
+    // What is asked of a cancelled request, and of one that timed out, is asked where it is known.
     void settle(const worker& self, status outcome, status expected) {
         ++totals_.requests;
         totals_.failed_requests += outcome != status::ok ? 1 : 0;
         totals_.cancelled += outcome == status::cancelled ? 1 : 0;
         totals_.timed_out += outcome == status::timed_out ? 1 : 0;
-        const device& on = *self.on;
-        expect(outcome == expected || outcome == status::cancelled ||
-                   (outcome == status::timed_out && on.swallowed != 0) ||
+        device& on = *self.on;
+        if (outcome == status::timed_out && self.swallowed == 0) {
+            // A device that has asked for its reset does nothing before it, and harts may be slow to reset it.
+            ++on.dead;
+            expect(on.model->fired(model::fault::needs_reset) != 0, "timed out, and the device has not swallowed it");
+        }
+        expect(outcome == expected || outcome == status::cancelled || outcome == status::timed_out ||
                    (outcome == status::device_reset && on.disk->count().device_lies != 0),
                std::string{"status "} + block::to_string(outcome) + " instead of " + block::to_string(expected));
     }
@@ -859,9 +888,9 @@ class simulation {
             const std::uint64_t asked = each->model->fired(model::fault::needs_reset);
             expect(counted.device_lies <= told, "a device is said to break the rules");
             // One reset may be for several reasons.
-            const std::uint64_t reasons = asked + counted.device_lies + each->swallowed;
+            const std::uint64_t reasons = asked + counted.device_lies + each->swallowed + each->dead;
             const bool several = (asked != 0) + (counted.device_lies != 0) + (each->swallowed != 0) > 1 ||
-                                 counted.device_lies > 1 || each->swallowed > 1;
+                                 counted.device_lies > 1 || each->swallowed > 1 || each->dead != 0;
             expect(several ? counted.resets != 0 && counted.resets <= reasons : counted.resets == reasons,
                    "a device was reset " + std::to_string(counted.resets) + " times for " + std::to_string(reasons) +
                        " reasons");

@@ -140,8 +140,8 @@ void io_channel::begin_turn(request_queue& queue) noexcept {
     queue.begin_turn(requests_per_turn);
 }
 
-// Requests go to the queues in turns, of a round or so many requests at the most: a doorbell is shared by a turn's requests,
-// and a deep workload keeps all queues busy.
+// Requests go to the queues in turns, of a round or so many requests at the most: a doorbell is shared by a turn's
+// requests, and a deep workload keeps all queues busy.
 void io_channel::next_turn() noexcept {
     request_queue* const next = current_ + stride_;
     begin_turn(next < end_ ? *next : *first_);
@@ -317,8 +317,8 @@ void io_channel::interrupted() noexcept {
     bool found = attention_.load(std::memory_order_relaxed);
     for_each_queue([&found](request_queue& queue) { found |= queue.interrupted(); });
     if (found && executor_ != &async::executor::current()) {
-        // acq_rel: the marks before the flag, pairs with the exchange in woken(): whoever finds it set leaves its marks to the
-        // one who takes it down.
+        // acq_rel: the marks before the flag, pairs with the exchange in woken(): whoever finds it set leaves its marks
+        // to the one who takes it down.
         if (wake_posted_.exchange(1, std::memory_order_acq_rel) == 0) {
             wake_message_.post(*executor_);
         }
@@ -349,9 +349,9 @@ bool io_channel::busy() noexcept {
     return inside;
 }
 
-// Takes what is there first: a device that has done its work is not late, though its interrupt may be lost. And gives the device
-// what it has not seen yet, so that nothing is older than the time that the device has had it. While the channel is stopped there
-// is nothing to look after; go_on() sees to it.
+// Takes what is there first: a device that has done its work is not late, though its interrupt may be lost. And gives
+// the device what it has not seen yet, so that nothing is older than the time that the device has had it. While the
+// channel is stopped there is nothing to look after; go_on() sees to it.
 void io_channel::look_after() noexcept {
     if (!stopped_) {
         for_each_queue([this](request_queue& queue) { counters_.lost_interrupts += queue.mark_if_untold() ? 1 : 0; });

@@ -1,8 +1,9 @@
 // Requests that are stopped, and devices that are late.
 //
-// A stop ends what waits in line and nothing else; whatever it comes upon, every request ends once, the device sees nothing of
-// what was stopped, and the others keep their order. A disk with a time limit resets a device that is late, and only for that.
-// When and in which order the device is given requests is what the model tells of it; the time is the machine's.
+// A stop ends what waits in line and nothing else; whatever it comes upon, every request ends once, the device sees
+// nothing of what was stopped, and the others keep their order. A disk with a time limit resets a device that is late,
+// and only for that. When and in which order the device is given requests is what the model tells of it; the time is
+// the machine's.
 #include "async/counting_scope.hpp"
 #include "async/scheduler.hpp"
 #include "async/stop_token.hpp"

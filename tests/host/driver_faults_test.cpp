@@ -1,8 +1,8 @@
 // The villain matrix: all that a device must not do, in every state of the driver. Whatever it does, every waiter
 // ends once, no buffer that was handed back is written again, and the disk works afterwards or is lost cleanly.
 //
-// The driver has no clock of its own over requests: what a device keeps for ever ends when the device is found to need
-// a reset. Where a fault leaves requests behind, the test says so to the driver, first by an interrupt, then by
+// Without a time limit (driver_deadlines_test.cpp has those) what a device keeps for ever ends when the device is found
+// to need a reset. Where a fault leaves requests behind, the test says so to the driver, first by an interrupt, then by
 // DEVICE_NEEDS_RESET.
 #include "tests/host/driver_fixture.hpp"
 

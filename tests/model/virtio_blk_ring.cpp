@@ -272,8 +272,8 @@ void virtio_blk_model::schedule_look(unsigned index, ticks delay, bool notified)
     });
 }
 
-// With EVENT_IDX: whether the entry that the device wants to be notified of is there. The wish was known before, for the look
-// that came with it did not find the entry; so the notification has been sent, or will be.
+// With EVENT_IDX: whether the entry that the device wants to be notified of is there. The wish was known before, for
+// the look that came with it did not find the entry; so the notification has been sent, or will be.
 bool virtio_blk_model::wish_has_passed(const virtqueue& queue) const {
     if (!queue.live || !event_idx())
         return false;

@@ -78,7 +78,8 @@ MUTANTS = [
     # ---- interrupts of a queue: asked for, looked again, told
     (QUEUE, "        if (ring_.enable_interrupts()) {\n", "        if (ring_.enable_interrupts() && false) {\n",
      "what completed before interrupts were asked for is not seen"),
-    (QUEUE, "    return pending();\n", "    return false;\n", "an interrupt that came just before the sleep is forgotten"),
+    (QUEUE, "    return pending();\n", "    return false;\n",
+     "an interrupt that came just before the sleep is forgotten"),
     (QUEUE, "    disarm();\n    const std::uint32_t used", "    const std::uint32_t used",
      "the queue never asks for interrupts again"),
     (QUEUE, "    pending_.store(true, std::memory_order_relaxed);\n    interrupts_", "    interrupts_",
@@ -101,7 +102,8 @@ MUTANTS = [
      "the device is not told although it wishes to be"),
     (RING, "fence_full(); // the index", "fence_consume(); // the index",
      "the device's wish may be read before the index is written"),
-    (RING, "        arch::fence_publish(); // chains", "        // chains", "the index may come before what it hands over"),
+    (RING, "        arch::fence_publish(); // chains", "        // chains",
+     "the index may come before what it hands over"),
 
     # ---- several harts at one disk
     (CHANNEL, "    if (found && executor_ != &async::executor::current()) {\n", "    if (false) {\n",
@@ -125,7 +127,8 @@ MUTANTS = [
     (DISK, "    if (--not_reported_ != 0) {\n", "    if (--not_reported_ > 1) {\n",
      "the device is reset before all channels have stopped"),
     (DISK, "        all_channels(phase::going_on, io_channel::step::go_on);\n", "", "no channel goes on after a reset"),
-    (DISK, "    if (wants_change_) { // since\n", "    if (false) {\n", "a reset that is asked for meanwhile is forgotten"),
+    (DISK, "    if (wants_change_) { // since\n", "    if (false) {\n",
+     "a reset that is asked for meanwhile is forgotten"),
     (DISK, "    wants_end_ |= (asked & asks_end) != 0;\n", "", "what a device has lied about goes in again"),
     (CHANNEL, "            disk_->needs_reset(false);\n", "", "a device that lies is stopped, and nobody resets it"),
     (CHANNEL, "    case step::stop: stop(); break;\n", "    case step::stop: break;\n",
@@ -140,7 +143,8 @@ MUTANTS = [
      "a stop reaches a request that has left the line"),
     (CHANNEL, "    if (waiting.pieces_.inside == 0) {\n", "    {\n",
      "a request that is stopped ends while the device has pieces of it"),
-    (CHANNEL, "    waiting.pieces_.segments_left = 0;\n", "", "a request that is stopped waits for what nobody gives to the device"),
+    (CHANNEL, "    waiting.pieces_.segments_left = 0;\n", "",
+     "a request that is stopped waits for what nobody gives to the device"),
     (CHANNEL, "    started.may_stop_ = false;                  // its token belongs to this hart\n", "",
      "a request in line on another hart is stopped from here"),
 
@@ -155,26 +159,33 @@ MUTANTS = [
      "a device that has done its work is late"),
     (CHANNEL, "                queue.abandon(*executor_, status::timed_out, looks_until_late);\n", "",
      "what is late goes in again"),
-    (CHANNEL, "status::timed_out, looks_until_late);", "status::timed_out);", "what is not late times out with what is"),
+    (CHANNEL, "status::timed_out, looks_until_late);", "status::timed_out);",
+     "what is not late times out with what is"),
     (QUEUE, "            ring_.offer(built.head);\n            continue;\n",
-     "            if (i != 0) ring_.offer(built.head);\n            continue;\n", "one that was inside does not go in again"),
+     "            if (i != 0) ring_.offer(built.head);\n            continue;\n",
+     "one that was inside does not go in again"),
     (QUEUE, "            built.memory->status.store(virtio_blk::status_byte::poison);\n", "",
      "what goes in again looks as if it had been done"),
     (QUEUE, "                built.data->address = built.kept.address;\n", "", "what goes in again has other data"),
-    (QUEUE, "            inside.kept = *inside.data; // where", "            // where", "the data of what goes in again is forgotten"),
+    (QUEUE, "            inside.kept = *inside.data; // where", "            // where",
+     "the data of what goes in again is forgotten"),
     (CHANNEL, "        if (!watching_ && busy()) {\n            watch();\n        }\n", "",
      "what a look found stopped is never looked after again"),
 
     # ---- other harts
-    (SCHEDULE_ON, "        executor::of(hart_).post(*this); // and", "        executor::of(hart_).make_ready(*this); // and",
+    (SCHEDULE_ON, "        executor::of(hart_).post(*this); // and",
+     "        executor::of(hart_).make_ready(*this); // and",
      "another hart's line is touched from here"),
-    (SCHEDULE_ON, "        executor::of(hart_).post(*this); // and", "        executor::current().make_ready(*this); // and",
+    (SCHEDULE_ON, "        executor::of(hart_).post(*this); // and",
+     "        executor::current().make_ready(*this); // and",
      "a coroutine goes on where it was"),
     (SCHEDULE_ON, "        stop.message_.post(executor::of(stop.hart_));\n", "        stop.source_.request_stop();\n",
      "a stop runs on the wrong hart"),
-    (SCHEDULE_ON, "        co_await schedule_on{hart};\n        co_await schedule_on{home};\n    }\n    co_return", "    }\n    co_return",
+    (SCHEDULE_ON, "        co_await schedule_on{hart};\n        co_await schedule_on{home};\n    }\n    co_return",
+     "    }\n    co_return",
      "the message of a stop outlives what it belongs to"),
-    (SCHEDULE_ON, "        co_await work.ended();\n        co_await schedule_on{home};\n", "        co_await work.ended();\n",
+    (SCHEDULE_ON, "        co_await work.ended();\n        co_await schedule_on{home};\n",
+     "        co_await work.ended();\n",
      "the work of another hart goes on there"),
 ]
 
@@ -204,7 +215,8 @@ def build(tree, which):
         if done.returncode != 0:
             return done.stderr
     objects = [object_of(unit) for unit in units(tree)]
-    done = subprocess.run([COMPILER, *objects, "-o", "simulation"], cwd=tree, text=True, capture_output=True, check=False)
+    done = subprocess.run([COMPILER, *objects, "-o",
+     "simulation"], cwd=tree, text=True, capture_output=True, check=False)
     return done.stderr if done.returncode != 0 else None
 
 

@@ -11,8 +11,8 @@
 //   what one hart posts to another arrives once, there, and in order;
 //   every request ends once, with the status that the device's state calls for, and reads return what was written last,
 //     by an account kept here, which the disk must agree with at the end; the device is given each once, unless it is
-//     reset; what was stopped is not given to it; what it swallows times out, and nothing else does; a device is reset as
-//     often as there is a reason for it;
+//     reset; what was stopped is not given to it; what it swallows times out, and nothing else does; a device is reset
+//     as often as there is a reason for it;
 //   a semaphore serves those who wait in the order in which they came, never more at once than it has permits, and has
 //     all of them again at the end; nobody wakes before the time asked for; time never goes back;
 //   the device models find nothing that the driver must not do; and no frame is left at the end.
@@ -384,7 +384,8 @@ class simulation {
             configuration.tolerated.insert(watch::by_hart);
             // One hart has seen that the device needs a reset; another may be about to notify, until it is stopped.
             configuration.tolerated.insert("STAT-04");
-            // One hart has read InterruptStatus and is about to acknowledge; the home hart resets the device in between.
+            // One hart has read InterruptStatus and is about to acknowledge; the home hart resets the device in
+            // between.
             if (host_.harts() > 1) {
                 configuration.tolerated.insert("MMIO-30");
             }
@@ -471,7 +472,8 @@ class simulation {
         }
         made.lies = choose_.percent(10);
         if (made.lies) {
-            // Where each slot has one descriptor, a duplicate may overwrite a used element that the driver has not read yet.
+            // Where each slot has one descriptor, a duplicate may overwrite a used element that the driver has not read
+            // yet.
             const bool indirect = (made.model->offered() & bits::bit(bits::indirect_desc)) != 0;
             made.model->inject(indirect ? lies[0] : choose_.one_of(lies), choose_.below(12), choose_.between(1, 2));
         }
@@ -637,7 +639,8 @@ class simulation {
         here.permits.release();
     }
 
-    // A transfer on another hart, which is asked to stop from here when its time is over, or goes on until it has ended.
+    // A transfer on another hart, which is asked to stop from here when its time is over, or goes on until it has
+    // ended.
     task<void> errand(worker& self) {
         const hart_index home = arch::this_hart();
         const auto there = static_cast<hart_index>(choose_.below(host_.harts()));

@@ -31,9 +31,11 @@ using kernel::console::print;
 constexpr std::array<std::uint32_t, 4> default_depths{1, 8, 32, 128};
 constexpr std::uint32_t default_block_size = 4096;
 constexpr std::uint32_t default_seconds = 1;
-constexpr std::size_t slices = 5; // odd: their medians are taken
-constexpr std::uint64_t cost_ios_per_reader = 1'000;
+constexpr std::size_t slices =
+    25; // odd: their medians are taken; many, for the speed of a shared host changes from slice to slice
+constexpr std::uint64_t cost_ios_per_reader = 500;
 constexpr std::uint32_t cost_depth = 32;
+constexpr std::uint32_t scaling_depth = 64;
 
 // A number with two decimals, of a quotient.
 struct decimal {
@@ -383,6 +385,44 @@ async::task<std::uint64_t> measure_cost(std::span<hart_part> all, std::uint32_t 
     co_return costs[slices / 2];
 }
 
+// What all harts reach together, and what the first one does alone, each with so many requests in flight on a hart.
+struct scaling {
+    std::uint64_t alone = 0; // IOPS, medians of the slices
+    std::uint64_t together = 0;
+    std::uint64_t ratio = 0;  // in thousandths, the median
+    std::uint64_t asleep = 0; // of the time of all harts together, in thousandths
+};
+
+// In turns, slice by slice, as above.
+async::task<void> measure_scaling(std::span<hart_part> all, scaling& result) {
+    const workload& load = all.front().load;
+    std::array<std::uint64_t, slices> alone{};
+    std::array<std::uint64_t, slices> together{};
+    std::array<std::uint64_t, slices> ratios{};
+    arch::ticks elapsed = 0;
+    arch::ticks asleep = 0;
+    for (std::size_t i = 0; i < slices; ++i) {
+        const std::span<hart_part> one = divide(all.first(1), scaling_depth);
+        const arch::ticks one_elapsed = co_await on_all_harts(one, load.slice_span, 0, work_bare);
+        alone[i] = figures::per_second(ended(one), one_elapsed);
+        const std::span<hart_part> parts = divide(all, scaling_depth * static_cast<std::uint32_t>(all.size()));
+        const arch::ticks all_elapsed = co_await on_all_harts(parts, load.slice_span, 0, work_bare);
+        together[i] = figures::per_second(ended(parts), all_elapsed);
+        ratios[i] = together[i] * 1000 / std::max<std::uint64_t>(alone[i], 1);
+        elapsed += all_elapsed * parts.size();
+        for (const hart_part& each : parts) {
+            asleep += each.cost.asleep;
+        }
+    }
+    for (std::array<std::uint64_t, slices>* const each : {&alone, &together, &ratios}) {
+        std::sort(each->begin(), each->end());
+    }
+    result = {.alone = alone[slices / 2],
+              .together = together[slices / 2],
+              .ratio = ratios[slices / 2],
+              .asleep = asleep * 1000 / elapsed};
+}
+
 struct latency_figures {
     std::uint64_t p50; // nanoseconds
     std::uint64_t p99;
@@ -491,7 +531,8 @@ async::task<bool> run_iops(const kernel::environment& here) {
     if (wanted.depth != 0) {
         depths = {&wanted.depth, 1};
     }
-    const std::uint32_t deepest = std::max(*std::max_element(depths.begin(), depths.end()), cost_depth);
+    const std::uint32_t deepest =
+        std::max({*std::max_element(depths.begin(), depths.end()), cost_depth, scaling_depth * arch::harts()});
     const kernel::memory::mark given_back{here.free_memory};
     const std::uint32_t seconds = wanted.seconds != 0 ? wanted.seconds : default_seconds;
     const workload load{.disk = *device.disk,
@@ -528,6 +569,14 @@ async::task<bool> run_iops(const kernel::environment& here) {
     print_harts(parts, rows[depths.size() - 1], *device.disk); // the parts are those of the last row
     print("frames allocated per I/O after warm-up: %lu\n", allocations);
 
+    scaling scaled;
+    if (arch::harts() > 1 && wanted.ios == 0) {
+        co_await measure_scaling(parts, scaled);
+        print("%u harts with %u requests in flight each: %lu IOPS, %lu.%02lu times the %lu of one hart; asleep %lu %% "
+              "of the time\n",
+              arch::harts(), scaling_depth, scaled.together, scaled.ratio / 1000, scaled.ratio / 10 % 100, scaled.alone,
+              scaled.asleep / 10);
+    }
     std::uint64_t cost = 0;
     std::uint64_t cost_alone = 0;
     if (wanted.icount) {
@@ -547,6 +596,11 @@ async::task<bool> run_iops(const kernel::environment& here) {
     print("],\"allocations\":%lu", allocations);
     if (wanted.icount) {
         print(",\"read_cost_hundredths\":%lu,\"read_cost_alone_hundredths\":%lu", cost, cost_alone);
+    }
+    if (scaled.alone != 0) {
+        print(",\"scaling\":{\"depth\":%u,\"alone\":%lu,\"together\":%lu,\"ratio_thousandths\":%lu,"
+              "\"asleep_thousandths\":%lu}",
+              scaling_depth, scaled.alone, scaled.together, scaled.ratio, scaled.asleep);
     }
     print(",");
     print_harts_json(parts, rows[depths.size() - 1]);

@@ -67,8 +67,14 @@ class frame_slab {
         return std::exchange(unused_, unused_ + size);
     }
 
-    // Takes a block back; `bytes` is what allocate() was called with.
+    // Takes a block back; `bytes` is what allocate() was called with. That it is a block of this slab is checked without NDEBUG:
+    // with it, where tasks end that nobody awaits (counting_scope.hpp).
     void deallocate(void* block, std::size_t bytes) noexcept {
+#ifndef NDEBUG
+        if (!holds(block)) {
+            arch::panic("a task ended on another hart than it began on: co_await schedule_on{home} first");
+        }
+#endif
         free_block*& first = free_[class_of(bytes)];
         first = ::new (block) free_block{first, nullptr};
     }
@@ -100,7 +106,9 @@ class frame_slab {
     }
 
     // No more blocks than this were ever in use at once.
-    [[nodiscard]] std::size_t blocks() const noexcept { return blocks_; }
+    [[nodiscard]] std::size_t blocks() const noexcept {
+        return blocks_;
+    }
 
     // For tests: the n-th allocation from here, counted from 1, is refused.
     void refuse(std::uint64_t nth) noexcept {
@@ -125,7 +133,9 @@ class frame_slab {
     static constexpr std::uint64_t never = ~std::uint64_t{0};
 
     // Class c holds blocks of (c + 1) granules.
-    static constexpr std::size_t class_of(std::size_t bytes) noexcept { return (bytes - 1) / granule; }
+    static constexpr std::size_t class_of(std::size_t bytes) noexcept {
+        return (bytes - 1) / granule;
+    }
 
     std::uint64_t until_refusal_ = never;                     // counts requests, down from refusal_
     std::array<free_block*, largest_frame / granule> free_{}; // by size class

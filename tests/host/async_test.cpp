@@ -1618,7 +1618,8 @@ BOOST_AUTO_TEST_CASE(frames_are_aligned_apart_counted_and_reused) {
         // The model: each class may reuse what it has freed; the rest comes from the region once.
         const auto start = reinterpret_cast<std::uintptr_t>(memory.data());
         const std::size_t skip = (64 - start % 64) % 64;
-        std::size_t unused = region_bytes > skip ? (region_bytes - skip) / 65 * 64 : 0; // a byte of 65 is the slab's own
+        std::size_t unused =
+            region_bytes > skip ? (region_bytes - skip) / 65 * 64 : 0; // a byte of 65 is the slab's own
         std::map<std::size_t, std::vector<std::byte*>> free_of;
         std::map<std::byte*, block> live;
         frame_slab::counters expected{};

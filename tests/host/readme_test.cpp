@@ -1,7 +1,9 @@
 // The example of the README, compiled as it stands there and run against the device model.
 
 #include "async/counting_scope.hpp"
+#include "async/schedule_on.hpp"
 #include "async/sync_wait.hpp"
+#include "async/with_timeout.hpp"
 #include "drivers/block/disk.hpp"
 #include "drivers/virtio/mmio.hpp"
 #include "readme_example.inc"
@@ -51,6 +53,7 @@ BOOST_AUTO_TEST_CASE(the_example_copies_blocks) {
     const std::span<std::byte> buffers{host.allocate(copied, 4096), copied};
     BOOST_TEST(async::sync_wait(copy_many(disk, buffers)));
     BOOST_TEST(std::equal(device.disk().begin(), device.disk().begin() + copied, device.disk().begin() + target));
+    BOOST_TEST(async::sync_wait(copy_elsewhere(disk, 0, buffers.first(4096))));
     BOOST_TEST(device.idle());
     BOOST_TEST(host.violations().empty(), host.describe());
 }

@@ -320,6 +320,7 @@ class simulation {
         // Of the request under way.
         std::uint64_t taken = 0;     // how often the device was given it, or pieces of it
         std::uint64_t swallowed = 0; // how often it has kept it
+        ticks began = 0;
         std::optional<async::stop_source> stop;
         hart_index stops_on = 0; // the source belongs to that hart
     };
@@ -580,7 +581,14 @@ class simulation {
                 co_await transfer(self);
             } else if (kind < 55) { // on other harts, and back, for the frame belongs to this one
                 for (std::uint64_t hops = choose_.below(3); hops != 0; --hops) {
-                    co_await go_to(static_cast<hart_index>(choose_.below(host_.harts())));
+                    if (const hart_index there = static_cast<hart_index>(choose_.below(host_.harts()));
+                        choose_.percent(50)) {
+                        co_await hop{*this, there};
+                    } else {
+                        co_await async::schedule_on{there};
+                        expect(arch::this_hart() == there, "a coroutine is scheduled on another hart");
+                        ++totals_.hops;
+                    }
                     const std::uint64_t there = choose_.below(4);
                     if (there < 2) {
                         co_await transfer(self);
@@ -588,7 +596,13 @@ class simulation {
                         co_await guarded_transfer(self);
                     }
                 }
-                co_await go_to(self.home);
+                if (const hart_index home = self.home; choose_.percent(50)) {
+                    co_await hop{*this, home};
+                } else {
+                    co_await async::schedule_on{home};
+                    expect(arch::this_hart() == home, "a coroutine is scheduled on another hart");
+                    ++totals_.hops;
+                }
             } else if (kind < 65) {
                 co_await guarded_transfer(self);
             } else if (kind < 75) {
@@ -603,6 +617,7 @@ class simulation {
                 co_await async::yield();
             } else {
                 self.taken = self.swallowed = 0;
+                self.began = host_.time();
                 const status outcome = co_await self.on->disk->flush();
                 expect(outcome != status::cancelled, "cancelled, and nobody has asked for it");
                 settle(self, outcome, status::ok);
@@ -613,16 +628,6 @@ class simulation {
             self.last_seen = host_.time();
         }
         ++self.ended;
-    }
-
-    task<void> go_to(hart_index hart) {
-        if (choose_.percent(50)) {
-            co_await hop{*this, hart};
-        } else {
-            co_await async::schedule_on{hart};
-            expect(arch::this_hart() == hart, "a coroutine is scheduled on another hart");
-            ++totals_.hops;
-        }
     }
 
     // With a permit of the hart on which it is.
@@ -706,6 +711,7 @@ class simulation {
             token = self.stop->get_token();
         }
         self.taken = self.swallowed = 0;
+        self.began = host_.time();
         const std::uint64_t resets = on.disk->count().resets;
         std::array<std::span<std::byte>, 4> into;
         std::array<std::span<const std::byte>, 4> from;
@@ -781,6 +787,9 @@ class simulation {
         totals_.cancelled += outcome == status::cancelled ? 1 : 0;
         totals_.timed_out += outcome == status::timed_out ? 1 : 0;
         device& on = *self.on;
+        if (outcome == status::timed_out) {
+            expect(host_.time() - self.began >= on.limit, "timed out before its time");
+        }
         if (outcome == status::timed_out && self.swallowed == 0) {
             // A device that has asked for its reset does nothing before it, and harts may be slow to reset it.
             ++on.dead;

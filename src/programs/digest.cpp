@@ -66,7 +66,8 @@ async::task<void> reader(digest& shared, std::span<std::byte> buffer) {
 async::task<void> read_part(digest& shared, std::span<std::byte> buffers, std::uint32_t block_size, std::size_t apart) {
     async::counting_scope readers;
     for (std::uint32_t i = 0; i < shared.share.depth; ++i) {
-        spawn(readers, reader(shared, buffers.subspan((shared.share.first_request + i) * apart, block_size)),
+        spawn(readers,
+              reader(shared, buffers.subspan((shared.share.first_request + i) * apart, block_size)).named("reader"),
               shared.share.depth);
     }
     co_await readers.join();
@@ -133,7 +134,9 @@ async::task<bool> run_digest(const environment& here) {
         const std::span<digest> parts = divide(here.free_memory, *device.disk, depth, block_size, done);
         async::counting_scope harts;
         for (digest& each : parts) {
-            spawn(harts, async::on(each.share.number, read_part(each, buffers, block_size, largest_block)), depth);
+            spawn(harts,
+                  async::on(each.share.number, read_part(each, buffers, block_size, largest_block).named("part")),
+                  depth);
         }
         co_await harts.join();
         digest& shared = parts.front();

@@ -223,7 +223,8 @@ async::task<void> worker(hart_part& shared, std::span<std::byte> buffer) {
 async::task<void> work(hart_part& shared) {
     async::counting_scope workers;
     for (std::uint32_t i = 0; i < shared.share.depth; ++i) {
-        kernel::spawn(workers, worker(shared, shared.load.buffer(shared.share.first_request + i)), shared.share.depth);
+        kernel::spawn(workers, worker(shared, shared.load.buffer(shared.share.first_request + i)),
+                      shared.share.whole_depth);
     }
     const hart_counters before = hart_counters::now();
     co_await workers.join();
@@ -263,7 +264,7 @@ async::task<void> work_bare(hart_part& shared) {
     for (std::uint32_t i = 0; i < shared.share.depth; ++i) {
         const std::uint64_t sector = sectors.below(load.blocks()) * (load.block_size >> block::sector_shift);
         kernel::spawn(readers, bare_reader(path, sector, load.buffer(shared.share.first_request + i)),
-                      shared.share.depth);
+                      shared.share.whole_depth);
     }
     co_await readers.join();
     shared.cost = hart_counters::now() - before;
@@ -294,7 +295,7 @@ async::task<arch::ticks> on_all_harts(std::span<hart_part> parts, arch::ticks sp
     async::counting_scope harts;
     for (hart_part& each : parts) {
         each.begin_slice(span, ios);
-        kernel::spawn(harts, async::on(each.share.number, what(each)), each.share.count);
+        kernel::spawn(harts, async::on(each.share.number, what(each)), each.share.whole_depth);
     }
     co_await harts.join();
     for (const hart_part& each : parts) {

@@ -51,6 +51,11 @@ void end(int exit_status) noexcept {
 }
 
 void fail(const char* format, ...) noexcept {
+    // One sentence: harts that fail later wait for the end.
+    static arch::atomic<std::uint32_t> somebody_fails{0};
+    while (somebody_fails.exchange(1, std::memory_order_relaxed) != 0) {
+        arch::wait_for_interrupt();
+    }
     char buffer[512];
     std::va_list arguments;
     va_start(arguments, format);

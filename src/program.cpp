@@ -13,7 +13,7 @@ std::uint32_t part_count(std::uint32_t depth) noexcept {
 }
 
 part make_part(std::uint32_t number, std::uint32_t count, std::uint32_t depth) noexcept {
-    part made{.number = number, .count = count, .first_request = 0, .depth = 0};
+    part made{.number = number, .count = count, .first_request = 0, .depth = 0, .whole_depth = depth};
     made.first_request = static_cast<std::uint32_t>(made.first(depth));
     made.depth = static_cast<std::uint32_t>(made.last(depth)) - made.first_request;
     return made;

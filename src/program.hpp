@@ -62,7 +62,8 @@ struct part {
     std::uint32_t number;
     std::uint32_t count;         // of parts: as many as there are harts, but none without a request in flight
     std::uint32_t first_request; // of those in flight, this and
-    std::uint32_t depth;         // so many from it on are the part's
+    std::uint32_t depth;         // so many from it on are the part's,
+    std::uint32_t whole_depth;   // of so many
 
     // Of `whole` things, those from first() to last(), the latter excluded, are the part's.
     [[nodiscard]] std::uint64_t first(std::uint64_t whole) const noexcept {

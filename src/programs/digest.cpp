@@ -68,7 +68,7 @@ async::task<void> read_part(digest& shared, std::span<std::byte> buffers, std::u
     for (std::uint32_t i = 0; i < shared.share.depth; ++i) {
         spawn(readers,
               reader(shared, buffers.subspan((shared.share.first_request + i) * apart, block_size)).named("reader"),
-              shared.share.depth);
+              shared.share.whole_depth);
     }
     co_await readers.join();
 }

@@ -257,7 +257,7 @@ async::task<void> run_part(verification& shared, common_progress& done, std::spa
     async::counting_scope workers;
     for (std::uint32_t i = 0; i < shared.share.depth && i < shared.blocks; ++i) {
         spawn(workers, worker(shared, buffers.subspan((shared.share.first_request + i) * block_bytes, block_bytes)),
-              shared.share.depth);
+              shared.share.whole_depth);
     }
     co_await workers.join();
 }
@@ -269,7 +269,7 @@ async::task<bool> run_phase(std::span<verification> parts, const char* name, std
     common_progress done{.what = name, .total = blocks};
     async::counting_scope harts;
     for (verification& each : parts) {
-        spawn(harts, async::on(each.share.number, run_part(each, done, buffers, worker)), each.share.count);
+        spawn(harts, async::on(each.share.number, run_part(each, done, buffers, worker)), each.share.whole_depth);
     }
     co_await harts.join();
     for (const verification& each : parts) {

@@ -22,8 +22,8 @@ from case import ROOT, run
 sys.path.insert(0, str(ROOT / "bench"))
 import gates  # noqa: E402 (the path is set above)
 
-IOPS = ["iops", "--disk=null:1G", "--icount", "--append=poll=off ios=20000"]
-COSTS = ["costs", "--icount"]
+IOPS = ["iops", "--disk=null:1G", "--harts=1", "--icount", "--append=poll=off ios=20000"]
+COSTS = ["costs", "--harts=1", "--icount"]
 TOLERANCE = 0.02
 
 

@@ -369,6 +369,7 @@ class machine {
 // A word that harts share. Within run() each operation is a step.
 template <typename T>
 class atomic {
+    // NOLINTBEGIN(bugprone-sizeof-expression): T may well be a pointer
     static_assert(std::is_trivially_copyable_v<T> && sizeof(T) <= 8);
 
   public:
@@ -447,6 +448,7 @@ class atomic {
     }
 
     alignas(sizeof(T)) T value_;
+    // NOLINTEND(bugprone-sizeof-expression)
 };
 
 } // namespace inflight::arch::host

@@ -16,9 +16,9 @@ using atomic = std::atomic<T>;
 namespace threads {
 
 struct hart {
-    std::atomic<std::uint32_t> pending{0}; // a software interrupt; a futex
     ticks deadline = no_deadline;
     void* local = nullptr;
+    std::atomic<std::uint32_t> pending{0}; // a software interrupt; a futex
     bool masked = false;
 };
 

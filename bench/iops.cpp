@@ -75,9 +75,9 @@ struct hart_counters {
     arch::ticks asleep = 0;
 
     static hart_counters now() noexcept {
-        const async::executor& hart = async::executor::current();
+        async::executor& hart = async::executor::current();
         return {.instructions = instructions_awake(),
-                .allocations = const_cast<async::executor&>(hart).frames().allocations(),
+                .allocations = hart.frames().allocations(),
                 .asleep = hart.count().asleep};
     }
     hart_counters& operator+=(const hart_counters& other) noexcept {

@@ -14,13 +14,14 @@
 
 #include "async/branch.hpp"
 #include "async/stop_token.hpp"
+#include "async/task_record.hpp"
 
 #include <coroutine>
 #include <optional>
 
 namespace inflight::async {
 
-// Has a source of its own, which others' requests can be passed on to. For what stops its branches.
+// Has a source of its own, which others' requests can be passed on to. The base of an awaiter that stops its branches.
 class stop_relay : public has_stop_token {
   public:
     [[nodiscard]] stop_source& source() noexcept { return source_; }
@@ -28,8 +29,26 @@ class stop_relay : public has_stop_token {
     // The function of a stop_callback that passes the request on to the relay given as its argument.
     static void pass_on(void* relay) noexcept { static_cast<stop_relay*>(relay)->source_.request_stop(); }
 
+  protected:
+    // For await_suspend(), before a branch is started: `frame` waits for what it began, and a stop that is requested by the
+    // relay's own token or, without one, by that of `frame` is passed on from here.
+    template <typename Promise>
+    void begin(std::coroutine_handle<Promise> frame) noexcept {
+        note_.begin(frame, "what it began");
+        inherit_stop_token(stop_token_of(frame));
+        outer_.emplace(get_stop_token(), pass_on, this);
+    }
+
+    // For await_resume(), whether it was suspended or not.
+    void end() noexcept {
+        note_.end();
+        outer_.reset();
+    }
+
   private:
     stop_source source_;
+    std::optional<stop_callback> outer_;
+    wait_note note_;
 };
 
 // A branch that is given the relay's token in place of its own, as far as it takes one.

@@ -18,10 +18,8 @@
 
 #include "async/callback.hpp"
 #include "async/stoppable_branch.hpp"
-#include "async/task_record.hpp"
 
 #include <cstddef>
-#include <optional>
 #include <tuple>
 #include <utility>
 
@@ -52,9 +50,7 @@ class [[nodiscard]] when_any : public stop_relay {
 
     template <typename Promise>
     [[nodiscard]] bool await_suspend(std::coroutine_handle<Promise> frame) noexcept {
-        note_.begin(frame, "what it began");
-        inherit_stop_token(stop_token_of(frame));
-        outer_.emplace(get_stop_token(), pass_on, this);
+        begin(frame);
         std::apply(
             [this](auto&... each) {
                 std::size_t index = 0;
@@ -65,8 +61,7 @@ class [[nodiscard]] when_any : public stop_relay {
     }
 
     result await_resume() noexcept {
-        note_.end();
-        outer_.reset();
+        end();
         return std::apply([this](auto&... each) { return result{first_, each.result()...}; }, racers_);
     }
 
@@ -105,11 +100,9 @@ class [[nodiscard]] when_any : public stop_relay {
         join_.ended();
     }
 
-    std::optional<stop_callback> outer_;
     std::tuple<racer<Awaitables>...> racers_;
     std::size_t first_ = none;
     join_point join_{sizeof...(Awaitables)};
-    wait_note note_;
 };
 
 template <typename... Awaitables>

@@ -20,7 +20,6 @@
 #include "async/executor.hpp"
 #include "async/scheduler.hpp"
 #include "async/stoppable_branch.hpp"
-#include "async/task_record.hpp"
 
 #include <optional>
 
@@ -50,9 +49,7 @@ class [[nodiscard]] with_timeout : public stop_relay {
 
     template <typename Promise>
     [[nodiscard]] bool await_suspend(std::coroutine_handle<Promise> frame) noexcept {
-        note_.begin(frame, "what it began");
-        inherit_stop_token(stop_token_of(frame));
-        outer_.emplace(get_stop_token(), pass_on, this);
+        begin(frame);
         if (branch_.start(*this, ended_.handle())) {
             return false;
         }
@@ -63,8 +60,7 @@ class [[nodiscard]] with_timeout : public stop_relay {
     }
 
     std::optional<value> await_resume() noexcept {
-        note_.end();
-        outer_.reset();
+        end();
         value result = branch_.result();
         if constexpr (requires { was_stopped(result); }) {
             if (late_ && was_stopped(result)) {
@@ -91,14 +87,12 @@ class [[nodiscard]] with_timeout : public stop_relay {
     }
 
     stoppable_branch<Awaitable> branch_;
-    std::optional<stop_callback> outer_;
     arch::ticks span_;
     timer timer_;
     bool late_ = false;
     callback ended_{ended, this};
     callback expired_{expired, this};
     join_point join_{2}; // what is awaited, and the timer
-    wait_note note_;
 };
 
 template <typename Awaitable>

@@ -551,13 +551,11 @@ async::task<bool> run_iops(const kernel::environment& here) {
                                                     : "adaptive");
     print_header(wanted.icount);
 
-    const std::span<hart_part> parts = here.free_memory.create<hart_part>(arch::harts(), [&](std::size_t hart) {
-        return hart_part{.load = load, .randomness = kernel::random{wanted.seed + hart}};
-    });
-    if (parts.empty()) {
-        kernel::fail("no memory is left for the figures of %u harts: give the machine more (./run --memory)",
-                     arch::harts());
-    }
+    // The deepest has requests for every hart: each has a part, of which divide() says what falls to it.
+    const std::span<hart_part> parts =
+        kernel::create_parts<hart_part>(here.free_memory, deepest, [&](const kernel::part& share) {
+            return hart_part{.load = load, .share = share, .randomness = kernel::random{wanted.seed + share.number}};
+        });
     static std::array<figures, default_depths.size()> rows;
     static std::array<latency_figures, default_depths.size()> row_latencies;
     std::uint64_t allocations = 0;

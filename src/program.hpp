@@ -5,6 +5,7 @@
 #include "async/schedule_on.hpp"
 #include "async/task.hpp"
 #include "src/disks.hpp"
+#include "src/end.hpp"
 #include "src/memory.hpp"
 #include "src/options.hpp"
 
@@ -82,6 +83,19 @@ struct part {
 // How many parts something with `depth` requests in flight has; and one of them.
 std::uint32_t part_count(std::uint32_t depth) noexcept;
 part make_part(std::uint32_t number, std::uint32_t count, std::uint32_t depth) noexcept;
+
+// What each part of something with `depth` requests in flight has of its own: a row of what `make` answers for a part. Ends
+// the machine with one sentence if there is no memory for it.
+template <typename T, typename Make>
+std::span<T> create_parts(memory& from, std::uint32_t depth, Make&& make) noexcept {
+    const std::uint32_t count = part_count(depth);
+    const std::span<T> parts = from.create<T>(
+        count, [&](std::size_t number) { return make(make_part(static_cast<std::uint32_t>(number), count, depth)); });
+    if (parts.empty()) {
+        fail("no memory is left for the work of %u harts: give the machine more (./run --memory)", count);
+    }
+    return parts;
+}
 
 // Starts one of `depth` tasks in the scope. Ends the machine with one sentence if there is no memory for its frame.
 void spawn(async::counting_scope& scope, async::task<void>&& work, std::uint32_t depth) noexcept;

@@ -87,8 +87,7 @@ std::span<digest> divide(memory& from, block::disk& disk, std::uint32_t depth, s
     const std::uint64_t capacity = disk.properties().capacity;
     const std::uint64_t chunk = block_size / block::sector_size;
     const std::uint64_t chunks = (capacity + chunk - 1) / chunk;
-    const std::span<digest> parts = from.create<digest>(part_count(depth), [&](std::size_t number) {
-        const part share = make_part(static_cast<std::uint32_t>(number), part_count(depth), depth);
+    return create_parts<digest>(from, depth, [&](const part& share) {
         return digest{.disk = disk,
                       .share = share,
                       .next = share.first(chunks) * chunk,
@@ -96,10 +95,6 @@ std::span<digest> divide(memory& from, block::disk& disk, std::uint32_t depth, s
                       .checksum = posix_cksum{capacity * block::sector_size},
                       .meter = progress{done}};
     });
-    if (parts.empty()) {
-        fail("no memory is left for the work of %u harts: give the machine more (./run --memory)", part_count(depth));
-    }
-    return parts;
 }
 
 } // namespace

@@ -283,8 +283,7 @@ async::task<bool> run_phase(std::span<verification> parts, const char* name, std
 std::span<verification> divide(memory& from, block::disk& disk, std::uint64_t seed, std::uint32_t depth) noexcept {
     const block::disk_properties& properties = disk.properties();
     const std::uint64_t blocks = properties.capacity / block_sectors;
-    const std::span<verification> parts = from.create<verification>(part_count(depth), [&](std::size_t number) {
-        const part share = make_part(static_cast<std::uint32_t>(number), part_count(depth), depth);
+    return create_parts<verification>(from, depth, [&](const part& share) {
         return verification{.disk = disk,
                             .share = share,
                             .seed = seed,
@@ -294,10 +293,6 @@ std::span<verification> divide(memory& from, block::disk& disk, std::uint64_t se
                             .discards = properties.max_discard_sectors >= block_sectors,
                             .order = permutation{0, 0}};
     });
-    if (parts.empty()) {
-        fail("no memory is left for the work of %u harts: give the machine more (./run --memory)", part_count(depth));
-    }
-    return parts;
 }
 
 async::task<bool> verify_disk(const environment& here, const virtio_device& device, std::uint32_t depth,

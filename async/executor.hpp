@@ -191,8 +191,8 @@ class executor {
     void adapt(arch::ticks slept) noexcept;
 
     operation_list ready_; // to resume in the next round
-    operation* left_over_ =
-        nullptr; // to resume in this round, linked; what its budget does not suffice for, in the next
+    // To resume in this round, linked; what its budget does not suffice for, in the next.
+    operation* left_over_ = nullptr;
     void* current_frame_ = nullptr; // of the coroutine that runs
     std::uint32_t ready_awaits_left_ = 0;
     inbox inbox_;

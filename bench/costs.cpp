@@ -206,44 +206,43 @@ async::task<spent> inbox() {
     co_return spent{instructions, batches * batch};
 }
 
-template <bool measured>
-async::task<spent> semaphore() {
-    async::semaphore permits{1};
-    std::uint64_t instructions = 0;
-    for (std::uint64_t b = 0; b != batches; ++b) {
-        co_await async::yield{}; // to a round with its whole budget
-        const std::uint64_t before = arch::instructions();
-        for (std::uint64_t i = 0; i != batch; ++i) {
-            if constexpr (measured) {
-                co_await permits.acquire();
-                barrier();
-                permits.release();
-            }
-            barrier();
-        }
-        instructions += arch::instructions() - before;
-        check(permits.available() == 1 && budget_is_spent() == measured, "semaphore acquire and release");
-    }
-    co_return spent{instructions, batches * batch};
-}
+// A semaphore with one permit and a mutex, in the same words.
+struct permit {
+    static constexpr const char* step = "semaphore acquire and release";
+    auto take() noexcept { return one.acquire(); }
+    void give_back() noexcept { one.release(); }
+    [[nodiscard]] bool is_free() const noexcept { return one.available() == 1; }
 
-template <bool measured>
-async::task<spent> mutex() {
-    async::mutex one_at_a_time;
+    async::semaphore one{1};
+};
+
+struct lock {
+    static constexpr const char* step = "mutex lock and unlock";
+    auto take() noexcept { return one.lock(); }
+    void give_back() noexcept { one.unlock(); } // panics if it is not locked
+    [[nodiscard]] bool is_free() const noexcept { return !one.is_locked(); }
+
+    async::mutex one;
+};
+
+// Nobody else wants it.
+template <bool measured, typename Resource>
+async::task<spent> take_and_give_back() {
+    Resource resource;
     std::uint64_t instructions = 0;
     for (std::uint64_t b = 0; b != batches; ++b) {
         co_await async::yield{}; // to a round with its whole budget
         const std::uint64_t before = arch::instructions();
         for (std::uint64_t i = 0; i != batch; ++i) {
             if constexpr (measured) {
-                co_await one_at_a_time.lock();
+                co_await resource.take();
                 barrier();
-                one_at_a_time.unlock(); // panics if it is not locked
+                resource.give_back();
             }
             barrier();
         }
         instructions += arch::instructions() - before;
-        check(!one_at_a_time.is_locked() && budget_is_spent() == measured, "mutex lock and unlock");
+        check(resource.is_free() && budget_is_spent() == measured, Resource::step);
     }
     co_return spent{instructions, batches * batch};
 }
@@ -334,8 +333,9 @@ constexpr step steps[] = {
     {"yield", "yield, and its share of a round of 64 tasks", yield<true>, yield<false>},
     {"call", "call of a task that returns at once: frame, start, result, end", call<true>, call<false>},
     {"inbox", "inbox: post and take_all of one message, awake", inbox<true>, inbox<false>},
-    {"semaphore", "semaphore: acquire and release, a permit is free", semaphore<true>, semaphore<false>},
-    {"mutex", "mutex: lock and unlock, nobody has it", mutex<true>, mutex<false>},
+    {"semaphore", "semaphore: acquire and release, a permit is free", take_and_give_back<true, permit>,
+     take_and_give_back<false, permit>},
+    {"mutex", "mutex: lock and unlock, nobody has it", take_and_give_back<true, lock>, take_and_give_back<false, lock>},
     {"spawn_join", "spawn and join, a task of 64, with its share of the rounds", spawn_and_join<true, at_once>,
      spawn_and_join<false, at_once>},
     {"spawn_join_alone", "spawn and join of one task, with two rounds of its own", spawn_and_join<true, 1>,

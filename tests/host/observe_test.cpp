@@ -81,6 +81,33 @@ struct hart {
     task_table table{runtime};
 };
 
+// Two harts, the first of which is selected.
+struct two_harts {
+    two_harts() : memory(std::size_t{1} << 17), first{half_for(0)}, second{half_for(1)} { simulated.select_hart(0); }
+
+    // Selects the hart, and runs it until nothing is ready there.
+    void settle(arch::hart_index hart) {
+        simulated.select_hart(hart);
+        while (executor::current().tick()) {
+        }
+    }
+
+    arch::host::machine simulated{{.harts = 2, .memory_bytes = 4096}};
+    std::vector<std::byte> memory;
+    executor first;
+    executor second;
+    const task_table of_first{first};
+    const task_table of_second{second};
+
+  private:
+    // Memory for the frames of a hart, which is selected: its executor is made there.
+    std::span<std::byte> half_for(arch::hart_index hart) {
+        simulated.select_hart(hart);
+        const std::size_t bytes = memory.size() / 2;
+        return std::span{memory}.subspan(hart * bytes, bytes);
+    }
+};
+
 task<void> wait_for(event& until) {
     co_await until.wait();
 }
@@ -285,14 +312,9 @@ BOOST_AUTO_TEST_CASE(notes_end_with_their_waits) {
 
 // A task that is away is on the list of its own hart; that hart's table says that it runs, and of whom it is.
 BOOST_AUTO_TEST_CASE(guests_on_another_hart) {
-    arch::host::machine simulated{{.harts = 2, .memory_bytes = 4096}};
-    std::vector<std::byte> memory(std::size_t{1} << 17);
-    executor first{std::span{memory}.subspan(0, memory.size() / 2)};
-    simulated.select_hart(1);
-    executor second{std::span{memory}.subspan(memory.size() / 2)};
-    simulated.select_hart(0);
-    const task_table here{first};
-    const task_table there{second};
+    two_harts h;
+    const task_table& here = h.of_first;
+    const task_table& there = h.of_second;
     const auto count = [](const task_table& table) {
         int tasks = 0;
         table.for_each([&](const task_record&) { return ++tasks != 0; });
@@ -322,33 +344,23 @@ BOOST_AUTO_TEST_CASE(guests_on_another_hart) {
     };
     counting_scope scope;
     BOOST_REQUIRE(scope.spawn(guest().named("guest")));
-    const auto run = [&](arch::hart_index hart) {
-        simulated.select_hart(hart);
-        while (executor::current().tick()) {
-        }
-    };
-    run(0);
+    h.settle(0);
     here.for_each([&](const task_record& task) {
         BOOST_TEST(here.state_of(task) == state::suspended);
         BOOST_REQUIRE((task.waits_for != nullptr));
         BOOST_TEST(task.waits_for == std::string{"another hart"});
         return true;
     });
-    run(1);
-    run(0);
+    h.settle(1);
+    h.settle(0);
     BOOST_TEST(seen);
     BOOST_TEST(scope.size() == 0u);
 }
 
 // The ready line of another hart may change while it is followed: no operation is looked at that lies in no frame.
 BOOST_AUTO_TEST_CASE(the_line_of_another_hart_is_followed_with_care) {
-    arch::host::machine simulated{{.harts = 2, .memory_bytes = 4096}};
-    std::vector<std::byte> memory(std::size_t{1} << 17);
-    executor first{std::span{memory}.subspan(0, memory.size() / 2)};
-    simulated.select_hart(1);
-    executor second{std::span{memory}.subspan(memory.size() / 2)};
-    simulated.select_hart(0);
-    const task_table table{first};
+    two_harts h;
+    const task_table& table = h.of_first;
     counting_scope scope;
     BOOST_REQUIRE(scope.spawn(turn()));
     BOOST_REQUIRE(scope.spawn(turn()));
@@ -358,7 +370,7 @@ BOOST_AUTO_TEST_CASE(the_line_of_another_hart_is_followed_with_care) {
         return true;
     });
     BOOST_REQUIRE(tasks.size() == 2u);
-    simulated.select_hart(1); // who looks
+    h.simulated.select_hart(1); // who looks
     BOOST_TEST(table.state_of(*tasks[1]) == state::ready);
     operation* const right = tasks[0]->link.next;
     for (const std::uintptr_t wrong :
@@ -369,9 +381,7 @@ BOOST_AUTO_TEST_CASE(the_line_of_another_hart_is_followed_with_care) {
         BOOST_TEST(table.state_of(*tasks[1]) == state::suspended);
     }
     tasks[0]->link.next = right;
-    simulated.select_hart(0);
-    while (first.tick()) {
-    }
+    h.settle(0);
     BOOST_TEST(scope.size() == 0u);
 }
 

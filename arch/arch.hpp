@@ -8,7 +8,8 @@
 //
 //   this hart
 //     hart_index  this_hart()                 0 .. harts()-1, dense, whatever the ids of the hardware are
-//     hart_index  harts()                     how many run this program; 1 until the others have been started
+//     hart_index  harts()                     how many run this program; 1 until the others have been started, and never
+//                                             more than most_harts
 //     void*&      hart_local()                one word that belongs to this hart; the executor keeps itself there
 //
 //   interrupts, of this hart
@@ -58,6 +59,9 @@
 namespace inflight::arch {
 
 using hart_index = std::uint32_t;
+
+// No machine has more. What is kept for each hart has room for so many.
+inline constexpr hart_index most_harts = 64;
 
 // A point in time or a span of it, in units of 1 / ticks_per_second().
 using ticks = std::uint64_t;

@@ -87,7 +87,7 @@ class executor {
     };
 
     // Harts with an executor, at the most.
-    static constexpr std::size_t most_harts = 64;
+    static constexpr arch::hart_index most_harts = arch::most_harts;
 
     // How many coroutines one round resumes at the most, before the sources are asked again; and
     // how many awaits that find what they want ready go on at once in it.

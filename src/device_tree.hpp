@@ -1,5 +1,7 @@
 #pragma once
 
+#include "arch/arch.hpp"
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -390,14 +392,14 @@ struct uart_description {
 struct machine_description {
     bounded_list<memory_range, 8> memory;        // in tree order, empty banks left out
     bounded_list<memory_range, 32> reservations; // reservation block and /reserved-memory; never drops: an error
-    bounded_list<hart_description, 64> harts;    // in tree order, disabled ones left out
-    std::uint64_t timebase_frequency = 0;        // Hz, of the time CSR
-    plic_description plic;                       // the one that serves the virtio slots
-    bounded_list<virtio_slot, 32> virtio;        // every enabled "virtio,mmio", by ascending address
-    std::optional<uart_description> uart;        // ns16550a: the standard output if it is one, else the first
-    std::optional<memory_range> test_finisher;   // "sifive,test0" or "sifive,test1"
-    std::optional<memory_range> sswi;            // the first "riscv,aclint-sswi"; see hart_description
-    std::string_view bootargs;                   // empty if absent; a NUL follows it
+    bounded_list<hart_description, arch::most_harts> harts; // in tree order, disabled ones left out
+    std::uint64_t timebase_frequency = 0;                   // Hz, of the time CSR
+    plic_description plic;                                  // the one that serves the virtio slots
+    bounded_list<virtio_slot, 32> virtio;                   // every enabled "virtio,mmio", by ascending address
+    std::optional<uart_description> uart;      // ns16550a: the standard output if it is one, else the first
+    std::optional<memory_range> test_finisher; // "sifive,test0" or "sifive,test1"
+    std::optional<memory_range> sswi;          // the first "riscv,aclint-sswi"; see hart_description
+    std::string_view bootargs;                 // empty if absent; a NUL follows it
     std::optional<memory_range> initrd;
 };
 

@@ -19,8 +19,7 @@ void _start() noexcept;                       // boot.S
 [[noreturn]] void other_hart_main() noexcept; // which it calls
 }
 
-std::array<inflight::arch::riscv64::hart*, inflight::arch::riscv64::most_harts + 1>
-    inflight::arch::riscv64::all_harts{};
+std::array<inflight::arch::riscv64::hart*, inflight::arch::most_harts + 1> inflight::arch::riscv64::all_harts{};
 
 namespace inflight::kernel {
 

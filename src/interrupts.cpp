@@ -25,7 +25,7 @@ struct opened_context {
     std::uint32_t number = 0;
     std::uintptr_t claim_register = 0; // 0: not opened
 };
-std::array<opened_context, arch::riscv64::most_harts> contexts;
+std::array<opened_context, arch::most_harts> contexts;
 
 void external_interrupt() noexcept {
     const std::uintptr_t claim = contexts[arch::this_hart()].claim_register;

@@ -110,7 +110,7 @@ struct run_limits {
 };
 
 struct machine_options {
-    hart_index harts = 1; // at most 64
+    hart_index harts = 1; // at most most_harts
     std::size_t memory_bytes = std::size_t{8} << 20;
     std::uint64_t seed = 1;
     ticks cost_of_now = 1;           // ticks that pass with each now()

@@ -27,7 +27,6 @@ struct hart {
 static_assert(offsetof(hart, trap_stack_end) == 0 && offsetof(hart, registers) == 8 &&
               offsetof(hart, stack_end) == 264 && offsetof(hart, hardware_id) == 272);
 
-inline constexpr std::size_t most_harts = 64;
 inline hart_index hart_count = 1;
 
 // Every hart that runs, by index; nullptr behind the last. Changed only before they have one another to reckon with.

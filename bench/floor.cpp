@@ -48,9 +48,8 @@ floor_result run_floor(block::disk& disk, queue_row which, std::uint32_t depth, 
             arch::fence_consume(); // the used index before the elements
             result.ios += used;
             if (more) {
-                virtio::split_virtqueue::used_chains chains = ring.used_chains_now();
-                for (std::uint32_t i = 0; i < used; ++i) {
-                    ring.offer(static_cast<std::uint16_t>(chains.next().id));
+                for (auto chains = ring.first_used(used); !chains.empty(); chains.pop_front()) {
+                    ring.offer(static_cast<std::uint16_t>(chains.front().id));
                 }
                 offered += used;
                 more = offered < ios && arch::now() < deadline;

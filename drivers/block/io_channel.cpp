@@ -39,6 +39,11 @@ void request::next_segment() noexcept {
 }
 
 void io_channel::submit_slowly(request& started) noexcept {
+    if (current_ != &no_queue && current_->turn_has_ended()) {
+        next_turn();
+        submit(started);
+        return;
+    }
     const status refusal = disk_->check(started);
     const bool nothing_to_do = started.type_ == request_type::flush && !disk_->properties_.can_flush;
     if (refusal != status::ok || nothing_to_do) {
@@ -137,7 +142,7 @@ bool io_channel::push(request& started) noexcept {
 
 void io_channel::begin_turn(request_queue& queue) noexcept {
     current_ = &queue;
-    queue.begin_turn(requests_per_turn);
+    queue.begin_turn(has_several_queues() ? requests_per_turn : queue.slots());
 }
 
 // Requests go to the queues in turns, of a round or so many requests at the most: a doorbell is shared by a turn's
@@ -289,7 +294,9 @@ void io_channel::publish() noexcept {
         }
     }
     if (published) {
-        next_turn();
+        if (has_several_queues()) {
+            next_turn();
+        }
         if (!watching_) {
             watch();
         }

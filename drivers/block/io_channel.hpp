@@ -99,8 +99,9 @@ class alignas(512) io_channel final : private async::completion_source {
     [[nodiscard]] bool busy() noexcept;
     static constexpr std::uint32_t looks_until_late = 5; // so between once and 1.25 times the limit
 
-    // How many requests a queue takes before the next one's turn comes, within a round.
+    // How many requests a queue takes before the next one's turn comes, within a round; if there is a next one.
     static constexpr std::uint32_t requests_per_turn = 16;
+    [[nodiscard]] bool has_several_queues() const noexcept { return first_ + stride_ < end_; }
 
     // What a plain read or write may be: how many sectors at once (0: none at all), up to which one, and which low bits of
     // its place and length must be 0.
@@ -157,16 +158,12 @@ inline bool io_channel::is_plain(const request& candidate) const noexcept {
 // wait in line there is no free slot, for whoever frees one hands it to them at once; so this cannot overtake them. All that
 // is rare ends in a call that nothing follows, or the common way would have to save registers for it.
 inline void io_channel::submit(request& started) noexcept {
-    request_queue& queue = *current_;
     if (!is_plain(started) ||
-        !queue.submit_plain(started, started.type_, started.sector_, started.data_, started.length_)) [[unlikely]] {
+        !current_->submit_plain(started, started.type_, started.sector_, started.data_, started.length_)) [[unlikely]] {
         submit_slowly(started);
         return;
     }
     started.result_ = request::whole_in_flight;
-    if (queue.turn_has_ended()) [[unlikely]] {
-        next_turn();
-    }
 }
 
 inline void request::await_suspend(std::coroutine_handle<> frame) noexcept {

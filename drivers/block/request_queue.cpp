@@ -39,12 +39,11 @@ bool request_queue::allocate(device_memory& memory, std::uint16_t size, bool leg
     const virtio::ring_layout layout = virtio::ring_layout::of(size, legacy);
     ring_memory_ = memory.allocate(layout.bytes, layout.alignment);
     auto* const slots = memory.allocate(sizeof(slot) * size, alignof(slot));
-    auto* const slot_memories = memory.allocate(sizeof(slot_memory) * slot_count_, alignof(slot_memory));
     std::byte* tables = nullptr;
     if (indirect) {
         tables = memory.allocate(sizeof(virtio::descriptor) * table_entries_ * slot_count_, 64);
     }
-    if (ring_memory_ == nullptr || slots == nullptr || slot_memories == nullptr || (indirect && tables == nullptr)) {
+    if (ring_memory_ == nullptr || slots == nullptr || (indirect && tables == nullptr)) {
         return false;
     }
 
@@ -53,9 +52,6 @@ bool request_queue::allocate(device_memory& memory, std::uint16_t size, bool leg
     for (std::uint32_t i = 0; i < size; ++i) {
         ::new (slots_ + i) slot{};
         slots_[i].head = static_cast<std::uint16_t>(i);
-    }
-    for (std::uint32_t i = 0; i < slot_count_; ++i) {
-        slots_[std::size_t{i} * stride_].memory = ::new (slot_memories + sizeof(slot_memory) * i) slot_memory{};
     }
     return true;
 }
@@ -83,7 +79,7 @@ void request_queue::rebuild() noexcept {
                 built.data->address = built.kept.address;
                 built.data->length = built.kept.length;
             }
-            built.memory->status.store(virtio_blk::status_byte::poison);
+            built.memory.status.store(virtio_blk::status_byte::poison);
             ring_.offer(built.head);
             continue;
         }
@@ -96,7 +92,7 @@ void request_queue::rebuild() noexcept {
 // Lays out the chain and the header of a free slot for requests of this type with so many data descriptors, all but what
 // differs from request to request.
 void request_queue::reshape(slot& free_slot, request_type type, std::uint32_t segments) noexcept {
-    slot_memory& memory = *free_slot.memory;
+    slot_memory& memory = free_slot.memory;
     const bool in_table = stride_ == 1 || segments > 1;
     virtio::descriptor* const first = in_table ? tables_ + std::size_t{table_entries_} * (free_slot.head / stride_)
                                                : &ring_.descriptor_at(free_slot.head);
@@ -147,34 +143,34 @@ void request_queue::submit_data(request& owner, std::uint64_t sector, std::span<
         length += segment.length;
         ++next;
     }
-    offer(taken, owner, sector, owner.type_ == request_type::in ? length + 1 : 1);
+    offer(taken, owner, sector, a_piece | (owner.type_ == request_type::in ? length + 1 : 1));
 }
 
 void request_queue::submit_range(request& owner, const virtio_blk::range_segment& range) noexcept {
     slot& taken = take_slot(owner, 1);
-    taken.memory->range = range;
-    taken.data->address = arch::device_address(&taken.memory->range);
+    taken.memory.range = range;
+    taken.data->address = arch::device_address(&taken.memory.range);
     taken.data->length = sizeof range;
-    offer(taken, owner, 0, 1);
+    offer(taken, owner, 0, a_piece | 1);
 }
 
 void request_queue::submit_flush(request& owner) noexcept {
-    offer(take_slot(owner, 0), owner, 0, 1);
+    offer(take_slot(owner, 0), owner, 0, a_piece | 1);
 }
 
 void request_queue::submit_get_id(request& owner) noexcept {
     slot& taken = take_slot(owner, 1);
-    taken.memory->id.fill('\0'); // QEMU writes no padding
-    taken.data->address = arch::device_address(&taken.memory->id);
+    taken.memory.id.fill('\0'); // QEMU writes no padding
+    taken.data->address = arch::device_address(&taken.memory.id);
     taken.data->length = virtio_blk::id_length;
-    offer(taken, owner, 0, virtio_blk::id_length + 1);
+    offer(taken, owner, 0, a_piece | (virtio_blk::id_length + 1));
 }
 
 std::uint16_t request_queue::build_unowned_read(std::uint32_t slot_number, std::uint64_t sector,
                                                 std::span<std::byte> buffer) noexcept {
     slot& built = slots_[std::size_t{slot_number} * stride_];
     reshape(built, request_type::in, 1);
-    built.memory->header.sector = sector;
+    built.memory.header.sector = sector;
     built.data->address = arch::device_address(buffer.data());
     built.data->length = static_cast<std::uint32_t>(buffer.size());
     return built.head;
@@ -196,6 +192,26 @@ bool request_queue::finish_piece(request& owner, const slot_memory& memory, stat
     return true;
 }
 
+// What is not a whole request that was done: judges it, and keeps the verdict, unless the device lies. Not inlined: drain()
+// has its registers for what is common.
+[[gnu::noinline]] request_queue::ended request_queue::look_closely(const slot& done, std::uint8_t status_byte,
+                                                                   std::uint32_t length) noexcept {
+    status outcome = status_byte == virtio_blk::status_byte::ok ? status::ok : to_status(status_byte);
+    if (length != writable(done) && trusts_length_) {
+        if (length > writable(done)) {
+            return ended::device_lies;
+        }
+        // The status byte comes last; a shorter length does not vouch for it (2.7.8.3).
+        outcome = status::device_error;
+        ++counters_.short_lengths;
+    }
+    if ((done.expected & a_piece) != 0) {
+        return finish_piece(*done.owner, done.memory, outcome) ? ended::request : ended::piece;
+    }
+    done.owner->result_ = outcome;
+    return ended::request;
+}
+
 request_queue::drained request_queue::drain(async::executor& hart) noexcept {
     if (pending_.load(std::memory_order_relaxed)) {
         pending_.store(false, std::memory_order_relaxed); // before the look: what comes after it marks the queue again
@@ -210,16 +226,15 @@ request_queue::drained request_queue::drain(async::executor& hart) noexcept {
     }
     arch::fence_consume(); // the used index before elements, data and status: pairs with the device's writing it last
     // In locals, for the compiler cannot know that nothing written here changes them.
-    virtio::split_virtqueue::used_chains chains = ring_.used_chains_now();
+    virtio::split_virtqueue::used_chains chains = ring_.first_used(used);
     const std::uint32_t size = size_;
     slot* const slots = slots_;
     slot* free_slots = free_;
     async::operation* first_ready = nullptr; // linked, as operation_list does it, but in registers
     async::operation** ready_end = &first_ready;
     drained outcome = drained::something;
-    std::uint32_t left = used;
-    for (; left != 0; --left) {
-        const virtio::split_virtqueue::used element = chains.next();
+    for (; !chains.empty(); chains.pop_front()) {
+        const virtio::split_virtqueue::used element = chains.front();
         if (element.id >= size) [[unlikely]] {
             outcome = drained::device_lies; // no descriptor
             break;
@@ -231,35 +246,31 @@ request_queue::drained request_queue::drain(async::executor& hart) noexcept {
             outcome = drained::device_lies; // never a head, or not in flight, or used twice
             break;
         }
-        status result = status::ok;
-        if (const std::uint8_t byte = done.memory->status.load(); byte != virtio_blk::status_byte::ok) [[unlikely]] {
-            result = to_status(byte);
-        }
-        if (element.length != static_cast<std::uint32_t>(done.writable) && trusts_length_) [[unlikely]] {
-            if (element.length > static_cast<std::uint32_t>(done.writable)) {
+        ended what = ended::request;
+        const std::uint8_t status_byte = done.memory.status.load();
+        if (status_byte == virtio_blk::status_byte::ok && element.length == done.expected) [[likely]] {
+            owner->result_ = status::ok;
+        } else {
+            what = look_closely(done, status_byte, element.length);
+            if (what == ended::device_lies) {
                 outcome = drained::device_lies;
                 break;
             }
-            // The status byte comes last; a shorter length does not vouch for it (2.7.8.3).
-            result = status::device_error;
-            ++counters_.short_lengths;
         }
         done.owner = nullptr;
         done.next_free = free_slots;
         free_slots = &done;
-        if (owner->result_ == request::whole_in_flight) [[likely]] {
-            owner->result_ = result;
-        } else if (!finish_piece(*owner, *done.memory, result)) {
-            continue;
+        if (what == ended::request) {
+            trace::record(trace::event::ready, owner->continuation);
+            *ready_end = owner;
+            ready_end = &owner->next;
         }
-        trace::record(trace::event::ready, owner->continuation);
-        *ready_end = owner;
-        ready_end = &owner->next;
     }
     hart.make_ready(first_ready, ready_end);
     free_ = free_slots;
-    ring_.advance_used(used - left);
-    counters_.requests += used - left;
+    const std::size_t taken = used - chains.size();
+    ring_.advance_used(taken);
+    counters_.requests += taken;
     return outcome;
 }
 
@@ -267,14 +278,14 @@ void request_queue::abandon(async::executor& hart, status outcome, std::uint32_t
     for (std::uint32_t i = 0; i < slot_count_; ++i) {
         slot& inside = slots_[std::size_t{i} * stride_];
         request* const owner = inside.owner;
-        if (owner == nullptr || inside.writable >> 32 < age) {
+        if (owner == nullptr || inside.expected / one_look_old < age) {
             continue;
         }
         inside.owner = nullptr;
         if (owner->result_ == request::whole_in_flight) {
             owner->result_ = outcome;
             hart.make_ready(*owner);
-        } else if (finish_piece(*owner, *inside.memory, outcome)) {
+        } else if (finish_piece(*owner, inside.memory, outcome)) {
             hart.make_ready(*owner);
         }
     }
@@ -285,8 +296,8 @@ std::uint32_t request_queue::grow_older() noexcept {
     for (std::uint32_t i = 0; i < slot_count_; ++i) {
         slot& inside = slots_[std::size_t{i} * stride_];
         if (inside.owner != nullptr) {
-            inside.writable += std::uint64_t{1} << 32;
-            oldest = std::max(oldest, inside.writable >> 32);
+            inside.expected += one_look_old;
+            oldest = std::max(oldest, inside.expected / one_look_old);
         }
     }
     return static_cast<std::uint32_t>(oldest);

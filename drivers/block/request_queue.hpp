@@ -75,11 +75,11 @@ class request_queue {
     [[nodiscard]] std::uint32_t segments() const noexcept { return table_entries_ == 0 ? 1 : table_entries_ - 2; }
 
     // Puts one request of the device, a read or write with one data segment, into a free slot; the device sees it at the
-    // next publish. False, and nothing happens, if there is no free slot of that shape at hand.
+    // next publish. False, and nothing happens, if there is no free slot of that shape at hand, or the turn has ended.
     bool submit_plain(request& owner, virtio_blk::request_type type, std::uint64_t sector, const std::byte* data,
                       std::uint64_t length) noexcept {
         slot* const taken = free_;
-        if (taken == nullptr || taken->shape != shape_of(type, 1)) [[unlikely]] {
+        if (taken == nullptr || taken->shape != shape_of(type, 1) || turn_has_ended()) [[unlikely]] {
             return false;
         }
         free_ = taken->next_free;
@@ -89,9 +89,10 @@ class request_queue {
         return true;
     }
 
-    // A turn: how many requests the queue takes before another one's turn comes. begin_turn() begins one of so many.
-    void begin_turn(std::uint32_t requests) noexcept { turn_end_ = ring_.offered() + requests; }
-    [[nodiscard]] bool turn_has_ended() const noexcept { return ring_.offered() == turn_end_; }
+    // A turn: how many plain requests the queue takes before another one's turn comes. begin_turn() begins one of so many; it
+    // ends early where the ring begins again.
+    void begin_turn(std::uint32_t requests) noexcept { ring_.begin_stretch(requests); }
+    [[nodiscard]] bool turn_has_ended() const noexcept { return ring_.stretch_has_ended(); }
 
     // The same for every kind of request; there must be a free slot. Nothing of it is split: lengths and number of segments
     // are within the limits.
@@ -152,21 +153,29 @@ class request_queue {
     };
     static_assert(sizeof(slot_memory) == 64);
 
-    // What only the driver sees of it: one cache line.
-    struct alignas(64) slot {
+    // A slot: that, and a cache line that only the driver sees.
+    struct slot {
+        slot_memory memory;
         request* owner; // nullptr: free
         slot* next_free;
-        slot_memory* memory;
         virtio::descriptor* data; // first data descriptor of the chain as it is laid out now
-        std::uint64_t
-            writable;        // low half: bytes of the chain that the device may write; high half: age, see grow_older()
-        std::uint16_t shape; // what the chain and its header are laid out for now, see shape_of()
-        std::uint16_t head;  // index of the first descriptor
-        virtio::descriptor kept; // during a reset: the one data descriptor of a chain that goes in again
+        std::uint64_t expected;   // of the device, see below
+        std::uint16_t shape;      // what the chain and its header are laid out for now, see shape_of()
+        std::uint16_t head;       // index of the first descriptor
+        virtio::descriptor kept;  // during a reset: the one data descriptor of a chain that goes in again
 
         [[nodiscard]] std::uint32_t shape_segments() const noexcept { return shape & 0xffu; }
     };
-    static_assert(sizeof(slot) == 64);
+    static_assert(sizeof(slot) == 128);
+
+    // What is expected: the length that the device has to claim, which is how many bytes of the chain it may write; above its
+    // 32 bits, whether this is only a piece of a request, and the age, see grow_older(). So one comparison with what it claims
+    // tells the common case, a whole request that was done in time, from all others.
+    static constexpr std::uint64_t a_piece = std::uint64_t{1} << 32;
+    static constexpr std::uint64_t one_look_old = std::uint64_t{1} << 33;
+    static constexpr std::uint32_t writable(const slot& inside) noexcept {
+        return static_cast<std::uint32_t>(inside.expected);
+    }
 
     // The type and the number of data segments of a request, in one word: a slot of the right shape is used as it is.
     static constexpr std::uint16_t shape_of(virtio_blk::request_type type, std::uint32_t segments) noexcept {
@@ -176,21 +185,22 @@ class request_queue {
     // A free slot (there must be one) of the owner's type, with so many data segments.
     slot& take_slot(const request& owner, std::uint32_t segments) noexcept;
 
-    // Gives a slot whose data is in place to the ring. `writable`: how many bytes of the chain the device may write.
-    void offer(slot& taken, request& owner, std::uint64_t sector, std::uint64_t writable) noexcept {
-        taken.owner = &owner;
-        taken.writable = writable;
-        taken.memory->header.sector = sector;
-        taken.memory->status.store(virtio_blk::status_byte::poison);
+    // Gives a slot whose data is in place to the ring.
+    void offer(slot& taken, request& owner, std::uint64_t sector, std::uint64_t expected) noexcept {
         ring_.offer(taken.head);
+        taken.owner = &owner;
+        taken.expected = expected;
+        taken.memory.header.sector = sector;
+        taken.memory.status.store(virtio_blk::status_byte::poison);
         trace::record(trace::event::submit, track, taken.head);
     }
 
     void reshape(slot& free_slot, virtio_blk::request_type type, std::uint32_t segments) noexcept;
+    enum class ended : std::uint8_t { request, piece, device_lies };
+    [[nodiscard]] ended look_closely(const slot& done, std::uint8_t status_byte, std::uint32_t length) noexcept;
     static bool finish_piece(request& owner, const slot_memory& memory, status outcome) noexcept;
 
     slot* free_ = nullptr;
-    std::size_t turn_end_ = 0;
     virtio::split_virtqueue ring_;
     counters counters_{};
     slot* slots_ = nullptr; // by head descriptor; those between heads are never in use

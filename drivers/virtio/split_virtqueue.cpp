@@ -1,5 +1,6 @@
 #include "drivers/virtio/split_virtqueue.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 namespace inflight::virtio {
@@ -13,11 +14,21 @@ void split_virtqueue::lay_out(std::byte* memory, std::uint16_t size, bool legacy
     available_ = reinterpret_cast<shared<std::uint16_t>*>(driver_area_ + ring_entries);
     used_ = reinterpret_cast<used_element*>(device_area_ + ring_entries);
     size_ = size;
-    mask_ = size - 1u;
-    offered_ = 0;
+    next_available_ = available_;
+    stretch_end_ = available_;
+    before_this_lap_ = 0;
     published_ = 0;
     taken_ = 0;
     event_idx_ = event_idx;
+}
+
+void split_virtqueue::begin_stretch(std::size_t entries) noexcept {
+    shared<std::uint16_t>* const ring_end = available_ + size_;
+    if (next_available_ == ring_end) {
+        next_available_ = available_;
+        before_this_lap_ += size_;
+    }
+    stretch_end_ = next_available_ + std::min(entries, static_cast<std::size_t>(ring_end - next_available_));
 }
 
 queue_addresses split_virtqueue::addresses() const noexcept {

@@ -35,21 +35,31 @@ class split_virtqueue {
     // Puts the chain that begins at `head` into the available ring. The device sees it at the next publish(). There is
     // always room: heads in flight are distinct, and no more than there are descriptors.
     void offer(std::uint16_t head) noexcept {
-        const std::size_t place = offered_;
-        offered_ = place + 1;
-        available_[place & mask_].store(head);
+        if (stretch_has_ended()) [[unlikely]] {
+            begin_stretch(size_);
+        }
+        shared<std::uint16_t>* const place = next_available_;
+        next_available_ = place + 1;
+        place->store(head);
     }
 
-    // How many chains were ever offered, and how many of them have not been taken out again.
-    [[nodiscard]] std::size_t offered() const noexcept { return offered_; }
-    [[nodiscard]] std::size_t in_flight() const noexcept { return offered_ - taken_; }
+    // Chains are offered in stretches of entries that lie in a row, so that one comparison tells both that the ring ends here
+    // and that a caller wants to be told. begin_stretch() begins one of so many entries, or fewer where the ring ends.
+    void begin_stretch(std::size_t entries) noexcept;
+    [[nodiscard]] bool stretch_has_ended() const noexcept { return next_available_ == stretch_end_; }
 
-    [[nodiscard]] bool has_unpublished() const noexcept { return offered_ != published_; }
+    // How many chains were ever offered, and how many of them have not been taken out again.
+    [[nodiscard]] std::size_t offered() const noexcept {
+        return before_this_lap_ + static_cast<std::size_t>(next_available_ - available_);
+    }
+    [[nodiscard]] std::size_t in_flight() const noexcept { return offered() - taken_; }
+
+    [[nodiscard]] bool has_unpublished() const noexcept { return offered() != published_; }
 
     // Shows the device all that was offered since the last time. True if the device wants to be notified of it.
     [[nodiscard]] bool publish() noexcept {
         const std::size_t before = published_;
-        published_ = offered_;
+        published_ = offered();
         arch::fence_publish(); // chains and ring entries before the index: pairs with the device's read of the index
         field(driver_area_, ring_index).store(low16(published_));
         arch::
@@ -68,26 +78,40 @@ class split_virtqueue {
     // How many used chains the device says are waiting. More than are in flight is a lie; the caller checks.
     [[nodiscard]] std::uint16_t used_count() const noexcept { return low16(used_index() - taken_); }
 
-    // The used chains, one after the other. Valid for as many as used_count() has said, and after one fence_consume() since.
-    // Each is read once: the device may write it again.
+    // The first used chains, one after the other: as many as used_count() has said, after one fence_consume() since.
     class used_chains {
       public:
-        used next() noexcept {
-            const used_element& element = *next_;
-            next_ = next_ == last_ ? first_ : next_ + 1;
-            return {.id = element.id.load(), .length = element.length.load()};
+        [[nodiscard]] bool empty() noexcept {
+            if (next_ == end_ && behind_the_end_ != 0) [[unlikely]] {
+                next_ = ring_;
+                end_ = ring_ + behind_the_end_;
+                behind_the_end_ = 0;
+            }
+            return next_ == end_;
+        }
+        // Read once: the device may write it again.
+        [[nodiscard]] used front() const noexcept { return {.id = next_->id.load(), .length = next_->length.load()}; }
+        void pop_front() noexcept { ++next_; }
+        [[nodiscard]] std::size_t size() const noexcept {
+            return static_cast<std::size_t>(end_ - next_) + behind_the_end_;
         }
 
       private:
         friend class split_virtqueue;
-        used_chains(const used_element* ring, std::size_t place, std::size_t mask) noexcept
-            : first_{ring}, next_{ring + (place & mask)}, last_{ring + mask} {}
+        used_chains(const used_element* ring, std::size_t size, std::size_t place, std::size_t count) noexcept
+            : ring_{ring},
+              next_{ring + place},
+              end_{next_ + (count < size - place ? count : size - place)},
+              behind_the_end_{count - static_cast<std::size_t>(end_ - next_)} {}
 
-        const used_element* first_;
+        const used_element* ring_;
         const used_element* next_;
-        const used_element* last_;
+        const used_element* end_;    // of those in a row
+        std::size_t behind_the_end_; // how many follow where the ring begins again
     };
-    [[nodiscard]] used_chains used_chains_now() const noexcept { return {used_, taken_, mask_}; }
+    [[nodiscard]] used_chains first_used(std::size_t count) const noexcept {
+        return {used_, size_, taken_ & (size_ - 1u), count};
+    }
 
     // Steps over used chains that have been dealt with.
     void advance_used(std::size_t chains) noexcept { taken_ += chains; }
@@ -128,11 +152,12 @@ class split_virtqueue {
     used_element* used_ = nullptr;
     std::byte* driver_area_ = nullptr;
     std::byte* device_area_ = nullptr;
+    shared<std::uint16_t>* next_available_ = nullptr; // where the next chain goes
+    shared<std::uint16_t>* stretch_end_ = nullptr;
     // Indices count on in whole words, which saves the hart cutting them; the ring sees their low 16 bits.
-    std::size_t mask_ = 0;
-    std::size_t offered_ = 0;   // where the next chain goes
-    std::size_t published_ = 0; // what the device has been shown
-    std::size_t taken_ = 0;     // the next used chain to take
+    std::size_t before_this_lap_ = 0; // of chains offered: how many until the ring began again
+    std::size_t published_ = 0;       // what the device has been shown
+    std::size_t taken_ = 0;           // the next used chain to take
     std::uint16_t size_ = 0;
     bool event_idx_ = false;
 };

@@ -149,7 +149,7 @@ MUTANTS = [
      "a request in line on another hart is stopped from here"),
 
     # ---- time limits
-    (QUEUE, "            inside.writable += std::uint64_t{1} << 32;\n", "", "no request is ever late"),
+    (QUEUE, "            inside.expected += one_look_old;\n", "", "no request is ever late"),
     (CHANNEL, "        if (!watching_) {\n            watch();\n        }\n    }\n}\n\nbool io_channel::arm()",
      "    }\n}\n\nbool io_channel::arm()", "nobody looks after the requests"),
     (CHANNEL, "grow_older() >= looks_until_late", "grow_older() >= 1", "every request is late at once"),
@@ -164,7 +164,7 @@ MUTANTS = [
     (QUEUE, "            ring_.offer(built.head);\n            continue;\n",
      "            if (i != 0) ring_.offer(built.head);\n            continue;\n",
      "one that was inside does not go in again"),
-    (QUEUE, "            built.memory->status.store(virtio_blk::status_byte::poison);\n", "",
+    (QUEUE, "            built.memory.status.store(virtio_blk::status_byte::poison);\n", "",
      "what goes in again looks as if it had been done"),
     (QUEUE, "                built.data->address = built.kept.address;\n", "", "what goes in again has other data"),
     (QUEUE, "            inside.kept = *inside.data; // where", "            // where",

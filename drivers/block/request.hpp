@@ -56,9 +56,9 @@ class [[nodiscard]] request : private async::operation {
 
     // Until a request has its result, `result_` says how it is in flight: as one request of the device with one data segment,
     // as nearly all are, or in pieces, each of which is a request of the device.
-    static constexpr status whole_in_flight{0xff};
-    static constexpr status pieces_in_flight{0xfe};
-    [[nodiscard]] bool is_in_flight() const noexcept { return result_ >= pieces_in_flight; }
+    static constexpr status whole_in_flight{-1};
+    static constexpr status pieces_in_flight{-2};
+    [[nodiscard]] bool is_in_flight() const noexcept { return result_ < status::ok; }
 
     request(io_channel& channel, virtio_blk::request_type type, std::uint64_t sector, const std::byte* data,
             std::size_t length) noexcept

@@ -194,8 +194,8 @@ bool request_queue::finish_piece(request& owner, const slot_memory& memory, stat
 
 // What is not a whole request that was done: judges it, and keeps the verdict, unless the device lies. Not inlined: drain()
 // has its registers for what is common.
-[[gnu::noinline]] request_queue::ended request_queue::look_closely(const slot& done, std::uint8_t status_byte,
-                                                                   std::uint32_t length) noexcept {
+[[gnu::noinline]] request_queue::ended request_queue::look_closely(const slot& done, std::uint64_t length) noexcept {
+    const std::uint8_t status_byte = done.memory.status.load(); // once more, and this is the one that counts
     status outcome = status_byte == virtio_blk::status_byte::ok ? status::ok : to_status(status_byte);
     if (length != writable(done) && trusts_length_) {
         if (length > writable(done)) {
@@ -239,7 +239,7 @@ request_queue::drained request_queue::drain(async::executor& hart) noexcept {
             outcome = drained::device_lies; // no descriptor
             break;
         }
-        trace::record(trace::event::used, track, element.id);
+        trace::record(trace::event::used, track, static_cast<std::uint32_t>(element.id));
         slot& done = slots[element.id];
         request* const owner = done.owner;
         if (owner == nullptr) [[unlikely]] {
@@ -247,11 +247,10 @@ request_queue::drained request_queue::drain(async::executor& hart) noexcept {
             break;
         }
         ended what = ended::request;
-        const std::uint8_t status_byte = done.memory.status.load();
-        if (status_byte == virtio_blk::status_byte::ok && element.length == done.expected) [[likely]] {
+        if (done.memory.status.load() == virtio_blk::status_byte::ok && element.length == done.expected) [[likely]] {
             owner->result_ = status::ok;
         } else {
-            what = look_closely(done, status_byte, element.length);
+            what = look_closely(done, element.length);
             if (what == ended::device_lies) {
                 outcome = drained::device_lies;
                 break;

@@ -164,7 +164,7 @@ class request_queue {
         std::uint16_t head;       // index of the first descriptor
         virtio::descriptor kept;  // during a reset: the one data descriptor of a chain that goes in again
 
-        [[nodiscard]] std::uint32_t shape_segments() const noexcept { return shape & 0xffu; }
+        [[nodiscard]] std::uint32_t shape_segments() const noexcept { return (shape + 1u) & 0xffu; }
     };
     static_assert(sizeof(slot) == 128);
 
@@ -177,9 +177,10 @@ class request_queue {
         return static_cast<std::uint32_t>(inside.expected);
     }
 
-    // The type and the number of data segments of a request, in one word: a slot of the right shape is used as it is.
+    // The type and the number of data segments of a request, in one word: a slot of the right shape is used as it is. A read
+    // with one segment is 0, which is the quickest to compare with.
     static constexpr std::uint16_t shape_of(virtio_blk::request_type type, std::uint32_t segments) noexcept {
-        return static_cast<std::uint16_t>(static_cast<std::uint32_t>(type) << 8 | segments);
+        return static_cast<std::uint16_t>(static_cast<std::uint32_t>(type) << 8 | ((segments - 1) & 0xffu));
     }
 
     // A free slot (there must be one) of the owner's type, with so many data segments.
@@ -197,7 +198,7 @@ class request_queue {
 
     void reshape(slot& free_slot, virtio_blk::request_type type, std::uint32_t segments) noexcept;
     enum class ended : std::uint8_t { request, piece, device_lies };
-    [[nodiscard]] ended look_closely(const slot& done, std::uint8_t status_byte, std::uint32_t length) noexcept;
+    [[nodiscard]] ended look_closely(const slot& done, std::uint64_t length) noexcept;
     static bool finish_piece(request& owner, const slot_memory& memory, status outcome) noexcept;
 
     slot* free_ = nullptr;

@@ -6,7 +6,7 @@
 
 namespace inflight::block {
 
-enum class [[nodiscard]] status : std::uint8_t{
+enum class [[nodiscard]] status : std::int8_t{
     ok,
 
     // The device's own answers (VIRTIO 1.2, 5.2.6). After io_error nothing is known about the sectors: a part of a write may

@@ -15,9 +15,11 @@ namespace inflight::virtio {
 
 class split_virtqueue {
   public:
+    // A used element. Both fields have 32 bits in the ring, and are widened as numbers with a sign, as the hart does it when it
+    // loads them: what is 2^31 or more there, which no honest device says, is larger still here.
     struct used {
-        std::uint32_t id;
-        std::uint32_t length;
+        std::uint64_t id;
+        std::uint64_t length;
     };
 
     split_virtqueue() noexcept = default;
@@ -90,7 +92,9 @@ class split_virtqueue {
             return next_ == end_;
         }
         // Read once: the device may write it again.
-        [[nodiscard]] used front() const noexcept { return {.id = next_->id.load(), .length = next_->length.load()}; }
+        [[nodiscard]] used front() const noexcept {
+            return {.id = widened(next_->id.load()), .length = widened(next_->length.load())};
+        }
         void pop_front() noexcept { ++next_; }
         [[nodiscard]] std::size_t size() const noexcept {
             return static_cast<std::size_t>(end_ - next_) + behind_the_end_;
@@ -98,6 +102,9 @@ class split_virtqueue {
 
       private:
         friend class split_virtqueue;
+        static constexpr std::uint64_t widened(std::uint32_t field) noexcept {
+            return static_cast<std::uint64_t>(static_cast<std::int32_t>(field));
+        }
         used_chains(const used_element* ring, std::size_t size, std::size_t place, std::size_t count) noexcept
             : ring_{ring},
               next_{ring + place},

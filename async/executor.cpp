@@ -107,14 +107,13 @@ bool executor::tick() noexcept {
     }
 
     // Without polling, interrupts alone tell of completions. A hart that is about to sleep asks for them before it notifies
-    // the device, so that the first completion of what it has just submitted is told, not found.
-    if (poll_mode_ == poll_mode::off && next == nullptr && ready_.empty()) {
-        for (completion_source* source = sources_; source != nullptr; source = source->next_source_) {
+    // the device, so that the first completion of what it has just submitted is told, not found. What was submitted is
+    // published also when nothing was resumed: a poll may have submitted what was waiting in line.
+    const bool sleeps = poll_mode_ == poll_mode::off && next == nullptr && ready_.empty();
+    for (completion_source* source = sources_; source != nullptr; source = source->next_source_) {
+        if (sleeps) {
             static_cast<void>(source->arm());
         }
-    }
-    // Also when nothing was resumed: a poll may have submitted what was waiting in line.
-    for (completion_source* source = sources_; source != nullptr; source = source->next_source_) {
         source->publish();
     }
     counters_.resumptions += resumed;

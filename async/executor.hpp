@@ -118,8 +118,18 @@ class executor {
         ready_.push_back(ready);
     }
 
-    // The same for several, linked as operation_list::append() takes them. Whoever links them traces them.
-    void make_ready(operation*& first, operation** end) noexcept { ready_.append(first, end); }
+    // The same for many, one after the other, while nothing else is made ready.
+    class many_ready {
+      public:
+        explicit many_ready(executor& hart) noexcept : line_{hart.ready_} {}
+        void make_ready(operation& ready) noexcept {
+            trace::record(trace::event::ready, ready.continuation);
+            line_.push_back(ready);
+        }
+
+      private:
+        operation_list::appender line_;
+    };
 
     // Any hart, interrupt handlers included: hands an operation over, which becomes ready in this hart's next round. All that
     // the caller wrote before is visible to it.

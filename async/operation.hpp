@@ -46,15 +46,26 @@ class operation_list {
         tail_ = &last.next;
     }
 
-    // Puts operations at the end that are linked already: from `first` to the one whose `next` is `*end`. Without any,
-    // `end` is the caller's own pointer to the first.
-    void append(operation*& first, operation** end) noexcept {
-        if (end != &first) {
-            *end = nullptr;
-            *tail_ = first;
-            tail_ = end;
+    // Puts many at the end, with the end in a register. Nobody else touches the list until it is destroyed.
+    class appender {
+      public:
+        explicit appender(operation_list& list) noexcept : list_{list}, tail_{list.tail_} {}
+        appender(const appender&) = delete;
+        appender& operator=(const appender&) = delete;
+        ~appender() {
+            *tail_ = nullptr;
+            list_.tail_ = tail_;
         }
-    }
+
+        void push_back(operation& last) noexcept {
+            *tail_ = &last;
+            tail_ = &last.next;
+        }
+
+      private:
+        operation_list& list_;
+        operation** tail_;
+    };
 
     // The first operation, unlinked; nullptr if there is none.
     operation* pop_front() noexcept {

@@ -41,20 +41,23 @@ floor_result run_floor(block::disk& disk, queue_row which, std::uint32_t depth, 
                 disk.device().notify(static_cast<std::uint16_t>(q));
                 ++result.notifications;
             }
-            const std::uint32_t used = ring.used_count();
+            const std::size_t used = ring.used_count();
             if (used == 0) {
                 continue;
             }
             arch::fence_consume(); // the used index before the elements
             result.ios += used;
-            if (more) {
-                for (auto chains = ring.first_used(used); !chains.empty(); chains.pop_front()) {
+            auto chains = ring.first_used(used);
+            for (; !chains.empty(); chains.pop_front()) {
+                if (more) {
                     ring.offer(static_cast<std::uint16_t>(chains.front().id));
                 }
+            }
+            if (more) {
                 offered += used;
                 more = offered < ios && arch::now() < deadline;
             }
-            ring.advance_used(used);
+            ring.advance_used(chains, used);
         }
     }
     result.instructions = arch::instructions() - instructions;

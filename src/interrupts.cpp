@@ -75,8 +75,11 @@ void route_to_all(std::uint32_t source) noexcept {
 // Called by trap.S for every interrupt, with interrupts masked.
 extern "C" void interrupt_entry(std::uint64_t cause) noexcept {
     using namespace inflight;
+    if (cause == arch::riscv64::cause_external) [[likely]] {
+        kernel::interrupts::external_interrupt();
+        return;
+    }
     switch (cause) {
-    case arch::riscv64::cause_external: kernel::interrupts::external_interrupt(); break;
     case arch::riscv64::cause_timer:
         arch::set_deadline(arch::no_deadline);
         break; // the executor looks at the clock itself

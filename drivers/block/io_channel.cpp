@@ -263,20 +263,23 @@ bool io_channel::poll() noexcept {
         if (queue->armed() && !queue->pending()) {
             continue; // its interrupt will tell
         }
-        switch (queue->drain(*executor_)) {
-        case request_queue::drained::nothing: break;
-        case request_queue::drained::something: found = true; break;
-        case request_queue::drained::device_lies:
-            ++counters_.device_lies;
-            stop();
-            disk_->needs_reset(false);
+        const request_queue::drained outcome = queue->drain(*executor_);
+        if (outcome == request_queue::drained::device_lies) [[unlikely]] {
+            stop_for_a_lie();
             return true;
         }
+        found |= outcome == request_queue::drained::something;
     }
     if (found && !waiting_.empty()) {
         push_waiting();
     }
     return found;
+}
+
+void io_channel::stop_for_a_lie() noexcept {
+    ++counters_.device_lies;
+    stop();
+    disk_->needs_reset(false);
 }
 
 void io_channel::publish() noexcept {
@@ -324,11 +327,15 @@ void io_channel::interrupted() noexcept {
     bool found = attention_.load(std::memory_order_relaxed);
     for_each_queue([&found](request_queue& queue) { found |= queue.interrupted(); });
     if (found && executor_ != &async::executor::current()) {
-        // acq_rel: the marks before the flag, pairs with the exchange in woken(): whoever finds it set leaves its marks
-        // to the one who takes it down.
-        if (wake_posted_.exchange(1, std::memory_order_acq_rel) == 0) {
-            wake_message_.post(*executor_);
-        }
+        wake();
+    }
+}
+
+void io_channel::wake() noexcept {
+    // acq_rel: the marks before the flag, pairs with the exchange in woken(): whoever finds it set leaves its marks to the one
+    // who takes it down.
+    if (wake_posted_.exchange(1, std::memory_order_acq_rel) == 0) {
+        wake_message_.post(*executor_);
     }
 }
 

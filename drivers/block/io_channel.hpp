@@ -80,6 +80,7 @@ class alignas(512) io_channel final : private async::completion_source {
 
     // Interrupt context, any hart: marks the queues in which something has completed, and wakes their hart.
     void interrupted() noexcept;
+    [[gnu::noinline]] void wake() noexcept;
 
     // The first of these queues and every `stride`-th after it; or, without any, another channel.
     void own(std::span<request_queue> queues, std::size_t stride) noexcept;
@@ -89,6 +90,7 @@ class alignas(512) io_channel final : private async::completion_source {
     void ask(step next) noexcept;
     void take_step() noexcept;
     void stop() noexcept;
+    void stop_for_a_lie() noexcept;
     void go_on() noexcept;
     void admit() noexcept;
     void woken() noexcept;

@@ -217,7 +217,7 @@ request_queue::drained request_queue::drain(async::executor& hart) noexcept {
         pending_.store(false, std::memory_order_relaxed); // before the look: what comes after it marks the queue again
     }
     disarm();
-    const std::uint32_t used = ring_.used_count();
+    const std::size_t used = ring_.used_count();
     if (used == 0) {
         return drained::nothing;
     }
@@ -227,11 +227,10 @@ request_queue::drained request_queue::drain(async::executor& hart) noexcept {
     arch::fence_consume(); // the used index before elements, data and status: pairs with the device's writing it last
     // In locals, for the compiler cannot know that nothing written here changes them.
     virtio::split_virtqueue::used_chains chains = ring_.first_used(used);
-    const std::uint32_t size = size_;
+    const std::uint64_t size = size_;
     slot* const slots = slots_;
     slot* free_slots = free_;
-    async::operation* first_ready = nullptr; // linked, as operation_list does it, but in registers
-    async::operation** ready_end = &first_ready;
+    async::executor::many_ready ready{hart};
     drained outcome = drained::something;
     for (; !chains.empty(); chains.pop_front()) {
         const virtio::split_virtqueue::used element = chains.front();
@@ -260,15 +259,12 @@ request_queue::drained request_queue::drain(async::executor& hart) noexcept {
         done.next_free = free_slots;
         free_slots = &done;
         if (what == ended::request) {
-            trace::record(trace::event::ready, owner->continuation);
-            *ready_end = owner;
-            ready_end = &owner->next;
+            ready.make_ready(*owner);
         }
     }
-    hart.make_ready(first_ready, ready_end);
     free_ = free_slots;
-    const std::size_t taken = used - chains.size();
-    ring_.advance_used(taken);
+    const std::size_t taken = outcome == drained::device_lies ? used - chains.size() : used;
+    ring_.advance_used(chains, taken);
     counters_.requests += taken;
     return outcome;
 }
@@ -307,37 +303,6 @@ bool request_queue::mark_if_untold() noexcept {
         return false;
     }
     pending_.store(true, std::memory_order_relaxed);
-    return true;
-}
-
-bool request_queue::arm() noexcept {
-    if (!armed()) {
-        // Before the look: pairs with the handler, which looks first and then asks whether interrupts are on.
-        armed_at_.store(ring_.next_used(), std::memory_order_relaxed);
-        if (ring_.enable_interrupts()) {
-            disarm();
-            return true;
-        }
-    }
-    return pending();
-}
-
-void request_queue::disarm() noexcept {
-    if (armed()) {
-        armed_at_.store(not_armed, std::memory_order_relaxed);
-        ring_.disable_interrupts();
-    }
-}
-
-bool request_queue::interrupted() noexcept {
-    const std::uint16_t used = ring_.used_index();
-    arch::fence_consume(); // the used index before the wish: pairs with the fence between wish and look in arm()
-    const std::uint32_t armed_at = armed_at_.load(std::memory_order_relaxed);
-    if (armed_at == not_armed || armed_at == used) {
-        return false;
-    }
-    pending_.store(true, std::memory_order_relaxed);
-    interrupts_.fetch_add(1, std::memory_order_relaxed);
     return true;
 }
 

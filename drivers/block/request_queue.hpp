@@ -220,4 +220,37 @@ class request_queue {
     std::uint16_t size_ = 0;
 };
 
+// Inline: a channel asks each of its queues, which are one or two, so the calls would cost more than what is done.
+
+inline void request_queue::disarm() noexcept {
+    if (armed()) {
+        armed_at_.store(not_armed, std::memory_order_relaxed);
+        ring_.disable_interrupts();
+    }
+}
+
+inline bool request_queue::arm() noexcept {
+    if (!armed()) {
+        // Before the look: pairs with the handler, which looks first and then asks whether interrupts are on.
+        armed_at_.store(ring_.next_used(), std::memory_order_relaxed);
+        if (ring_.enable_interrupts()) {
+            disarm();
+            return true;
+        }
+    }
+    return pending();
+}
+
+inline bool request_queue::interrupted() noexcept {
+    const std::uint16_t used = ring_.used_index();
+    arch::fence_consume(); // the used index before the wish: pairs with the fence between wish and look in arm()
+    const std::uint32_t armed_at = armed_at_.load(std::memory_order_relaxed);
+    if (armed_at == not_armed || armed_at == used) {
+        return false;
+    }
+    pending_.store(true, std::memory_order_relaxed);
+    interrupts_.fetch_add(1, std::memory_order_relaxed);
+    return true;
+}
+
 } // namespace inflight::block

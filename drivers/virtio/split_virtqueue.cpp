@@ -12,7 +12,9 @@ void split_virtqueue::lay_out(std::byte* memory, std::uint16_t size, bool legacy
     device_area_ = memory + layout.device_area;
     descriptors_ = reinterpret_cast<descriptor*>(memory);
     available_ = reinterpret_cast<shared<std::uint16_t>*>(driver_area_ + ring_entries);
-    used_ = reinterpret_cast<used_element*>(device_area_ + ring_entries);
+    used_ = reinterpret_cast<const used_element*>(device_area_ + ring_entries);
+    used_end_ = used_ + size;
+    next_used_ = used_;
     size_ = size;
     next_available_ = available_;
     stretch_end_ = available_;

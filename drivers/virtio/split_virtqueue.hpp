@@ -78,7 +78,7 @@ class split_virtqueue {
     [[nodiscard]] std::uint16_t next_used() const noexcept { return low16(taken_); }
 
     // How many used chains the device says are waiting. More than are in flight is a lie; the caller checks.
-    [[nodiscard]] std::uint16_t used_count() const noexcept { return low16(used_index() - taken_); }
+    [[nodiscard]] std::size_t used_count() const noexcept { return low16(used_index() - taken_); }
 
     // The first used chains, one after the other: as many as used_count() has said, after one fence_consume() since.
     class used_chains {
@@ -105,23 +105,29 @@ class split_virtqueue {
         static constexpr std::uint64_t widened(std::uint32_t field) noexcept {
             return static_cast<std::uint64_t>(static_cast<std::int32_t>(field));
         }
-        used_chains(const used_element* ring, std::size_t size, std::size_t place, std::size_t count) noexcept
-            : ring_{ring},
-              next_{ring + place},
-              end_{next_ + (count < size - place ? count : size - place)},
-              behind_the_end_{count - static_cast<std::size_t>(end_ - next_)} {}
+        used_chains(const used_element* ring, const used_element* ring_end, const used_element* next,
+                    std::size_t count) noexcept
+            : ring_{ring}, next_{next}, end_{next + count} {
+            if (end_ > ring_end) [[unlikely]] {
+                behind_the_end_ = static_cast<std::size_t>(end_ - ring_end);
+                end_ = ring_end;
+            }
+        }
 
         const used_element* ring_;
         const used_element* next_;
-        const used_element* end_;    // of those in a row
-        std::size_t behind_the_end_; // how many follow where the ring begins again
+        const used_element* end_;        // of those in a row
+        std::size_t behind_the_end_ = 0; // how many follow where the ring begins again
     };
     [[nodiscard]] used_chains first_used(std::size_t count) const noexcept {
-        return {used_, size_, taken_ & (size_ - 1u), count};
+        return {used_, used_end_, next_used_, count};
     }
 
-    // Steps over used chains that have been dealt with.
-    void advance_used(std::size_t chains) noexcept { taken_ += chains; }
+    // Steps over so many used chains, which have been popped.
+    void advance_used(const used_chains& popped, std::size_t count) noexcept {
+        next_used_ = popped.next_;
+        taken_ += count;
+    }
 
     // Asks for an interrupt at the next used chain. True if chains are waiting already, for which none may come.
     [[nodiscard]] bool enable_interrupts() noexcept {
@@ -156,15 +162,17 @@ class split_virtqueue {
 
     descriptor* descriptors_ = nullptr;
     shared<std::uint16_t>* available_ = nullptr;
-    used_element* used_ = nullptr;
     std::byte* driver_area_ = nullptr;
     std::byte* device_area_ = nullptr;
     shared<std::uint16_t>* next_available_ = nullptr; // where the next chain goes
     shared<std::uint16_t>* stretch_end_ = nullptr;
+    const used_element* used_ = nullptr;
+    const used_element* used_end_ = nullptr;
+    const used_element* next_used_ = nullptr; // the next used chain to take, or where the ring ends
     // Indices count on in whole words, which saves the hart cutting them; the ring sees their low 16 bits.
     std::size_t before_this_lap_ = 0; // of chains offered: how many until the ring began again
     std::size_t published_ = 0;       // what the device has been shown
-    std::size_t taken_ = 0;           // the next used chain to take
+    std::size_t taken_ = 0;           // how many used chains
     std::uint16_t size_ = 0;
     bool event_idx_ = false;
 };

@@ -27,6 +27,7 @@ EXECUTOR_HEADER = "async/executor.hpp"
 INBOX = "async/inbox.hpp"
 SCHEDULE_ON = "async/schedule_on.hpp"
 QUEUE = "drivers/block/request_queue.cpp"
+QUEUE_HEADER = "drivers/block/request_queue.hpp"
 RING = "drivers/virtio/split_virtqueue.hpp"
 CHANNEL = "drivers/block/io_channel.cpp"
 DISK = "drivers/block/disk.cpp"
@@ -76,17 +77,17 @@ MUTANTS = [
      "the message that woke the hart is lost"),
 
     # ---- interrupts of a queue: asked for, looked again, told
-    (QUEUE, "        if (ring_.enable_interrupts()) {\n", "        if (ring_.enable_interrupts() && false) {\n",
+    (QUEUE_HEADER, "        if (ring_.enable_interrupts()) {\n", "        if (ring_.enable_interrupts() && false) {\n",
      "what completed before interrupts were asked for is not seen"),
-    (QUEUE, "    return pending();\n", "    return false;\n",
+    (QUEUE_HEADER, "    return pending();\n", "    return false;\n",
      "an interrupt that came just before the sleep is forgotten"),
-    (QUEUE, "    disarm();\n    const std::uint32_t used", "    const std::uint32_t used",
+    (QUEUE, "    disarm();\n    const std::size_t used", "    const std::size_t used",
      "the queue never asks for interrupts again"),
-    (QUEUE, "    pending_.store(true, std::memory_order_relaxed);\n    interrupts_", "    interrupts_",
+    (QUEUE_HEADER, "    pending_.store(true, std::memory_order_relaxed);\n    interrupts_", "    interrupts_",
      "the handler marks nothing"),
     (QUEUE, "    if (pending_.load(std::memory_order_relaxed)) {\n", "    if (false) {\n",
      "a queue that was marked once is never left alone"),
-    (QUEUE,
+    (QUEUE_HEADER,
      "        armed_at_.store(ring_.next_used(), std::memory_order_relaxed);\n"
      "        if (ring_.enable_interrupts()) {\n",
      "        const bool found = ring_.enable_interrupts();\n"
@@ -108,8 +109,8 @@ MUTANTS = [
     # ---- several harts at one disk
     (CHANNEL, "    if (found && executor_ != &async::executor::current()) {\n", "    if (false) {\n",
      "an interrupt taken on another hart wakes nobody"),
-    (CHANNEL, "        if (wake_posted_.exchange(1, std::memory_order_acq_rel) == 0) {\n",
-     "        {\n", "a message is posted while it is in the inbox already"),
+    (CHANNEL, "    if (wake_posted_.exchange(1, std::memory_order_acq_rel) == 0) {\n",
+     "    {\n", "a message is posted while it is in the inbox already"),
     (CHANNEL, "    static_cast<void>(wake_posted_.exchange(0, std::memory_order_acq_rel));\n", "",
      "a hart is woken once and never again"),
     (CHANNEL, "    bool found = attention_.load(std::memory_order_relaxed);\n", "    bool found = false;\n",
@@ -130,7 +131,7 @@ MUTANTS = [
     (DISK, "    if (wants_change_) { // since\n", "    if (false) {\n",
      "a reset that is asked for meanwhile is forgotten"),
     (DISK, "    wants_end_ |= (asked & asks_end) != 0;\n", "", "what a device has lied about goes in again"),
-    (CHANNEL, "            disk_->needs_reset(false);\n", "", "a device that lies is stopped, and nobody resets it"),
+    (CHANNEL, "    disk_->needs_reset(false);\n", "", "a device that lies is stopped, and nobody resets it"),
     (CHANNEL, "    case step::stop: stop(); break;\n", "    case step::stop: break;\n",
      "a channel goes on while another hart resets the device"),
 

@@ -53,7 +53,8 @@ struct job_size {
     [[nodiscard]] bool given() const noexcept { return bytes != 0 || percent != 0; }
 };
 
-// One entry of bssplit=: so many percent of all requests have this size.
+// One entry of bssplit=: so many percent of all requests have this size. 0 is possible: the size is the smallest or largest,
+// but no request has it.
 struct block_size_share {
     std::uint32_t bytes = 0;
     std::uint32_t percent = 0;
@@ -76,9 +77,19 @@ struct random_distribution {
     std::uint32_t parameter = 0; // zipf's theta or pareto's h, in millionths
 };
 
+// An option as the file gives it, by the first of fio's names for it. The value is empty where none is given: `stonewall`.
+struct given_option {
+    std::string_view name;
+    std::string_view value;
+};
+
+// What the parser leaves is what holds, not what was written: where fio changes an option because of another, that is done.
 struct job {
     static constexpr std::size_t most_percentiles = 20; // as in fio
     static constexpr std::size_t most_files = 8;
+    static constexpr std::size_t most_options = 48;
+    static constexpr std::uint32_t largest_block = 64u << 20; // bytes
+    static constexpr std::uint32_t most_clones = 4096;        // as in fio
 
     std::string_view name;  // of the section, or name=
     std::uint32_t line = 0; // where the section begins, from 1
@@ -88,14 +99,15 @@ struct job {
     job_pattern rw = job_pattern::read;
     std::uint32_t rwmixread = 50; // percent
     std::array<block_sizes, directions> bs{};
-    std::array<std::uint32_t, directions> blockalign{}; // bytes; 0: the smallest block size
+    std::array<std::uint32_t, directions> blockalign{}; // bytes; 0: the smallest block size, as always if not random
     random_distribution distribution{};
     std::uint64_t randseed = 0;
     bool randseed_given = false;
-    bool norandommap = false;
+    bool norandommap = false; // also because of `distribution` or `blockalign`
 
     // Where.
-    std::array<std::string_view, most_files> filenames{}; // disks: vda, vdb, ...; none: the first disk
+    // Disks: vda, vdb, ...; none: the first disk. As in fio, a section adds to those of [global], and one can come twice.
+    std::array<std::string_view, most_files> filenames{};
     std::size_t filename_count = 0;
     job_size offset{};
     job_size size{};    // not given: to the end of the disk
@@ -105,13 +117,13 @@ struct job {
     std::uint64_t number_ios = 0; // 0: no limit
     std::uint64_t runtime = 0;    // microseconds; 0: no limit
     std::uint64_t ramp_time = 0;  // microseconds, before anything counts
-    bool time_based = false;
+    bool time_based = false;      // with `runtime` only
     std::uint32_t loops = 1;
 
     // How many at once.
     std::uint32_t iodepth = 1;
-    std::uint32_t iodepth_batch_submit = 1;
-    std::uint32_t iodepth_batch_complete_min = 1; // 0: whatever is there
+    std::uint32_t iodepth_batch_submit = 1;       // from 1 to iodepth
+    std::uint32_t iodepth_batch_complete_min = 1; // up to iodepth; 0: whatever is there
     std::uint32_t numjobs = 1;
     std::uint64_t cpus_allowed = 0; // a bit for each hart; 0: all
     bool hipri = false;             // completions are polled
@@ -127,12 +139,17 @@ struct job {
     std::uint32_t fdatasync = 0; // the same, and the same to a disk
 
     // What is said.
-    std::array<std::uint32_t, most_percentiles> percentile_list{}; // in millionths of a percent: 99.9 is 99'900'000
-    std::size_t percentile_count = 0;                              // 0: fio's own list
+    std::array<std::uint32_t, most_percentiles>
+        percentile_list{};            // in millionths of a percent: 99.9 is 99'900'000; ascending
+    std::size_t percentile_count = 0; // 0: fio's own list
     bool group_reporting = false;
+
+    // All that was given, that of [global] included, in the order of its first mention.
+    std::array<given_option, most_options> options{};
+    std::size_t option_count = 0;
 };
 
-// The jobs of a file. Their names and those of their disks lie in the text of the file.
+// The jobs of a file. Their names, those of their disks and the values of `options` lie in the text of the file.
 struct job_list {
     static constexpr std::size_t most = 64;
     std::array<job, most> jobs{};
@@ -141,9 +158,9 @@ struct job_list {
     [[nodiscard]] std::span<const job> all() const noexcept { return {jobs.data(), count}; }
 };
 
-// Reads a job file. True if all is well; else `message` holds one sentence that names line and option and says what is right.
-// Options that cannot change anything here (`ioengine`, `direct=1`, `thread`, ...) are taken and called in `notes`, one
-// sentence a line, as far as it has room; every other unknown one is refused.
+// Reads a job file. True if all is well; else `message` holds one sentence that names line and option and says what is right,
+// and `parsed` means nothing. Options that cannot change anything here (`ioengine`, `direct=1`, `thread`, ...) are taken and
+// called in `notes`, one sentence a line, as far as it has room; every other unknown one is refused. Both texts end with 0.
 [[nodiscard]] bool parse_job_file(std::string_view text, job_list& parsed, std::span<char> message,
                                   std::span<char> notes) noexcept;
 

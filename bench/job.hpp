@@ -84,6 +84,7 @@ struct given_option {
 };
 
 // What the parser leaves is what holds, not what was written: where fio changes an option because of another, that is done.
+// NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): by what they are about, not by their sizes
 struct job {
     static constexpr std::size_t most_percentiles = 20; // as in fio
     static constexpr std::size_t most_files = 8;
@@ -106,7 +107,8 @@ struct job {
     bool norandommap = false; // also because of `distribution` or `blockalign`
 
     // Where.
-    // Disks: vda, vdb, ...; none: the first disk. As in fio, a section adds to those of [global], and one can come twice.
+    // Disks: vda, vdb, ...; none: the first disk. As in fio, a section adds to those of [global], and a disk can be in it
+    // twice.
     std::array<std::string_view, most_files> filenames{};
     std::size_t filename_count = 0;
     job_size offset{};
@@ -139,9 +141,8 @@ struct job {
     std::uint32_t fdatasync = 0; // the same, and the same to a disk
 
     // What is said.
-    std::array<std::uint32_t, most_percentiles>
-        percentile_list{};            // in millionths of a percent: 99.9 is 99'900'000; ascending
-    std::size_t percentile_count = 0; // 0: fio's own list
+    std::array<std::uint32_t, most_percentiles> percentile_list{}; // ascending; millionths: 99.9 is 99'900'000
+    std::size_t percentile_count = 0;                              // 0: fio's own list
     bool group_reporting = false;
 
     // All that was given, that of [global] included, in the order of its first mention.

@@ -104,7 +104,7 @@ bool parse_time(std::string_view text, std::uint64_t unit, std::uint64_t most, s
     } units[] = {{"us", 1},        {"usec", 1},       {"ms", 1'000},          {"msec", 1'000},
                  {"s", 1'000'000}, {"m", 60'000'000}, {"h", 3'600'000'000ul}, {"d", 86'400'000'000ul}};
     std::uint64_t value = 0;
-    if (!take_number(text, value)) {
+    if (text.find_first_of("xX") != std::string_view::npos || !take_number(text, value)) { // fio: 0x10 is 16 us
         return false;
     }
     std::uint64_t factor = text.empty() ? unit : 0;
@@ -245,10 +245,10 @@ bool parse_split(std::string_view text, block_sizes& parsed) noexcept {
         return false;
     }
     const std::uint32_t part = without == 0 ? 0 : (100 - together) / without;
-    block_size_share* largest = nullptr;
+    block_size_share* largest = sizes.shares.data();
     for (block_size_share& share : std::span{sizes.shares}.first(sizes.count)) {
         share.percent = share.percent == 0 ? part : share.percent;
-        if (largest == nullptr || share.percent >= largest->percent) {
+        if (share.percent >= largest->percent) {
             largest = &share;
         }
     }
@@ -972,16 +972,17 @@ std::string_view nearest_option(std::string_view name) noexcept {
 
 // ---- Lines.
 
-bool is_space(char letter) noexcept {
+constexpr std::string_view white_space = " \t\n\v\f\r";
+
+bool is_control(char letter) noexcept {
     const auto code = static_cast<unsigned char>(letter);
-    return code <= ' ' || code == 0x7f; // fio has control characters for white space
+    return code < ' ' || code == 0x7f;
 }
 
+// Without the white space around it; at its end fio also takes control characters for that.
 std::string_view stripped(std::string_view text) noexcept {
-    while (!text.empty() && is_space(text.front())) {
-        text.remove_prefix(1);
-    }
-    while (!text.empty() && is_space(text.back())) {
+    text.remove_prefix(std::min(text.find_first_not_of(white_space), text.size()));
+    while (!text.empty() && (text.back() == ' ' || is_control(text.back()))) {
         text.remove_suffix(1);
     }
     return text;
@@ -997,7 +998,7 @@ void make_printable(std::span<char> text) noexcept {
         if (letter == '\0') {
             return;
         }
-        letter = is_space(letter) && letter != '\n' ? ' ' : letter;
+        letter = is_control(letter) && letter != '\n' ? ' ' : letter;
     }
 }
 
@@ -1085,6 +1086,9 @@ class reader {
         }
         const std::size_t equals = line.find('=');
         const std::string_view name = stripped(line.substr(0, equals));
+        if (name.empty()) {
+            return refuse(line_, line, "the name of an option is missing before =");
+        }
         const known_option* const known = find_option(name);
         if (known == nullptr) {
             return refuse_name(line, name);

@@ -6,7 +6,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from symbols import places
 
@@ -51,7 +51,7 @@ class Console:
     the firmware is held back, and shown only if the kernel never speaks.
     """
 
-    def __init__(self, kernel: Path, progress: ProgressLine) -> None:
+    def __init__(self, kernel: Path, progress: ProgressLine, stream: TextIO | None = None) -> None:
         self.results: list[dict[str, Any]] = []
         self.broken_results: list[str] = []
         self.trace: list[str] = []
@@ -59,6 +59,7 @@ class Console:
         self.spoke = False
         self._kernel = kernel
         self._progress = progress
+        self._stream = stream  # where lasting lines go; None is standard output
         self._partial = b""
         self._firmware: list[str] = []
         self._in_firmware = False
@@ -91,7 +92,7 @@ class Console:
     def say(self, line: str) -> None:
         """Prints a lasting line."""
         self._progress.clear()
-        print(line, flush=True)
+        print(line, file=self._stream, flush=True)
 
     def _take(self, raw: bytes) -> None:
         line = raw.decode("utf-8", errors="replace").rstrip("\r")

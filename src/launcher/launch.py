@@ -7,15 +7,18 @@ import shlex
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
+import bench_result
 import build
 import checks
 import demo_image
 import disks
+import fio_output
 import machine
 import scratch
 import trace_json
@@ -31,13 +34,15 @@ INTERRUPTED = 130
 
 
 def attached_disks(options: Options, directory: Path) -> list[Disk]:
-    """The disks of the machine. Only the demo brings its own: a file system to read, and zeroes to measure on."""
+    """The disks of the machine. The demo brings its own: a file system to read, and zeroes to measure on, as bench."""
     attached = [disks.parse(word, index, options, directory) for index, word in enumerate(options.disks)]
     if options.program == "demo":
         if not attached:
             attached.append(demo_image.disk(disks.name_of(0)))
         if len(attached) == 1:
             attached.append(disks.parse("null:1G", 1, options, directory))
+    if options.program == "bench" and not attached:
+        attached.append(disks.parse("null:1G", 0, options, directory))
     if options.writes():
         for disk in attached:
             disks.check_may_write(disk, options)
@@ -60,18 +65,41 @@ def merged(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return next(iter(programs.values())) if len(programs) == 1 else dict(programs)
 
 
-def write_json(path: Path, value: dict[str, Any], indent: int | None = 2) -> None:
-    """Writes the file whole or not at all."""
+def write_text(path: Path, text: str) -> None:
+    """Writes the file whole or not at all; what is no plain file, such as a device or a pipe, is not replaced."""
+    if path.exists() and not path.is_file():
+        path.write_text(text, encoding="utf-8")
+        return
     with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
         try:
-            json.dump(value, file, indent=indent)
-            file.write("\n")
+            file.write(text)
             file.close()
             os.chmod(file.name, 0o644)
             os.replace(file.name, path)
         except BaseException:
             os.unlink(file.name)
             raise
+
+
+def write_json(path: Path, value: dict[str, Any], indent: int | None = 2) -> None:
+    """As write_text."""
+    write_text(path, json.dumps(value, indent=indent) + "\n")
+
+
+def say_as_fio(options: Options, results: Sequence[dict[str, Any]]) -> None:
+    """Says what `bench` measured as fio would; raises BrokenResult."""
+    assert options.job is not None
+    run = bench_result.parse(merged([result for result in results if result.get("program") == "bench"]))
+    pieces = []
+    if {"json", "json+"} & set(options.output_formats):
+        whole = fio_output.to_json(run, options.job.global_options(), time.time(), "json+" in options.output_formats)
+        pieces.append(fio_output.dump(whole))
+    if "normal" in options.output_formats:
+        pieces.append(fio_output.to_text(run, time.time()))
+    if options.output is None:
+        print("\n".join(pieces), end="", flush=True)
+    else:
+        write_text(options.output, "\n".join(pieces))
 
 
 def boot(options: Options, attached: Sequence[Disk], directory: Path, progress: ProgressLine) -> int:
@@ -81,9 +109,11 @@ def boot(options: Options, attached: Sequence[Disk], directory: Path, progress: 
             disks.make(disk)
         elif disk.location == str(demo_image.DEMO_IMAGE):
             demo_image.ensure()
+    if options.job is not None and options.job.path is None:
+        options.job.location(directory).write_text(options.job.text, encoding="utf-8")
     gdb_port = machine.free_gdb_port() if options.gdb else None
-    words = machine.command(options, attached, gdb_port)
-    console = Console(options.kernel, progress)
+    words = machine.command(options, attached, directory, gdb_port)
+    console = Console(options.kernel, progress, sys.stderr if options.prints_json() else None)
     if gdb_port is not None:
         console.say(f"run: attach with: gdb-multiarch {options.kernel} -ex 'target remote :{gdb_port}'")
     host_sums: dict[str, HostSum] = {}
@@ -113,6 +143,12 @@ def boot(options: Options, attached: Sequence[Disk], directory: Path, progress: 
     finally:
         for host_sum in host_sums.values():
             host_sum.stop()
+    if options.program == "bench" and (console.results or status == 0):
+        try:
+            say_as_fio(options, console.results)
+        except bench_result.BrokenResult as error:
+            # What failed before is said instead; it may be why this is not whole.
+            status, failure = status or BROKEN_PROTOCOL, failure or f"the kernel's result of bench is broken: {error}"
     if options.trace is not None:
         try:
             write_json(options.trace, trace_json.convert(trace_json.parse(console.trace), options.kernel), None)
@@ -134,22 +170,23 @@ def boot(options: Options, attached: Sequence[Disk], directory: Path, progress: 
     return status
 
 
-def keep(attached: Sequence[Disk], directory: Path) -> None:
+def keep(attached: Sequence[Disk], directory: Path, stream: TextIO) -> None:
     """Saves the images made for this run from being deleted with `directory`."""
     kept = directory.with_name(directory.name.replace("run-", "kept-"))
     for disk in attached:
         if disk.kind is Kind.MADE and os.path.exists(disk.location):
             kept.mkdir(exist_ok=True)
             os.replace(disk.location, kept / f"{disk.name}.raw")
-            print(f"run: {disk.name} is kept as {kept / f'{disk.name}.raw'}")
+            print(f"run: {disk.name} is kept as {kept / f'{disk.name}.raw'}", file=stream)
 
 
 def launch(arguments: Sequence[str]) -> int:
     """Everything that `./run` does once its packages are there."""
     options = parse(arguments)
     if options.dry_run:
-        attached = attached_disks(options, disks.IMAGES / "run")
-        print(shlex.join(machine.command(options, attached, machine.GDB_PORT if options.gdb else None)))
+        directory = disks.IMAGES / "run"
+        attached = attached_disks(options, directory)
+        print(shlex.join(machine.command(options, attached, directory, machine.GDB_PORT if options.gdb else None)))
         return 0
     machine.check(options)
     with scratch.directory() as directory:
@@ -165,7 +202,7 @@ def launch(arguments: Sequence[str]) -> int:
             return boot(options, attached, directory, progress)
         finally:
             if options.keep:
-                keep(attached, directory)
+                keep(attached, directory, sys.stderr if options.prints_json() else sys.stdout)
 
 
 def end_by_signal(number: int, _: FrameType | None) -> None:

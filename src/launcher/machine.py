@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import disks
 import processes
@@ -30,13 +31,15 @@ class Ending:
     failure: str | None = None
 
 
-def command(options: Options, attached: Sequence[Disk], gdb_port: int | None) -> list[str]:
+def command(options: Options, attached: Sequence[Disk], directory: Path, gdb_port: int | None) -> list[str]:
     """The command of QEMU. The disks are in order: QEMU gives the first the last slot, which the tree names first."""
     boot_arguments = " ".join(f"{key}={value}" for key, value in options.boot_arguments().items())
     # With several harts, the device by which one interrupts another without the firmware.
     machine = "virt,aclint=on" if options.harts > 1 else "virt"
     words = [options.qemu, "-machine", machine, "-smp", str(options.harts), "-m", human_size(options.memory)]
     words += ["-bios", "default", "-kernel", str(options.kernel), "-append", boot_arguments]
+    if options.job is not None:
+        words += ["-initrd", str(options.job.location(directory))]
     words += ["-nodefaults", "-no-reboot", "-display", "none", "-monitor", "none", "-serial", "stdio"]
     if not options.legacy:
         words += ["-global", "virtio-mmio.force-legacy=false"]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, Sequence
 
+import job_file
+from job_file import JobFile, JobOption
 from values import Refusal, human_size, parse_size, parse_whole
 
 # The one list of the programs that the kernel has and `./run` offers.
@@ -17,6 +19,7 @@ PROGRAMS = {
     "digest": "the checksum of each disk, compared with the host's cksum",
     "verify": "writes and reads back each disk; the host checks the image again",
     "iops": "I/O per second, latency, notifications and interrupts by depth",
+    "bench": "a fio job file, or one job in words; reports as fio does (without --disk on null:1G)",
     "costs": "guest instructions of the runtime's steps; needs --icount, no disk",
     "crash": "ends in a panic on purpose: shows what a panic looks like (exit status 101)",
 }
@@ -27,6 +30,7 @@ MAX_QUEUES = 1024
 QUEUE_SIZES = tuple(1 << power for power in range(2, 11))
 MAX_HARTS = 64  # what the kernel knows at the most
 LEAST_MEMORY = 32 << 20
+OUTPUT_FORMATS = ("normal", "json", "json+")
 
 ROOT = Path(__file__).resolve().parents[2]
 PRESET = "riscv64"
@@ -48,6 +52,9 @@ class Options:
     harts: int
     memory: int
     depth: int | None
+    job: JobFile | None
+    output_formats: tuple[str, ...]
+    output: Path | None
     device: tuple[str, ...]
     append: dict[str, str]
     qemu: str
@@ -84,9 +91,15 @@ class Options:
 
     def writes(self) -> bool:
         """Whether the program changes the contents of its disks."""
+        if self.job is not None:
+            return self.job.writes()
         return self.program == "verify" or (
             self.program == "iops" and self.append.get("rw", "read") not in ("read", "randread")
         )
+
+    def prints_json(self) -> bool:
+        """Whether standard output is for a program that reads JSON."""
+        return self.output is None and set(self.output_formats) != {"normal"}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -98,7 +111,8 @@ class _Parser(argparse.ArgumentParser):
             raise Refusal(message.removeprefix("argument ") + " (./run --help shows all options)")
         name = unknown[1].split("=")[0]
         if not name.startswith("-"):
-            raise Refusal(f"only one program can run, so '{name}' is one too many (./run --help shows all options)")
+            told = f"one program at a time, with one job file: '{name}' is one too many"
+            raise Refusal(f"{told} (./run --help shows all options)")
         options = [option for action in self._actions for option in action.option_strings]
         close = difflib.get_close_matches(name, options, n=1)
         hint = f"; did you mean {close[0]}?" if close else ""
@@ -117,10 +131,14 @@ def _make_parser() -> _Parser:
         "124 no progress; 130 interrupted; else what the guest said.\n\nExamples:\n"
         "  ./run\n  ./run digest --disk image.qcow2 --read-only --queues 4\n"
         "  ./run verify --disk 64M --disk 8M --transport mmio-legacy --device event_idx=off\n"
-        '  ./run iops --disk null:1G --depth 32 --append "rw=randwrite bs=4096"',
+        '  ./run iops --disk null:1G --depth 32 --append "rw=randwrite bs=4096"\n'
+        "  ./run bench JOB.fio --disk image.qcow2 --harts 4 --queues 4\n"
+        "  ./run bench --rw=randread --bs=4k --iodepth=32 --runtime=10 --time_based --output-format=json\n\n"
+        "After `bench`, an --option[=VALUE] that is not above is one of fio's, for the one job of this run.",
     )
     add = parser.add_argument
     add("program", nargs="?", default="demo", metavar="PROGRAM", help="what the kernel does (see below)")
+    add("job", nargs="?", metavar="JOB.fio", help="for bench: a fio job file")
     add("--disk", action="append", default=[], metavar="FILE|SIZE|null:SIZE|URI",
         help="a disk, the first is vda: an image that QEMU can open, a new empty one (64M), zeroes without an image "
              "(null:1G), or what QEMU knows as a URI (nbd://host/name)")
@@ -140,6 +158,9 @@ def _make_parser() -> _Parser:
         help="a clock that counts instructions: exact, and repeatable but for the timing of disks")
     add("--timeout", default="120", metavar="SECONDS", help="kill QEMU after this long without progress (default 120)")
     add("--json", metavar="FILE", help="write the result to FILE")
+    add("--output", metavar="FILE", help="for bench: write fio's report to FILE (default: standard output)")
+    add("--output-format", metavar="FORMAT[,…]",
+        help="for bench: normal (the default), json, json+ (with histograms), or several")
     add("--trace", metavar="FILE",
         help="run a kernel that records what it does, and write FILE for ui.perfetto.dev or chrome://tracing")
     add("--gdb", action="store_true", help="wait for a debugger, and print how to attach it")
@@ -174,16 +195,70 @@ def _parse_timeout(text: str) -> float:
     return float(text)
 
 
+def _separate(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> tuple[list[str], list[JobOption]]:
+    """The arguments of `./run`, words last, and the options of a job, which are those after `bench` that it has not."""
+    known = {name: action for action in parser._actions for name in action.option_strings}
+    ours: list[str] = []
+    words: list[str] = []
+    job: list[JobOption] = []
+    rest = list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        name, equals, value = argument.partition("=")
+        action = known.get(name)
+        if not argument.startswith("-"):
+            words.append(argument)
+        elif action is not None:
+            # argparse takes the value of `--qemu-arg -device` for an option; joined by "=" it does not.
+            valued = action.nargs is None and not equals
+            if valued and rest and (name == "--qemu-arg" or not rest[0].startswith("--")):
+                argument += "=" + rest.pop(0)
+            ours.append(argument)
+        elif words[:1] == ["bench"] and re.fullmatch(r"--[a-z][a-z0-9_]*", name, re.ASCII):
+            key = name.removeprefix("--")
+            if not equals and key not in job_file.FLAGS and rest and not rest[0].startswith("--"):
+                equals, value = "=", rest.pop(0)
+            job.append((key, value if equals else None))
+        else:
+            ours.append(argument)
+    return ours + words, job
+
+
+def _parse_job(given: argparse.Namespace, options: Sequence[JobOption]) -> JobFile | None:
+    if given.program != "bench":
+        for name in ("output", "output_format"):
+            if getattr(given, name) is not None:
+                option = "--" + name.replace("_", "-")
+                raise Refusal(f"{option}: only bench reports as fio does; --json FILE is for every program")
+        if given.job is not None:
+            raise Refusal(f"only bench has a job file: '{given.job}' is one too many (./run --help shows all options)")
+        return None
+    if given.depth is not None:
+        raise Refusal("--depth: the depth of bench is an option of its jobs: iodepth=N in the file, or --iodepth=N")
+    if given.job is not None and options:
+        raise Refusal(
+            f"bench {given.job}: --{options[0][0]} belongs into the file; under [global] it is meant for all its jobs"
+        )
+    if given.job is not None:
+        return job_file.read(given.job)
+    if not options:
+        raise Refusal(f"bench: there is no job; {job_file.EXAMPLE}")
+    return job_file.from_options(options)
+
+
+def _parse_formats(text: str | None) -> tuple[str, ...]:
+    formats = tuple(dict.fromkeys((text or "normal").split(",")))
+    for name in formats:
+        if name not in OUTPUT_FORMATS:
+            raise Refusal(f"--output-format: '{name}' is unknown; the formats are {', '.join(OUTPUT_FORMATS)}")
+    return formats
+
+
 def parse(arguments: Sequence[str]) -> Options:
     """Reads the command line; raises Refusal, or SystemExit after --help."""
-    # argparse takes the value of `--qemu-arg -device` for an option; joined by "=" it does not.
-    joined: list[str] = []
-    for argument in arguments:
-        if joined and joined[-1] == "--qemu-arg":
-            joined[-1] += "=" + argument
-        else:
-            joined.append(argument)
-    given = _make_parser().parse_args(joined)
+    parser = _make_parser()
+    ours, job_options = _separate(parser, arguments)
+    given = parser.parse_args(ours)
 
     if given.program not in PROGRAMS:
         raise Refusal(f"unknown program '{given.program}'; the programs are {', '.join(PROGRAMS)}")
@@ -213,6 +288,9 @@ def parse(arguments: Sequence[str]) -> Options:
         harts=parse_whole(given.harts, "--harts", 1, MAX_HARTS),
         memory=memory,
         depth=None if given.depth is None else parse_whole(given.depth, "--depth", 1),
+        job=_parse_job(given, job_options),
+        output_formats=_parse_formats(given.output_format),
+        output=None if given.output is None else Path(given.output),
         device=tuple(given.device),
         append=append,
         qemu=given.qemu,
@@ -230,7 +308,7 @@ def parse(arguments: Sequence[str]) -> Options:
     )
     if options.writes() and options.read_only:
         raise Refusal(f"--read-only: {options.program} writes its disks; leave --read-only out")
-    for name, file in (("--json", options.json), ("--trace", options.trace)):
+    for name, file in (("--json", options.json), ("--trace", options.trace), ("--output", options.output)):
         if file is not None and (not os.access(file.parent, os.W_OK) or file.is_dir()):
             raise Refusal(f"{name}: '{file}' cannot be written; name a file in a directory that exists")
     return options

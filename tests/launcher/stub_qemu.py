@@ -6,6 +6,7 @@
     ["sleep", SECONDS]
     ["deaf"]            from now on SIGTERM is ignored
     ["write", FILE]     the disk vda gets the contents of FILE
+    ["copy", OPTION, FILE]  FILE gets the contents of what the option names
     ["exit", STATUS]
 
 Without an exit it hangs. Its process id goes to the file named by INFLIGHT_STUB_PID.
@@ -46,6 +47,8 @@ def main() -> None:
             disk = re.search(r"node-name=vda\S*filename=(\S+)", " ".join(sys.argv))
             assert disk is not None
             shutil.copyfile(values[0], disk[1])
+        elif step == "copy":
+            shutil.copyfile(sys.argv[sys.argv.index(values[0]) + 1], values[1])
         elif step == "exit":
             sys.exit(values[0])
     while True:

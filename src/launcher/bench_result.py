@@ -279,7 +279,9 @@ class _Fields:
         return [(value, count) for value, count in pairs]
 
     def _get(self, key: str, kind: type[T]) -> T:
-        value = self._fields.get(key)
+        if key not in self._fields:
+            raise BrokenResult(f"{self._place}.{key} is missing")
+        value = self._fields[key]
         if not isinstance(value, kind):
             raise BrokenResult(f"{self._place}.{key} is {value!r}")
         return value

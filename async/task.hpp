@@ -24,6 +24,7 @@
 // A task has a stop token: its own, or that of the task that awaits it. It is for what the task awaits, see stop_token.hpp.
 #pragma once
 
+#include "async/callback.hpp"
 #include "async/coroutine.hpp"
 #include "async/stop_token.hpp"
 #include "async/task_record.hpp"
@@ -42,11 +43,31 @@ class task;
 // Somebody who is told, instead of an awaiting coroutine, that a task has ended.
 class task_group {
   public:
+    task_group() noexcept = default;
+    task_group(const task_group&) = delete;
+    task_group& operator=(const task_group&) = delete;
+
     // The task's frame is suspended for good. Answers who runs next.
     virtual std::coroutine_handle<> ended(std::coroutine_handle<> frame) noexcept = 0;
 
+    // What is to be resumed in place of who awaits the task: calls ended() with its frame. So the end of a task is a jump, be
+    // it awaited or in a group; with a call in it, each task would have to save its return address, wherever it is resumed.
+    [[nodiscard]] std::coroutine_handle<> in_place_of_awaiting(std::coroutine_handle<> frame) noexcept {
+        ended_ = frame;
+        return told_.handle();
+    }
+
   protected:
     ~task_group() = default;
+
+  private:
+    static void told(void* self) noexcept {
+        auto& group = *static_cast<task_group*>(self);
+        group.ended(group.ended_).resume();
+    }
+
+    std::coroutine_handle<> ended_;
+    callback told_{told, this};
 };
 
 struct task_promise_base : promise_base, has_stop_token {
@@ -62,17 +83,11 @@ struct task_promise_base : promise_base, has_stop_token {
                 executor::current().runs(promise.link.continuation);
                 return promise.link.continuation;
             }
-            return end_in_group(*promise.group, frame);
+            return promise.group->in_place_of_awaiting(frame);
         }
 
         void await_resume() const noexcept {}
     };
-
-    // Not inlined: what a scope does at an end would cost every task registers to save, also those that are only awaited.
-    [[gnu::noinline]] static std::coroutine_handle<> end_in_group(task_group& group,
-                                                                  std::coroutine_handle<> frame) noexcept {
-        return group.ended(frame);
-    }
 
     [[nodiscard]] std::suspend_always initial_suspend() const noexcept { return {}; }
     [[nodiscard]] final_awaiter final_suspend() const noexcept { return {}; }

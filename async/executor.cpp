@@ -126,10 +126,9 @@ void executor::idle() noexcept {
         return; // since the last round
     }
     const trace::lasting idle{trace::event::idle_begin, trace::event::idle_end};
-    if (poll_mode_ != poll_mode::off && look_for_work()) {
-        return;
+    if (poll_mode_ == poll_mode::off || !look_for_work()) {
+        sleep();
     }
-    sleep();
 }
 
 // Looks for completions for as long as the poll mode allows. True if there is work.

@@ -148,15 +148,15 @@ void io_channel::begin_turn(request_queue& queue) noexcept {
 // Requests go to the queues in turns, of a round or so many requests at the most: a doorbell is shared by a turn's
 // requests, and a deep workload keeps all queues busy.
 void io_channel::next_turn() noexcept {
-    request_queue* const next = current_ + stride_;
-    begin_turn(next < end_ ? *next : *first_);
+    request_queue* const next = current_->sibling;
+    begin_turn(next != nullptr ? *next : *first_);
 }
 
 request_queue* io_channel::queue_with_room() noexcept {
     if (!current_->full()) {
         return current_;
     }
-    for (request_queue* queue = first_; queue < end_; queue += stride_) {
+    for (request_queue* queue = first_; queue != nullptr; queue = queue->sibling) {
         if (!queue->full()) {
             return queue;
         }
@@ -259,7 +259,7 @@ bool io_channel::poll() noexcept {
         return true;
     }
     bool found = false;
-    for (request_queue* queue = first_; queue < end_; queue += stride_) {
+    for (request_queue* queue = first_; queue != nullptr; queue = queue->sibling) {
         if (queue->armed() && !queue->pending()) {
             continue; // its interrupt will tell
         }
@@ -287,7 +287,7 @@ void io_channel::publish() noexcept {
         return;
     }
     bool published = false;
-    for (request_queue* queue = first_; queue < end_; queue += stride_) {
+    for (request_queue* queue = first_; queue != nullptr; queue = queue->sibling) {
         if (queue->ring().has_unpublished()) {
             published = true;
             if (queue->ring().publish()) {
@@ -392,8 +392,9 @@ io_channel::io_channel(disk& owner, async::executor& hart) noexcept
 
 void io_channel::own(std::span<request_queue> queues, std::size_t stride) noexcept {
     first_ = queues.data();
-    end_ = queues.data() + queues.size();
-    stride_ = stride;
+    for (std::size_t i = stride; i < queues.size(); i += stride) {
+        queues[i - stride].sibling = &queues[i];
+    }
     for_each_queue([](request_queue& queue) { queue.rebuild(); });
 }
 

@@ -53,7 +53,7 @@ class alignas(512) io_channel final : private async::completion_source {
     // Every queue of this channel.
     template <typename Function>
     void for_each_queue(Function&& function) noexcept {
-        for (request_queue* queue = first_; queue < end_; queue += stride_) {
+        for (request_queue* queue = first_; queue != nullptr; queue = queue->sibling) {
             function(*queue);
         }
     }
@@ -103,7 +103,7 @@ class alignas(512) io_channel final : private async::completion_source {
 
     // How many requests a queue takes before the next one's turn comes, within a round; if there is a next one.
     static constexpr std::uint32_t requests_per_turn = 16;
-    [[nodiscard]] bool has_several_queues() const noexcept { return first_ + stride_ < end_; }
+    [[nodiscard]] bool has_several_queues() const noexcept { return first_->sibling != nullptr; }
 
     // What a plain read or write may be: how many sectors at once (0: none at all), up to which one, and which low bits of
     // its place and length must be 0.
@@ -116,10 +116,8 @@ class alignas(512) io_channel final : private async::completion_source {
 
     disk* disk_;
     async::executor* executor_;
-    request_queue* first_ = nullptr; // the queues of this channel: every stride_-th from here to end_
-    request_queue* end_ = nullptr;
-    std::size_t stride_ = 1;
-    io_channel* through_ = nullptr; // without a queue: the channel that requests are sent through
+    request_queue* first_ = nullptr; // of the queues of this channel, which are linked
+    io_channel* through_ = nullptr;  // without a queue: the channel that requests are sent through
     bool stopped_ = true;
     arch::atomic<bool> attention_{false}; // the device says that something about it has changed
     async::operation_list waiting_;

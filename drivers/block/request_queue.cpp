@@ -29,6 +29,15 @@ status to_status(std::uint8_t byte) noexcept {
 
 } // namespace
 
+constinit request_queue::slot request_queue::no_slot{.memory = {},
+                                                     .owner = nullptr,
+                                                     .next_free = nullptr,
+                                                     .data = nullptr,
+                                                     .expected = 0,
+                                                     .shape = no_shape,
+                                                     .head = 0,
+                                                     .kept = {}};
+
 bool request_queue::allocate(device_memory& memory, std::uint16_t size, bool legacy, bool indirect,
                              std::uint32_t segments) noexcept {
     size_ = size;
@@ -65,7 +74,7 @@ void request_queue::reset(bool legacy, bool event_idx) noexcept {
     }
     ring_.lay_out(ring_memory_, size_, legacy, event_idx);
     trusts_length_ = !legacy; // legacy devices report what they like (LEG-11, BLKL-04)
-    free_ = nullptr;
+    free_ = &no_slot;
     armed_at_.store(0, std::memory_order_relaxed); // a zeroed ring asks for interrupts
     pending_.store(false, std::memory_order_relaxed);
 }

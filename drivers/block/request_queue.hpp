@@ -69,7 +69,7 @@ class request_queue {
     // How many requests of the device fit in at once, and how many are inside.
     [[nodiscard]] std::uint32_t slots() const noexcept { return slot_count_; }
     [[nodiscard]] std::size_t in_flight() const noexcept { return ring_.in_flight(); }
-    [[nodiscard]] bool full() const noexcept { return free_ == nullptr; }
+    [[nodiscard]] bool full() const noexcept { return free_ == &no_slot; }
 
     // The largest number of data segments in one request of the device.
     [[nodiscard]] std::uint32_t segments() const noexcept { return table_entries_ == 0 ? 1 : table_entries_ - 2; }
@@ -79,7 +79,7 @@ class request_queue {
     bool submit_plain(request& owner, virtio_blk::request_type type, std::uint64_t sector, const std::byte* data,
                       std::uint64_t length) noexcept {
         slot* const taken = free_;
-        if (taken == nullptr || taken->shape != shape_of(type, 1) || turn_has_ended()) [[unlikely]] {
+        if (taken->shape != shape_of(type, 1) || turn_has_ended()) [[unlikely]] {
             return false;
         }
         free_ = taken->next_free;
@@ -105,7 +105,7 @@ class request_queue {
     // Nobody waits for it, so its completion must be taken from ring() too.
     std::uint16_t build_unowned_read(std::uint32_t slot, std::uint64_t sector, std::span<std::byte> buffer) noexcept;
 
-    enum class drained : std::uint8_t { nothing, something, device_lies };
+    enum class drained : std::uint8_t { device_lies, nothing, something };
 
     // Takes all used chains, and makes ready the requests that are complete with them. Each used element is authenticated:
     // no more than are in flight, index of a slot in flight (so never twice), length credible, status written.
@@ -142,6 +142,7 @@ class request_queue {
     }
 
     [[no_unique_address]] trace::track track; // of which queue the trace speaks
+    request_queue* sibling = nullptr;         // the next queue of the same channel
 
   private:
     // What the device sees of a slot beside its descriptors: one cache line.
@@ -201,7 +202,11 @@ class request_queue {
     [[nodiscard]] ended look_closely(const slot& done, std::uint64_t length) noexcept;
     static bool finish_piece(request& owner, const slot_memory& memory, status outcome) noexcept;
 
-    slot* free_ = nullptr;
+    // The end of a list of free slots. Of no shape, so that nothing takes it for one.
+    static constexpr std::uint16_t no_shape = 0xffff;
+    static slot no_slot;
+
+    slot* free_ = &no_slot;
     virtio::split_virtqueue ring_;
     counters counters_{};
     slot* slots_ = nullptr; // by head descriptor; those between heads are never in use

@@ -5,7 +5,12 @@
     ./run costs --icount --json costs.json
     bench/gates.py iops.json costs.json
 
-Each gate names the program that measures it; it takes a run of every program that is named.
+Each gate names the program that measures it; it takes a run of every program that is named. Those of `bench` are judged
+only if there is a run of it, and then there has to be one for each of them:
+
+    ./run bench --rw=randread --bs=4k --iodepth=32 --number_ios=20000 --icount --output-format=json --output 32.json
+    ./run bench --rw=randread --bs=4k --iodepth=128 --number_ios=20000 --icount --output-format=json --output 128.json
+    bench/gates.py iops.json costs.json 32.json 128.json
 """
 
 import argparse
@@ -19,6 +24,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 GATES = ROOT / "bench" / "gates.json"
+OPTIONAL = "bench"
 KERNEL = ROOT / "build" / "riscv64" / "inflight.elf"
 
 
@@ -48,10 +54,30 @@ def loaded_bytes(kernel: Path) -> int:
     return total
 
 
+def table_of_bench(result: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """What a run of `bench` measured (fio's form, with our object "inflight"), and its name by what the job did."""
+    jobs, inflight = result["jobs"], result["inflight"]
+    if len(jobs) != 1 or len(inflight["groups"]) != 1:
+        raise ValueError(f"a result of bench has {len(jobs)} jobs: gates take runs of one job")
+    if jobs[0]["error"] != 0:
+        raise ValueError(f"a job of bench ended with error {jobs[0]['error']}")
+    options = {"rw": "read", "bs": "4k", "iodepth": "1"} | result.get("global options", {}) | jobs[0]["job options"]
+    figures = {"ios": sum(jobs[0][direction]["total_ios"] for direction in ("read", "write", "trim"))}
+    measured = [(key, value) for part in (inflight, inflight["groups"][0]) for key, value in part.items()]
+    figures |= {key: value for key, value in measured if isinstance(value, (int, float))}
+    return f"{options['rw']} {options['bs']} depth {options['iodepth']}", figures
+
+
 def tables_of(results: Iterable[Mapping[str, Any]], kernel: Path) -> dict[tuple[str | None, str], Mapping[str, Any]]:
     """What was measured, by program and table; the kernel itself belongs to none."""
     tables: dict[tuple[str | None, str], Mapping[str, Any]] = {(None, "kernel"): {"loaded_bytes": loaded_bytes(kernel)}}
     for result in results:
+        if "fio version" in result:
+            name, table = table_of_bench(result)
+            if (OPTIONAL, name) in tables:
+                raise ValueError(f"two of the results are of bench, {name}: one is enough")
+            tables[OPTIONAL, name] = table
+            continue
         guest = result["guest"]
         program = guest["program"]
         if (program, "result") in tables:
@@ -62,14 +88,19 @@ def tables_of(results: Iterable[Mapping[str, Any]], kernel: Path) -> dict[tuple[
 
 
 def evaluate(results: Iterable[Mapping[str, Any]], kernel: Path) -> list[Verdict]:
-    """The verdict of every gate on runs of the programs: what `./run --json` wrote of each, and the kernel that ran."""
+    """The verdict of every gate on runs of the programs: what `./run` wrote of each, and the kernel that ran."""
     tables = tables_of(results, kernel)
+    programs = {program for program, _ in tables}
     verdicts = []
     for gate in json.loads(GATES.read_text()):
         where = gate["measured"]
-        table = tables.get((where.get("program"), where["of"]))
+        program = where.get("program")
+        if program == OPTIONAL and OPTIONAL not in programs:
+            continue
+        table = tables.get((program, where["of"]))
         if table is None or where["field"] not in table:
-            raise ValueError(f"nothing measured '{gate['name']}', which takes {where.get('program')} --icount; see --help")
+            what = f" ({where['of']})" if program == OPTIONAL else ""
+            raise ValueError(f"nothing measured '{gate['name']}', which takes {program} --icount{what}; see --help")
         divisor = where["divided_by"]
         measured = table[where["field"]] / (table[divisor] if isinstance(divisor, str) else divisor)
         if "at_most" in gate:
@@ -92,7 +123,8 @@ def print_table(verdicts: list[Verdict]) -> None:
 def main() -> int:
     """The exit status: 1 if a gate is not passed, 2 if there is nothing to judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("results", type=Path, nargs="+", help="what `./run PROGRAM --icount … --json FILE` wrote")
+    wrote = "what `./run PROGRAM --icount …` wrote, by --json or (bench) by --output"
+    parser.add_argument("results", type=Path, nargs="+", help=wrote)
     parser.add_argument("--kernel", type=Path, default=KERNEL, help="the kernel that ran")
     given = parser.parse_args()
     try:
@@ -101,7 +133,7 @@ def main() -> int:
         print(f"gates: {error}", file=sys.stderr)
         return 2
     except KeyError as error:
-        print(f"gates: a result has no {error}: is it what ./run --json wrote?", file=sys.stderr)
+        print(f"gates: a result has no {error}: is it what ./run wrote?", file=sys.stderr)
         return 2
     print_table(verdicts)
     return 0 if all(verdict.passed for verdict in verdicts) else 1

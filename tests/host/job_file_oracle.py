@@ -44,7 +44,7 @@ REFUSED_HERE = [
     "rw=randread:8", "rw=randtrimwrite", "random_distribution=zipf:0", "random_distribution=zipf:-1",
     "random_distribution=normal:5", "random_distribution=zipf:1.1:0.3", "random_distribution=zipf:1.0000001",
     "percentile_list=0", "percentile_list=50:", "percentile_list=50:101", "percentile_list=50x", "verify=md5",
-    "verify=sha256", "verify=pattern", "cpus_allowed=x", "filename=/tmp/file", "filename=vd", "filename=sda",
+    "verify=sha256", "verify=pattern", "cpus_allowed=x", "cpus_allowed=1-0", "filename=/tmp/file", "filename=vd", "filename=sda",
     "filename=vda:", "direct=0", "buffered=1", "randrepeat=0", "kb_base=1000", "bsrange=4k-64k", "rwmixwrite=30",
     "refill_buffers", "iodepth_low=2", "new_group", "startdelay=3", "loops=-1", "stonewall=2", "rwmixread=50%",
     "size=10z", "randseed=-4", "rate_iops=1000:500",
@@ -106,7 +106,8 @@ def read_log(log):
     """The sections in a log of fio's parser, and the jobs that it made of them."""
     everything = section = Section()
     sections, jobs, option, values = [], [], "", []
-    for line in re.sub(r"\n?(parse|file) +\d+ ", "\n", log).splitlines():  # a last line has no end of its own
+    # Behind the process, which has five places or more; the last line of a file has no end of its own.
+    for line in re.sub(r"\n?(parse|file) +(?=\d)[\d ]{5}\d* ", "\n", log).splitlines():
         if not line.startswith((" ", "__handle_option", "add file", "resize file", "file ", "set cpu", "SET ")):
             section.put(option, values)  # the option before is complete
             values = []

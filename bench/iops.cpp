@@ -13,6 +13,7 @@
 #include "async/counting_scope.hpp"
 #include "bench/floor.hpp"
 #include "bench/histogram.hpp"
+#include "src/boot_time.hpp"
 #include "src/console.hpp"
 #include "src/end.hpp"
 #include "src/programs/programs.hpp"
@@ -549,6 +550,12 @@ async::task<bool> run_iops(const kernel::environment& here) {
           wanted.poll == async::poll_mode::off      ? "off"
           : wanted.poll == async::poll_mode::always ? "always"
                                                     : "adaptive");
+    if (const block::status outcome = co_await device.disk->read(0, load.buffer(0)); outcome != block::status::ok) {
+        kernel::fail("iops: the first read failed: %s", block::to_string(outcome));
+    }
+    const std::uint64_t to_first_read =
+        (arch::now() - kernel::boot_time()) * (1'000'000'000 / arch::ticks_per_second());
+    print("from the kernel's first instruction to the end of its first read: %lu us\n", to_first_read / 1000);
     print_header(wanted.icount);
 
     // The deepest has requests for every hart: each has a part, of which divide() says what falls to it.
@@ -592,7 +599,7 @@ async::task<bool> run_iops(const kernel::environment& here) {
         print("%s", i == 0 ? "" : ",");
         print_row_json(rows[i], row_latencies[i], wanted.icount);
     }
-    print("],\"allocations\":%lu", allocations);
+    print("],\"allocations\":%lu,\"to_first_read_ns\":%lu", allocations, to_first_read);
     if (wanted.icount) {
         print(",\"read_cost_hundredths\":%lu,\"read_cost_alone_hundredths\":%lu", cost, cost_alone);
     }

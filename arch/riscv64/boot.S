@@ -8,6 +8,7 @@
     .section .text.start, "ax"
     .globl _start
 _start:
+    rdtime t2
     .option push
     .option norelax             # gp cannot be found through gp
     lla gp, __global_pointer$
@@ -19,6 +20,8 @@ _start:
     li t1, 1
     amoswap.w t1, t1, (t0)
     bnez t1, other_hart
+    lla t0, boot_time_at_start
+    sd t2, 0(t0)
 
     lla t0, bss_begin
     lla t1, bss_end
@@ -56,9 +59,12 @@ other_hart:                     # its struct hart is in the table before it is s
 6:  wfi                         # nobody has asked for this one
     j 6b
 
-    .section .data
-    .balign 4
-somebody_came:                  # not with what is cleared above
+    .section .data              # what is not cleared above
+    .balign 8
+    .globl boot_time_at_start
+boot_time_at_start:
+    .dword 0
+somebody_came:
     .word 0
 
     .section .bss

@@ -30,6 +30,8 @@
 //     ticks       trace_time()                the same clock for a trace (async/trace.hpp), which has to change nothing: a
 //                                             simulated machine takes no notice of the call
 //     std::uint64_t instructions()            instructions retired by this hart; exact only where the machine counts
+//     std::uint64_t mmio_accesses()           accesses of this hart to registers of 32 bits, for a benchmark; a port may
+//                                             answer 0
 //
 //   registers of devices: one access of exactly this width, never merged, split or repeated; accesses keep their order
 //   among themselves. A read is complete before any later access to memory. A write is NOT ordered after earlier writes

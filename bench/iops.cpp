@@ -11,6 +11,7 @@
 #include "bench/iops.hpp"
 
 #include "async/counting_scope.hpp"
+#include "bench/counters.hpp"
 #include "bench/floor.hpp"
 #include "bench/histogram.hpp"
 #include "src/boot_time.hpp"
@@ -49,50 +50,6 @@ decimal quotient(std::uint64_t dividend, std::uint64_t divisor) noexcept {
     const std::uint64_t rounded = (dividend * 100 + divisor / 2) / divisor;
     return {.whole = rounded / 100, .hundredths = rounded % 100};
 }
-
-// Instructions of this hart but those of its sleeps: QEMU's -icount lets the counter run on with the clock meanwhile.
-std::uint64_t instructions_awake() noexcept {
-    return arch::instructions() - async::executor::current().count().instructions_asleep;
-}
-
-// Counters of the device at one moment.
-struct device_counters {
-    std::uint64_t notifications = 0;
-    std::uint64_t interrupts = 0;
-};
-
-device_counters count(const block::disk& disk) noexcept {
-    device_counters now{.notifications = 0, .interrupts = disk.count().interrupts};
-    for (std::uint16_t i = 0; i < disk.properties().queues; ++i) {
-        now.notifications += disk.count(i).notifications;
-    }
-    return now;
-}
-
-// Counters of the calling hart at one moment, or of what it did between two.
-struct hart_counters {
-    std::uint64_t instructions = 0;
-    std::uint64_t allocations = 0;
-    arch::ticks asleep = 0;
-
-    static hart_counters now() noexcept {
-        async::executor& hart = async::executor::current();
-        return {.instructions = instructions_awake(),
-                .allocations = hart.frames().allocations(),
-                .asleep = hart.count().asleep};
-    }
-    hart_counters& operator+=(const hart_counters& other) noexcept {
-        instructions += other.instructions;
-        allocations += other.allocations;
-        asleep += other.asleep;
-        return *this;
-    }
-    hart_counters operator-(const hart_counters& before) const noexcept {
-        return {.instructions = instructions - before.instructions,
-                .allocations = allocations - before.allocations,
-                .asleep = asleep - before.asleep};
-    }
-};
 
 // What was measured at one depth.
 struct figures {
@@ -335,11 +292,9 @@ async::task<void> measure(std::span<hart_part> all, std::uint32_t depth, figures
     result.depth = depth;
     result.harts = static_cast<std::uint32_t>(parts.size());
     for (std::size_t i = 0; i < slices; ++i) {
-        const device_counters before = count(load.disk);
+        const device_counters before = device_counters::of(load.disk);
         result.elapsed += co_await on_all_harts(parts, span, load.slice_ios, work);
-        const device_counters after = count(load.disk);
-        result.device.notifications += after.notifications - before.notifications;
-        result.device.interrupts += after.interrupts - before.interrupts;
+        result.device += device_counters::of(load.disk) - before;
         result.ios += ended(parts);
         for (hart_part& each : parts) {
             each.ios += each.ended;

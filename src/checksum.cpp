@@ -3,14 +3,16 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <memory>
 
 namespace inflight::kernel {
 
 namespace {
 
-// Both checksums use this polynomial: cksum with the highest power in the top bit, zlib with the highest in the lowest.
+// cksum and zlib use one polynomial: cksum with the highest power in the top bit, zlib with the highest in the lowest.
 constexpr std::uint32_t polynomial = 0x04c11db7;
 constexpr std::uint32_t reflected_polynomial = 0xedb88320;
+constexpr std::uint32_t reflected_castagnoli = 0x82f63b78;
 
 // tables[k][b]: byte b, followed by k bytes of zero. Eight bytes are then eight look-ups.
 using crc_tables = std::array<std::array<std::uint32_t, 256>, 8>;
@@ -33,12 +35,12 @@ constexpr crc_tables make_forward_tables() noexcept {
     return tables;
 }
 
-constexpr crc_tables make_reflected_tables() noexcept {
+constexpr crc_tables make_reflected_tables(std::uint32_t by) noexcept {
     crc_tables tables{};
     for (std::uint32_t byte = 0; byte < 256; ++byte) {
         std::uint32_t crc = byte;
         for (int bit = 0; bit < 8; ++bit) {
-            crc = (crc >> 1) ^ ((crc & 1) != 0 ? reflected_polynomial : 0);
+            crc = (crc >> 1) ^ ((crc & 1) != 0 ? by : 0);
         }
         tables[0][byte] = crc;
     }
@@ -52,9 +54,10 @@ constexpr crc_tables make_reflected_tables() noexcept {
 }
 
 constexpr crc_tables forward = make_forward_tables();
-constexpr crc_tables reflected = make_reflected_tables();
+constexpr crc_tables reflected = make_reflected_tables(reflected_polynomial);
+constexpr crc_tables castagnoli = make_reflected_tables(reflected_castagnoli);
 
-std::uint64_t load64(const std::byte* from) noexcept {
+inline std::uint64_t load64(const std::byte* from) noexcept {
     std::uint64_t value;
     std::memcpy(&value, from, sizeof value);
     return value;
@@ -73,6 +76,28 @@ std::uint32_t forward_crc(std::uint32_t crc, std::span<const std::byte> data) no
     }
     for (; left != 0; --left, ++next) {
         crc = (crc << 8) ^ forward[0][(crc >> 24) ^ std::to_integer<std::uint32_t>(*next)];
+    }
+    return crc;
+}
+
+std::uint32_t reflected_step(const crc_tables& by, std::uint32_t crc, std::byte next) noexcept {
+    return (crc >> 8) ^ by[0][(crc ^ std::to_integer<std::uint32_t>(next)) & 0xff];
+}
+
+// The remainder of `crc` followed by `data`. Words are loaded where they are aligned: elsewhere a load may be eight.
+std::uint32_t reflected_crc(const crc_tables& by, std::uint32_t crc, std::span<const std::byte> data) noexcept {
+    const std::byte* next = data.data();
+    std::size_t left = data.size();
+    for (; left != 0 && reinterpret_cast<std::uintptr_t>(next) % 8 != 0; --left, ++next) {
+        crc = reflected_step(by, crc, *next);
+    }
+    for (; left >= 8; left -= 8, next += 8) {
+        const std::uint64_t word = load64(std::assume_aligned<8>(next)) ^ crc;
+        crc = by[7][word & 0xff] ^ by[6][(word >> 8) & 0xff] ^ by[5][(word >> 16) & 0xff] ^ by[4][(word >> 24) & 0xff] ^
+              by[3][(word >> 32) & 0xff] ^ by[2][(word >> 40) & 0xff] ^ by[1][(word >> 48) & 0xff] ^ by[0][word >> 56];
+    }
+    for (; left != 0; --left, ++next) {
+        crc = reflected_step(by, crc, *next);
     }
     return crc;
 }
@@ -119,19 +144,11 @@ std::uint32_t posix_cksum::value() const noexcept {
 }
 
 std::uint32_t crc32(std::span<const std::byte> data) noexcept {
-    std::uint32_t crc = ~std::uint32_t{0};
-    const std::byte* next = data.data();
-    std::size_t left = data.size();
-    for (; left >= 8; left -= 8, next += 8) {
-        const std::uint64_t word = load64(next) ^ crc;
-        crc = reflected[7][word & 0xff] ^ reflected[6][(word >> 8) & 0xff] ^ reflected[5][(word >> 16) & 0xff] ^
-              reflected[4][(word >> 24) & 0xff] ^ reflected[3][(word >> 32) & 0xff] ^
-              reflected[2][(word >> 40) & 0xff] ^ reflected[1][(word >> 48) & 0xff] ^ reflected[0][word >> 56];
-    }
-    for (; left != 0; --left, ++next) {
-        crc = (crc >> 8) ^ reflected[0][(crc ^ std::to_integer<std::uint32_t>(*next)) & 0xff];
-    }
-    return ~crc;
+    return ~reflected_crc(reflected, ~std::uint32_t{0}, data);
+}
+
+std::uint32_t crc32c(std::span<const std::byte> data, std::uint32_t before) noexcept {
+    return ~reflected_crc(castagnoli, ~before, data);
 }
 
 } // namespace inflight::kernel

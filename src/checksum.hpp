@@ -1,4 +1,4 @@
-// Checksums: the one of POSIX cksum, by pieces in any order, and CRC-32 as zlib has it.
+// Checksums: the one of POSIX cksum, by pieces in any order, CRC-32 as zlib has it, and CRC-32C.
 #pragma once
 
 #include <cstddef>
@@ -30,5 +30,8 @@ class posix_cksum {
 
 // CRC-32 of IEEE 802.3, as zlib's crc32().
 std::uint32_t crc32(std::span<const std::byte> data) noexcept;
+
+// CRC-32C, with Castagnoli's polynomial, as iSCSI has it (RFC 3720, appendix B.4). `before` is that of the data before these.
+std::uint32_t crc32c(std::span<const std::byte> data, std::uint32_t before = 0) noexcept;
 
 } // namespace inflight::kernel

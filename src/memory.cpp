@@ -51,7 +51,7 @@ memory::memory(const machine_description& machine, std::span<const std::byte> de
             largest = free;
         }
     }
-    next_ = reinterpret_cast<std::byte*>(largest.begin);
+    begin_ = next_ = highest_ = reinterpret_cast<std::byte*>(largest.begin);
     end_ = reinterpret_cast<std::byte*>(largest.end);
 }
 
@@ -63,7 +63,12 @@ std::byte* memory::allocate(std::size_t bytes, std::size_t alignment) noexcept {
     }
     std::byte* const allocated = next_ + skip;
     next_ = allocated + bytes;
+    highest_ = std::max(highest_, next_);
     return allocated;
+}
+
+std::size_t kernel_bytes() noexcept {
+    return static_cast<std::size_t>(&kernel_end - &kernel_begin);
 }
 
 } // namespace inflight::kernel

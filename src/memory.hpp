@@ -21,6 +21,9 @@ class memory final : public block::device_memory {
 
     [[nodiscard]] std::size_t available() const noexcept { return static_cast<std::size_t>(end_ - next_); }
 
+    // The most that was taken at any one time, in bytes.
+    [[nodiscard]] std::size_t most_used() const noexcept { return static_cast<std::size_t>(highest_ - begin_); }
+
     // A row of `count` objects, each made of what `make` answers for its number. Empty if there is not so much memory left.
     // They are never destroyed.
     template <typename T, typename Make>
@@ -50,8 +53,13 @@ class memory final : public block::device_memory {
     };
 
   private:
+    std::byte* begin_ = nullptr;
     std::byte* next_ = nullptr;
+    std::byte* highest_ = nullptr; // that next_ has been
     std::byte* end_ = nullptr;
 };
+
+// The bytes of memory that the kernel's image takes, what it sets to zero included.
+[[nodiscard]] std::size_t kernel_bytes() noexcept;
 
 } // namespace inflight::kernel

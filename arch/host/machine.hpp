@@ -493,6 +493,9 @@ constexpr ticks ticks_per_second() noexcept {
 inline void set_deadline(ticks time) noexcept {
     host::machine::current().set_deadline(time);
 }
+inline std::uint64_t mmio_accesses() noexcept {
+    return 0;
+}
 inline std::uint64_t instructions() noexcept {
     return host::machine::current().instructions();
 }

@@ -23,6 +23,7 @@ struct hart {
     std::byte* stack_begin;                  // of both stacks: the hart's own, and that of a panic behind it
     hart_index index;
     void* local;
+    std::uint64_t mmio_accesses; // to registers of 32 bits
 };
 static_assert(offsetof(hart, trap_stack_end) == 0 && offsetof(hart, registers) == 8 &&
               offsetof(hart, stack_end) == 264 && offsetof(hart, hardware_id) == 272);
@@ -34,6 +35,11 @@ extern "C" std::array<hart*, most_harts + 1> all_harts;
 
 inline hart& current_hart() noexcept {
     return *static_cast<hart*>(__builtin_thread_pointer()); // so that loads name tp itself
+}
+
+// One instruction, so that an interrupt in between loses no count.
+inline void count_mmio_access() noexcept {
+    asm volatile("amoadd.d zero, %1, %0" : "+A"(current_hart().mmio_accesses) : "r"(1UL));
 }
 
 // Set once, before the second hart starts and before the first use.
@@ -104,6 +110,10 @@ inline std::uint64_t instructions() noexcept {
     return value;
 }
 
+inline std::uint64_t mmio_accesses() noexcept {
+    return riscv64::current_hart().mmio_accesses;
+}
+
 inline void interrupt_hart(hart_index index) noexcept {
     const riscv64::hart& woken = *riscv64::all_harts[index];
     asm volatile("fence w, o"
@@ -133,6 +143,7 @@ inline std::uint16_t mmio_read16(std::uintptr_t address) noexcept {
 }
 
 inline std::uint32_t mmio_read32(std::uintptr_t address) noexcept {
+    riscv64::count_mmio_access();
     std::uint64_t value;
     asm volatile("lwu %0, 0(%1)\n\tfence i, rw" : "=r"(value) : "r"(address) : "memory");
     return static_cast<std::uint32_t>(value);
@@ -147,6 +158,7 @@ inline void mmio_write16(std::uintptr_t address, std::uint16_t value) noexcept {
 }
 
 inline void mmio_write32(std::uintptr_t address, std::uint32_t value) noexcept {
+    riscv64::count_mmio_access();
     asm volatile("sw %0, 0(%1)" : : "r"(value), "r"(address) : "memory");
 }
 

@@ -142,7 +142,6 @@ class Job:
     depths: tuple[int, ...]
     submitted: tuple[int, ...]
     completed: tuple[int, ...]
-    late: int
 
     def __add__(self, other: "Job") -> "Job":
         first_error = self if self.error else other
@@ -161,7 +160,6 @@ class Job:
             depths=_sums(self.depths, other.depths),
             submitted=_sums(self.submitted, other.submitted),
             completed=_sums(self.completed, other.completed),
-            late=self.late + other.late,
         )
 
     @property
@@ -349,7 +347,6 @@ def parse(result: Mapping[str, Any]) -> Run:
             depths=of.values("depth_at_submission", int, RANGES_OF_DEPTH),
             submitted=of.values("batch_submitted", int, RANGES_OF_BATCH),
             completed=of.values("batch_completed", int, RANGES_OF_BATCH),
-            late=of.whole("late"),
         )
 
     def hart(of: _Fields) -> Hart:

@@ -135,7 +135,6 @@ def _inflight(run: Run) -> Object:
                 "groupid": job.group,
                 "harts": list(job.harts),
                 "disks": list(job.disks),
-                "late": job.late,
             }
             for job in run.entries
         ],
@@ -347,7 +346,6 @@ def _text_of_inflight(run: Run) -> list[str]:
                 f"     {name:10}: requests={queue['requests']}, notifications={queue['notifications']}, "
                 f"interrupts={queue['interrupts']}"
             )
-    lines += [f"  {job['jobname']}: late={job['late']}" for job in whole["jobs"] if job["late"]]
     lines.append(f"  boot to first read={run.boot_to_first_read // 1000}usec, memory={run.memory_kib}KiB")
     return lines
 

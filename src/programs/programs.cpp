@@ -2,6 +2,7 @@
 
 #include "bench/costs.hpp"
 #include "bench/iops.hpp"
+#include "bench/workload.hpp"
 #include "src/end.hpp"
 
 namespace inflight::kernel {
@@ -14,6 +15,7 @@ constexpr program all_programs[] = {
     {"digest", "reads every sector of every disk, and prints what POSIX cksum prints for the same image", run_digest},
     {"verify", "writes every disk in random order, reads all of it back, and checks it", run_verify},
     {"iops", "measures IOPS, latency, notifications and interrupts per I/O", bench::run_iops},
+    {"bench", "runs a fio job file, and reports what fio would, and more", bench::run_bench},
     {"costs", "counts the guest instructions of the runtime's steps, from a yield to a spawn and join",
      bench::run_costs},
     {"crash", "ends in a panic on purpose: shows what a panic looks like", run_crash},

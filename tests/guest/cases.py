@@ -265,4 +265,76 @@ TASKS = [
                         "^run: no progress")),
 ]  # fmt: skip
 
-CASES = [*DISKS, *SIZES, *BAD_INPUT, *HARTS, *FAULTS, *INTERRUPTS, *PANIC, *TASKS]
+
+
+def job(*options: str, disk: str = "--disk=16M") -> tuple[str, ...]:
+    """One job of bench, in words."""
+    return ("bench", disk, *(f"--{option}" for option in options))
+
+
+FIRST = "jobs.0"
+WHOLE = 16 * MEGABYTE
+
+BENCH = [
+    Case("bench-job-file", ("bench", "bench/jobs/example.fio", "--disk=64M", "--queues=2"),
+         says=(r"^shallow: \(groupid=0, jobs=1\): err= 0", r"^checked: \(groupid=1, jobs=1\): err= 0",
+               "^Run status group 1", "^  boot to first read="),
+         guest=("jobs.# == 3", "jobs.*.error == 0", "jobs.2.write.bytes == 33554432", "jobs.2.read.bytes == 33554432",
+                "jobs.2.sync.ios == 32", "jobs.0.read.ios > 0", "jobs.1.read.ios > 0", "groups.# == 2",
+                "groups.*.queues.*.requests > 0")),
+    # Every pattern, once over the disk: as many bytes as it has, each way.
+    *(Case(f"bench-{rw}", job(f"rw={rw}", "bs=16k", "iodepth=8", "size=4m"),
+           guest=(f"{FIRST}.error == 0", *(f"{FIRST}.{what}.bytes == {4 * MEGABYTE}" for what in moved)))
+      for rw, moved in (("read", ("read",)), ("write", ("write",)), ("randread", ("read",)), ("randwrite", ("write",)),
+                        ("trim", ("trim",)), ("randtrim", ("trim",)))),
+    Case("bench-randrw", job("rw=randrw", "rwmixread=80", "iodepth=16", "bs=4k"),
+         guest=(f"{FIRST}.read.ios > 3100", f"{FIRST}.read.ios <= 3450", f"{FIRST}.write.ios > 600")),
+    Case("bench-trimwrite", job("rw=trimwrite", "bs=16k", "iodepth=4", "size=4m"),
+         guest=(f"{FIRST}.trim.ios > 0", f"{FIRST}.write.ios > 0", f"{FIRST}.error == 0")),
+    Case("bench-sizes", job("rw=rw", "bssplit=4k/50:16k/30:64k/20", "iodepth=8", "loops=2"),
+         guest=(f"{FIRST}.error == 0", f"{FIRST}.read.ios > 100", f"{FIRST}.write.ios > 100")),
+    *(Case(f"bench-verify-{name}", job("verify=crc32c", "iodepth=16", *options),
+           guest=(f"{FIRST}.error == 0", f"{FIRST}.write.ios > 0", f"{FIRST}.read.ios > 0"))
+      for name, options in (("random", ("rw=randwrite", "bs=4k")), ("sequential", ("rw=write", "bs=32k", "fsync=16")),
+                            ("sizes", ("rw=randwrite", "bssplit=4k/50:16k/50", "loops=2")),
+                            ("anywhere", ("rw=randwrite", "bs=4k", "norandommap")),
+                            ("zipf", ("rw=randwrite", "bs=4k", "random_distribution=zipf:1.1")),
+                            ("mixed", ("rw=randrw", "bs=4k")))),
+    Case("bench-rate", job("rw=randread", "rate_iops=500", "number_ios=500", "iodepth=4"),
+         guest=(f"{FIRST}.elapsed >= 9900000", f"{FIRST}.elapsed <= 20000000", f"{FIRST}.read.ios == 500")),
+    Case("bench-thinktime", job("rw=randread", "thinktime=1000", "number_ios=200", "iodepth=4"),
+         guest=(f"{FIRST}.elapsed >= 1990000", f"{FIRST}.depth_at_submission.0 == 200")),
+    Case("bench-runtime", job("rw=randread", "ramp_time=1", "runtime=2", "time_based", "iodepth=4"),
+         guest=(f"{FIRST}.elapsed >= 19900000", f"{FIRST}.elapsed <= 21000000", f"{FIRST}.read.ios > 4096")),
+    Case("bench-batches", job("rw=randread", "iodepth=32", "iodepth_batch_submit=8", "iodepth_batch_complete_min=8"),
+         guest=(f"{FIRST}.read.ios == 4096", f"{FIRST}.error == 0")),
+    Case("bench-two-disks", (*job("rw=randread", "filename=vda:vdb", "iodepth=4"), "--disk=8M"),
+         guest=(f"{FIRST}.read.bytes == {24 * MEGABYTE}", "groups.0.queues.0.requests == 4096",
+                "groups.0.queues.1.requests == 2048")),
+    Case("bench-clones-of-two-harts",
+         (*job("rw=randread", "iodepth=8", "numjobs=4", "hipri", "number_ios=2000", disk="--disk=null:1G"), "--harts=2",
+          "--queues=2"),
+         guest=("jobs.# == 4", "jobs.*.read.ios == 2000", "groups.0.queues.*.requests == 4000")),
+    Case("bench-hart-by-number",
+         (*job("rw=randread", "cpus_allowed=1", "number_ios=500", disk="--disk=null:1G"), "--harts=2", "--queues=2"),
+         guest=(f"{FIRST}.hart == 1", "groups.0.queues.1.requests == 500")),
+    Case("bench-legacy", (*job("rw=randwrite", "verify=crc32c", "iodepth=32"), "--transport=mmio-legacy"),
+         guest=(f"{FIRST}.error == 0", f"{FIRST}.read.bytes == {WHOLE}")),
+    Case("bench-mmio-accesses-of-an-interrupt",
+         (*job("rw=randread", "bs=4k", "number_ios=1000", disk="--disk=null:1G"), "--harts=1", "--icount", *append("poll=off")),
+         guest=("groups.0.notifications == 1000", "groups.0.interrupts == 1000", "groups.0.mmio_accesses == 5000",
+                "boot_to_first_read <= 50000")),
+    Case("bench-read-error", job("rw=randread", "bs=4k", disk=faulty(MEGABYTE, iotype="read", sector=64)), status=1,
+         says=("^bench: job 'job' .line 1.: a read of vda at sector 64 failed: io_error$",), guest=(f"{FIRST}.error == 5",)),
+    Case("bench-no-such-disk", job("rw=randread", "filename=vdc"), status=1, refuses="there is no disk 'vdc'"),
+    Case("bench-no-such-hart", (*job("rw=randread", "cpus_allowed=7"), "--harts=2"), status=1, refuses="cpus_allowed names hart 7"),
+    Case("bench-beyond-the-end", job("rw=read", "offset=12m", "size=8m"), status=1, refuses="beyond the end of the disk"),
+    Case("bench-beyond-memory", job("rw=read", "bs=1m", "iodepth=4000"), status=1, refuses="takes more memory than is free"),
+    Case("bench-unknown-option", job("rw=read", "zonemode=zbd"), status=1, refuses="line 3: zonemode=zbd: "),
+    Case("bench-wrong-value", job("rw=sideways"), status=1, refuses="line 2: rw=sideways: "),
+    Case("bench-block-size", job("rw=read", "bs=6k", disk="--disk=12M") + BLOCKS_OF_4096, status=1,
+         refuses="bs is not a multiple of the disk's logical block size"),
+    Case("bench-without-trim", job("rw=randtrim") + device("discard=off"), status=1, refuses="cannot discard"),
+]  # fmt: skip
+
+CASES = [*BENCH, *DISKS, *SIZES, *BAD_INPUT, *HARTS, *FAULTS, *INTERRUPTS, *PANIC, *TASKS]

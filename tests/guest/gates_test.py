@@ -5,6 +5,8 @@
 need not be, quite: when a completion arrives is up to a thread of the host, and the executor looks once more or less for
 it. Runs differ by a few hundredths of an instruction or not at all, and by half an instruction on a busy host.
 
+`bench`: once at each of two depths.
+
 `costs`: no device and no thread of the host has a say in it, so both runs must say the same to the last digit.
 
 Then the gates themselves are tested, by results that must not pass.
@@ -24,6 +26,11 @@ import gates  # noqa: E402 (the path is set above)
 
 IOPS = ["iops", "--disk=null:1G", "--harts=1", "--icount", "--append=poll=off ios=20000"]
 COSTS = ["costs", "--harts=1", "--icount"]
+BENCH = [
+    ["bench", "--harts=1", "--icount", "--append=poll=off", "--rw=randread", "--bs=4k", f"--iodepth={depth}",
+     "--number_ios=20000", "--output-format=json"]
+    for depth in (32, 128)
+]  # fmt: skip
 TOLERANCE = 0.02
 
 
@@ -73,8 +80,16 @@ def main() -> int:
                     print(outcome.explain(["the measurement failed"]))
                     return 1
                 reports.setdefault(arguments[0], []).append(outcome.report)
+        bench = []
+        for arguments in BENCH:
+            output = Path(directory) / "bench.json"
+            outcome = run([*arguments, f"--output={output}"], kernel, Path(directory), 80)
+            if outcome.status != 0:
+                print(outcome.explain(["the measurement failed"]))
+                return 1
+            bench.append(json.loads(output.read_text()))
     results = [of_program[0] for of_program in reports.values()]
-    verdicts = gates.evaluate(results, kernel)
+    verdicts = gates.evaluate([*results, *bench], kernel)
     gates.print_table(verdicts)
     complaints = [f"not passed: {verdict.name}" for verdict in verdicts if not verdict.passed]
     complaints += complaints_about_gates(results, kernel)

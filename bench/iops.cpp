@@ -506,7 +506,7 @@ async::task<bool> run_iops(const kernel::environment& here) {
           : wanted.poll == async::poll_mode::always ? "always"
                                                     : "adaptive");
     if (const block::status outcome = co_await device.disk->read(0, load.buffer(0)); outcome != block::status::ok) {
-        kernel::fail("iops: the first read failed: %s", block::to_string(outcome));
+        kernel::fail("iops: a request failed: %s", block::to_string(outcome));
     }
     const std::uint64_t to_first_read =
         (arch::now() - kernel::boot_time()) * (1'000'000'000 / arch::ticks_per_second());

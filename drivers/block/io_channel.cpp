@@ -142,7 +142,7 @@ bool io_channel::push(request& started) noexcept {
 
 void io_channel::begin_turn(request_queue& queue) noexcept {
     current_ = &queue;
-    queue.begin_turn(has_several_queues() ? requests_per_turn : queue.slots());
+    queue.begin_turn(has_several_queues() ? requests_per_turn : queue.ring().size());
 }
 
 // Requests go to the queues in turns, of a round or so many requests at the most: a doorbell is shared by a turn's

@@ -14,6 +14,7 @@ from options import ROOT, Options
 from values import SECTOR, Refusal, parse_sectors
 
 IMAGES = ROOT / "build" / "disks"
+IOTHREAD = "io0"
 
 
 class Kind(Enum):
@@ -107,6 +108,7 @@ def arguments(disk: Disk, index: int, options: Options) -> list[str]:
         f"serial=inflight{index}",
         f"num-queues={options.queues}",
         *([] if options.queue_size is None else [f"queue-size={options.queue_size}"]),
+        *([f"iothread={IOTHREAD}"] if options.iothread else []),
         *map(_escaped, options.device),
     ]
     return [*contents, "-device", ",".join(["virtio-blk-device", *properties])]

@@ -1,6 +1,7 @@
 """QEMU: its command line, and one run of it."""
 
 import os
+import re
 import selectors
 import shlex
 import shutil
@@ -21,6 +22,8 @@ from values import Refusal, human_size
 
 NO_PROGRESS = 124
 GDB_PORT = 1234
+# Before, the fences of a guest with one vCPU were left out, as if no other thread of QEMU looked at its memory.
+FENCED_FOR_IOTHREADS = (8, 1)
 
 
 @dataclass(frozen=True)
@@ -51,16 +54,20 @@ def command(options: Options, attached: Sequence[Disk], directory: Path, gdb_por
         words += ["-S", "-gdb", f"tcp:127.0.0.1:{gdb_port}"]
     # Before the disks, so that a device of the user's can have a slot in front of theirs (bus=virtio-mmio-bus.7).
     words += options.qemu_arguments
+    if options.iothread:
+        words += ["-object", f"iothread,id={disks.IOTHREAD}"]
     for index, disk in enumerate(attached):
         words += disks.arguments(disk, index, options)
     return words
 
 
 def check(options: Options) -> None:
-    """Refuses a QEMU that is not there, and a property that its device does not have."""
+    """Refuses a QEMU that is not there or would lose interrupts, and a property that its device does not have."""
     if shutil.which(options.qemu) is None:
         remedy = "give the path of a program" if os.sep in options.qemu else "install the package qemu-system-misc"
         raise Refusal(f"--qemu: there is no program '{options.qemu}'; {remedy}")
+    if options.iothread and options.harts == 1 and _release(options.qemu) < FENCED_FOR_IOTHREADS:
+        raise Refusal("--iothread: with one hart QEMU before 8.1 loses interrupts; add --harts 2, or a newer --qemu")
     if not options.device:
         return
     asking = [options.qemu, "-device", "virtio-blk-device,help"]
@@ -77,6 +84,11 @@ def version(qemu: str) -> str:
     asking = [qemu, "--version"]
     ended = subprocess.run(asking, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
     return ended.stdout.partition("\n")[0]
+
+
+def _release(qemu: str) -> tuple[int, ...]:
+    match = re.search(r"version ([0-9]+)\.([0-9]+)", version(qemu))
+    return (0, 0) if match is None else (int(match[1]), int(match[2]))
 
 
 def free_gdb_port() -> int:

@@ -56,6 +56,7 @@ class Options:
     output_formats: tuple[str, ...]
     output: Path | None
     device: tuple[str, ...]
+    iothread: bool
     append: dict[str, str]
     qemu: str
     qemu_arguments: tuple[str, ...]
@@ -151,6 +152,7 @@ def _make_parser() -> _Parser:
     add("--depth", metavar="N", help="requests in flight (default 128; for iops several)")
     add("--device", action="append", default=[], metavar="KEY=VALUE",
         help="a property of QEMU's virtio-blk-device, such as event_idx=off")
+    add("--iothread", action="store_true", help="serve the disks from a thread of QEMU's that does nothing else")
     add("--append", action="append", default=[], metavar='"KEY=VALUE …"', help="more of the kernel's command line")
     add("--qemu", default="qemu-system-riscv64", metavar="PATH", help="another QEMU")
     add("--qemu-arg", action="append", default=[], metavar="ARG", help="one more argument for QEMU, as it is")
@@ -292,6 +294,7 @@ def parse(arguments: Sequence[str]) -> Options:
         output_formats=_parse_formats(given.output_format),
         output=None if given.output is None else Path(given.output),
         device=tuple(given.device),
+        iothread=given.iothread,
         append=append,
         qemu=given.qemu,
         qemu_arguments=tuple(given.qemu_arg),

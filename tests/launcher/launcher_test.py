@@ -223,6 +223,7 @@ class BadInput(LauncherTest):
             (["verify", "--disk", "1M", "--read-only"], "leave --read-only out"),
             (["verify", "--disk", "null:1M"], "a disk that keeps what is written"),
             (["verify", "--disk", "3K"], "a disk of 4096 bytes or more"),
+            (["--iothread"], "with one hart QEMU before 8.1 loses interrupts; add --harts 2"),
             (["--qemu", "./no-qemu"], "there is no program './no-qemu'; give the path of a program"),
             (["--qemu", "no-qemu"], "install the package qemu-system-misc"),
             (["--json", "folder"], "'folder' cannot be written"),
@@ -325,6 +326,25 @@ class CommandLine(LauncherTest):
                        "--device", "event_idx=off", "--device", "serial=a,b"),
             "virtio-blk-device,drive=vda,serial=inflight0,num-queues=4,queue-size=64,event_idx=off,serial=a,,b",
         )
+
+    def test_iothread(self) -> None:
+        words = self.command("info", "--disk", "null:1M", "--disk", "null:2M", "--iothread", "--device", "event_idx=off")
+        devices = [word for word in words if word.startswith("virtio-blk-device")]
+        self.assertEqual([",iothread=io0,event_idx=off" in device for device in devices], [True, True])
+        made = words.index("iothread,id=io0")
+        self.assertEqual(words[made - 1], "-object")
+        self.assertLess(made, words.index(devices[0]))
+        self.assertNotIn("iothread", " ".join(self.command("info", "--disk", "null:1M")))
+
+    def test_iothread_and_old_qemu(self) -> None:
+        """What loses interrupts is one hart before 8.1, and nothing else."""
+        table = (("7.2.22", 1, 2), ("8.0.5", 1, 2), ("7.2.22", 2, 0), ("8.1.0", 1, 0), ("10.0.2", 1, 0))
+        for version, harts, status in table:
+            with self.subTest(version=version, harts=harts):
+                answer = unittest.mock.patch("machine.version", lambda _: f"QEMU emulator version {version} (Debian)")
+                with answer, unittest.mock.patch("launch.boot", lambda *_: 0):
+                    ended = self.launch_here("info", "--disk", "null:1M", "--iothread", "--harts", str(harts))
+                self.assertEqual(ended.returncode, status, ended.stderr)
 
     def test_demo_brings_its_disks(self) -> None:
         words = self.command()

@@ -589,7 +589,8 @@ class GatesTest(DirectoryTest):
     def others(self) -> list[dict[str, Any]]:
         """Runs of the other programs that pass."""
         rows = [{"depth": depth, "ios": 32, "interrupts": 32 // depth, "notifications": 32 // depth} for depth in (1, 32)]
-        iops = {"program": "iops", "read_cost_hundredths": 15000, "allocations": 0, "rows": rows}
+        iops = {"program": "iops", "read_cost_hundredths": 11000, "read_cost_alone_hundredths": 60000, "to_first_read_ns": 3_000_000,
+                "allocations": 0, "rows": rows}  # fmt: skip
         steps = ("suspend_resume", "yield", "call", "inbox", "semaphore", "mutex")
         return [{"guest": iops}, {"guest": {"program": "costs"} | {f"{step}_hundredths": 100 for step in steps}}]
 

@@ -39,7 +39,7 @@ void request::next_segment() noexcept {
 }
 
 void io_channel::submit_slowly(request& started) noexcept {
-    if (current_ != &no_queue && current_->turn_has_ended()) {
+    if (current_ != &no_queue && current_->turn_has_ended()) { // that may be all that is rare about it
         next_turn();
         submit(started);
         return;

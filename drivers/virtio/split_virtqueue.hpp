@@ -107,10 +107,12 @@ class split_virtqueue {
         }
         used_chains(const used_element* ring, const used_element* ring_end, const used_element* next,
                     std::size_t count) noexcept
-            : ring_{ring}, next_{next}, end_{next + count} {
-            if (end_ > ring_end) [[unlikely]] {
-                behind_the_end_ = static_cast<std::size_t>(end_ - ring_end);
-                end_ = ring_end;
+            : ring_{ring}, next_{next}, end_{ring_end} {
+            const auto in_a_row = static_cast<std::size_t>(ring_end - next);
+            if (count <= in_a_row) [[likely]] {
+                end_ = next + count;
+            } else {
+                behind_the_end_ = count - in_a_row;
             }
         }
 

@@ -16,7 +16,7 @@ fail() {
 
 # mark NAME [FILE]: where the guest is, with its clocks; FILE is read first.
 mark() {
-    numbers=$(probe $2) || return 1
+    numbers=$(probe ${2:+"$2"}) || return 1
     echo "@mark $1 $numbers"
 }
 
@@ -49,5 +49,6 @@ while read -r key value; do
     echo "$value" >"/sys/block/vda/queue/$key" || fail "/sys/block/vda/queue/$key does not take $value"
 done </job/settings
 cd /dev || fail "cd /dev" # so that the job file's filename=vda is the disk
+# shellcheck disable=SC1091 # the host puts it there
 . /job/run
 poweroff -f

@@ -121,7 +121,6 @@ def _assemble(directory: Path, fetched: Sequence[Path]) -> None:
     entries["bin/sh"] = cpio.Entry(0o120777, b"busybox")
     entries["bin/fio"] = cpio.file(_find(root, "fio"), executable=True)
     entries["bin/probe"] = cpio.file(_probe(directory), executable=True)
-    entries["init"] = cpio.file((HERE / "init.sh").read_bytes(), executable=True)
     for name, image in _libraries(root, entries["bin/fio"].contents).items():
         entries[f"lib/{name}"] = cpio.file(image, executable=True)
     (directory / "root.cpio").write_bytes(cpio.archive(entries))
@@ -218,9 +217,10 @@ def command(ours: Sequence[str], guest_: Guest, initrd: Path, memory: str | None
 
 
 def initrd(guest_: Guest, place: Path, script: str, jobs: Mapping[str, str]) -> Path:
-    """The first file system with a script of what to do, and job files."""
+    """The first file system, with our program in it, a script of what to do, and job files."""
     entries = {f"job/{name}": cpio.file(text.encode()) for name, text in jobs.items()}
     entries["job/settings"] = cpio.file("".join(f"{key} {value}\n" for key, value in QUEUE_SETTINGS.items()).encode())
+    entries["init"] = cpio.file((HERE / "init.sh").read_bytes(), executable=True)
     entries["job/run"] = cpio.file(script.encode())
     made = place / "linux.cpio"
     with open(made, "wb") as file, open(guest_.archive, "rb") as base:

@@ -259,8 +259,9 @@ def rows(
     counted_ours: dict[str, Counted],
     counted_linux: dict[str, Counted],
     limits: dict[str, float | None],
+    iothread: bool,
 ) -> list[Row]:
-    """The table."""
+    """The table. Notifications of a disk with a thread of its own are not seen, and so not in it."""
     made = []
     for name in job_file.jobs:
         one = [job for job in (table.job_of(report, name) for report in ours) if job is not None]
@@ -278,7 +279,7 @@ def rows(
         ):
             values = [[getattr(counted[name], field)] if name in counted else []
                       for counted in (counted_ours, counted_linux)]  # fmt: skip
-            if values != [[], []]:
+            if values != [[], []] and not (iothread and field == "doorbells"):
                 made.append(Row(name, label, *values))
     said = [report.get("inflight", {}) for report in ours]
     boot = [float(each["boot_to_first_read_ns"]) / 1e6 for each in said if "boot_to_first_read_ns" in each]

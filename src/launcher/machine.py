@@ -22,8 +22,9 @@ from values import Refusal, human_size
 
 NO_PROGRESS = 124
 GDB_PORT = 1234
-# Before, the fences of a guest with one vCPU were left out, as if no other thread of QEMU looked at its memory.
-FENCED_FOR_IOTHREADS = (8, 1)
+# Before, a disk on MMIO had no thread of its own without KVM (7.2: "ioeventfd is required for iothread"); and one
+# on PCI lost interrupts with one vCPU, whose fences were left out as if no other thread looked at its memory.
+THREADS_OF_DISKS = (8, 1)
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,12 @@ def command(options: Options, attached: Sequence[Disk], directory: Path, gdb_por
 
 
 def check(options: Options) -> None:
-    """Refuses a QEMU that is not there or would lose interrupts, and a property that its device does not have."""
+    """Refuses a QEMU that is not there or too old for its task, and a property that its device does not have."""
     if shutil.which(options.qemu) is None:
         remedy = "give the path of a program" if os.sep in options.qemu else "install the package qemu-system-misc"
         raise Refusal(f"--qemu: there is no program '{options.qemu}'; {remedy}")
-    if options.iothread and options.harts == 1 and _release(options.qemu) < FENCED_FOR_IOTHREADS:
-        raise Refusal("--iothread: with one hart QEMU before 8.1 loses interrupts; add --harts 2, or a newer --qemu")
+    if options.iothread and _release(options.qemu) < THREADS_OF_DISKS:
+        raise Refusal("--iothread: QEMU before 8.1 cannot serve these disks from a thread; give a newer one (--qemu)")
     if not options.device:
         return
     asking = [options.qemu, "-device", "virtio-blk-device,help"]

@@ -288,13 +288,16 @@ class Table(unittest.TestCase):
         linux_runs = [measure.LinuxRun(canned(iops), 2 * 10**9, 3 * 10**9, 102400, 5) for iops in (100, 300, 200)]
         ours = [canned(iops) for iops in (1000, 4000, 2000)]
         counted = {"one": measure.Counted(150.0, 2.0, 1.0, 0.5)}, {"one": measure.Counted(15000.0, 7.0, 1.0, 1.0)}
-        rows = measure.rows(job_file, ours, linux_runs, *counted, {"one": 9000.0})
+        rows = measure.rows(job_file, ours, linux_runs, *counted, {"one": 9000.0}, False)
         text = table.render(rows)
         self.assertEqual(len({len(line) for line in text.splitlines()}), 1)
         cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines()]
         self.assertEqual(cells[2], ["one", "IOPS", "2,000 (1,000 - 4,000)", "200 (100 - 300)", "10.0", "9,000"])
         by_measure = {row[1]: row for row in cells}
         self.assertEqual(by_measure["instructions per I/O"][2:5], ["150", "15,000", "0.0100"])
+        self.assertEqual(by_measure["notifications per I/O"][2:5], ["1.00", "1.00", "1.00"])
+        unseen = measure.rows(job_file, ours, linux_runs, *counted, {}, True)
+        self.assertEqual({row.measure for row in rows} - {row.measure for row in unseen}, {"notifications per I/O"})
         self.assertEqual(by_measure["boot to first I/O, ms"][0], "all")
         self.assertEqual(by_measure["memory, MiB"][2:4], ["2.00 (2.00 - 2.00)", "100 (100 - 100)"])
 
@@ -332,12 +335,12 @@ class Script(unittest.TestCase):
             f"output.write_text(pathlib.Path({str(self.directory / 'canned.json')!r}).read_text())\n"
         )
         result = self.directory / "table.json"
-        ended = self.compare(stub, "--harts", "2", "--iothread", "--append", "poll=off", "--json", str(result))
+        ended = self.compare(stub, "--harts", "2", "--queues", "2", "--append", "poll=off", "--json", str(result))
         self.assertEqual(ended.returncode, 0, ended.stderr)
         self.assertRegex(ended.stdout, r"\| one +\| IOPS +\| +2,500 \(2,500 - 2,500\) \| +- \| +- \| +[0-9,]+ \|")
         given = (self.directory / "given").read_text(encoding="utf-8").split("\n")
         self.assertEqual(given[0], "bench")
-        for words in (["--harts", "2"], ["--append", "poll=off"], ["--output-format=json"], ["--iothread"]):
+        for words in (["--harts", "2"], ["--append", "poll=off"], ["--output-format=json"], ["--queues", "2"]):
             self.assertIn("\n".join(words), "\n".join(given))
         rows = json.loads(result.read_text(encoding="utf-8"))["rows"]
         self.assertEqual(rows[0]["ours"], [2500, 2500])

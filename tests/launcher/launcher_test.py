@@ -223,7 +223,7 @@ class BadInput(LauncherTest):
             (["verify", "--disk", "1M", "--read-only"], "leave --read-only out"),
             (["verify", "--disk", "null:1M"], "a disk that keeps what is written"),
             (["verify", "--disk", "3K"], "a disk of 4096 bytes or more"),
-            (["--iothread"], "with one hart QEMU before 8.1 loses interrupts; add --harts 2"),
+            (["--iothread"], "QEMU before 8.1 cannot serve these disks from a thread; give a newer one"),
             (["--qemu", "./no-qemu"], "there is no program './no-qemu'; give the path of a program"),
             (["--qemu", "no-qemu"], "install the package qemu-system-misc"),
             (["--json", "folder"], "'folder' cannot be written"),
@@ -337,14 +337,12 @@ class CommandLine(LauncherTest):
         self.assertNotIn("iothread", " ".join(self.command("info", "--disk", "null:1M")))
 
     def test_iothread_and_old_qemu(self) -> None:
-        """What loses interrupts is one hart before 8.1, and nothing else."""
-        table = (("7.2.22", 1, 2), ("8.0.5", 1, 2), ("7.2.22", 2, 0), ("8.1.0", 1, 0), ("10.0.2", 1, 0))
-        for version, harts, status in table:
-            with self.subTest(version=version, harts=harts):
+        for version, status in (("7.2.22", 2), ("8.0.5", 2), ("8.1.0", 0), ("10.0.2", 0)):
+            with self.subTest(version=version):
                 answer = unittest.mock.patch("machine.version", lambda _: f"QEMU emulator version {version} (Debian)")
                 with answer, unittest.mock.patch("launch.boot", lambda *_: 0):
-                    ended = self.launch_here("info", "--disk", "null:1M", "--iothread", "--harts", str(harts))
-                self.assertEqual(ended.returncode, status, ended.stderr)
+                    self.assertEqual(self.launch_here("info", "--disk", "null:1M", "--iothread").returncode, status)
+                    self.assertEqual(self.launch_here("info", "--disk", "null:1M").returncode, 0)
 
     def test_demo_brings_its_disks(self) -> None:
         words = self.command()

@@ -119,7 +119,7 @@ job_run::job_run(const origin& begin, kernel::memory& from) noexcept : origin_{b
 // In each branch for itself, so that the compiler knows the kind of request to the end.
 [[gnu::always_inline]] inline void job_run::start(unit& free, arch::ticks now) noexcept {
     free.start = now;
-    block::disk& disk = *free.where->place->disk;
+    block::disk& disk = *free.disk;
     const std::uint64_t sector = free.doing.offset >> block::sector_shift;
     const std::span<std::byte> data{free.buffer, free.doing.length};
     const std::coroutine_handle<> handle = free.ended.handle();
@@ -138,15 +138,20 @@ job_run::job_run(const origin& begin, kernel::memory& from) noexcept : origin_{b
 [[gnu::always_inline]] inline void job_run::complete(unit& ended) noexcept {
     const arch::ticks now = arch::now();
     auto& request = *std::launder(reinterpret_cast<block::request*>(ended.request));
-    if (request.await_resume() != block::status::ok || plain_left_ == 0 || now >= mark_ ||
-        hart_->round_time() != batch_round_ || !ended.figures->is_usual(now - ended.start) ||
-        !ended.where->sequence.next_offset(ended.doing.offset)) [[unlikely]] {
+    direction_figures& figures = *ended.figures;
+    const arch::ticks latency = now - ended.start;
+    const std::uint64_t left = plain_left_;
+    std::uint64_t offset;
+    if (request.await_resume() != block::status::ok || left == 0 || now >= mark_ ||
+        hart_->round_time() != batch_round_ || !figures.is_usual(latency) || !ended.where->sequence.next_offset(offset))
+        [[unlikely]] {
         complete_rarely(ended, now);
         return;
     }
     std::destroy_at(&request);
-    ended.figures->record_usual(now - ended.start);
-    --plain_left_;
+    plain_left_ = left - 1;
+    figures.record_usual(latency);
+    ended.doing.offset = offset;
     start(ended, now);
 }
 
@@ -235,6 +240,7 @@ bool job_run::begin_next(unit& free, arch::ticks now) noexcept {
     ++paced_ios_[static_cast<std::size_t>(held_.what)];
     free.doing = held_;
     free.where = held_at_;
+    free.disk = held_at_->place->disk;
     free.figures = &figures_[static_cast<std::size_t>(held_.what)];
     if (held_.what == direction::write) {
         prepare_write(free);

@@ -142,6 +142,7 @@ class job_run {
         access doing{};
         direction_figures* figures = nullptr; // of that direction
         visit* where = nullptr;
+        block::disk* disk = nullptr; // there
         alignas(block::request) std::byte request[sizeof(block::request)];
     };
 

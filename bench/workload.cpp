@@ -339,7 +339,7 @@ async::task<bool> run_group(const kernel::environment& here, const group& of) {
 
     const job_run& first = of.runs.front();
     const block::disk& disk = *first.place().disk;
-    if (of.runs.size() == 1 && has_floor(first, disk)) {
+    if (here.wanted.floor && of.runs.size() == 1 && has_floor(first, disk)) {
         co_await async::on(first.came_from().hart, run_floor_of(first, figures.floor));
     }
     print_group(here, of, figures);

@@ -35,6 +35,7 @@ struct options {
     interrupt_routing interrupts = interrupt_routing::first_hart;
     std::uint32_t request_timeout = 30; // seconds that a disk may take for a request before it is reset; 0: for ever
     bool tasks = false;                 // print the tasks when the program ends, and when it hangs
+    bool floor = true;                  // bench measures the raw loop, too, after each job that only reads
     bool icount = false;                // the machine counts instructions, so figures made of them mean something
 };
 

@@ -186,6 +186,9 @@ def count_linux(setting: Setting, guest: linux.Guest, plugin: Path) -> dict[str,
     return counted
 
 
+FLOORLESS = ["floor=off"]  # the raw loop that bench runs after a job would be counted with it
+
+
 def count_ours(setting: Setting, plugin: Path) -> dict[str, Counted]:
     """Counts what our kernel takes for a request of each job, in four boots for each."""
     counted = {}
@@ -194,11 +197,12 @@ def count_ours(setting: Setting, plugin: Path) -> dict[str, Counted]:
         for size in (FEW, MANY):
             job = setting.job_file.alone(name, size)
             trace = counts.Trace(_fresh(setting.scratch / "trace"), setting.iothread)
-            traced.append(_requests(run_ours(setting, job, _for_qemu(trace.arguments()))))
+            traced.append(_requests(run_ours(setting, job, _for_qemu(trace.arguments()), FLOORLESS)))
             accesses.append(trace.so_far())
             counter = counts.Instructions(plugin, setting.scratch / "count")
             # A hart that looks for completions instead of sleeping would be counted for as long as the host pleases.
-            ran.append(_requests(run_ours(setting, job, ["--icount", *_for_qemu(counter.arguments())], ["poll=off"])))
+            words = ["--icount", *_for_qemu(counter.arguments())]
+            ran.append(_requests(run_ours(setting, job, words, [*FLOORLESS, "poll=off"])))
             instructions.append(counter.so_far())
         counted[name] = per_request(
             accesses[1].since(accesses[0]),

@@ -83,7 +83,7 @@ void access_sequence::prepare_random(const job& of) noexcept {
         }
         each.unit = of.blockalign[i] == 0 ? each.smallest : of.blockalign[i];
         any_place = any_place || each.unit != each.smallest;
-        common_alignment = std::lcm(common_alignment, each.unit);
+        common_alignment = std::lcm(common_alignment, std::max<std::uint64_t>(of.blockalign[i], 1));
         for (std::size_t entry = 0; entry < each.sizes; ++entry) {
             largest = std::max<std::uint64_t>(largest, size_tables_[i][entry].bytes);
         }

@@ -1,15 +1,16 @@
-// Which block comes next: the order in which a job touches its part of the disk, the sizes of its requests, and what each
-// does. Everything repeats with the seed.
+// Which block comes next: the order in which a job touches its part of the disk, the sizes of its requests, and what
+// each does. Everything repeats with the seed.
 //
-// As in fio: a sequential job goes through the range from its beginning, each direction at a place of its own. A random job
-// touches every block once, in random order; or, with norandommap, any block at any time. So it does with a blockalign other
-// than the smallest block size, and with zipf and pareto, where the blocks that are touched often lie anywhere in the range.
-// blockalign= means nothing to sequential jobs. With several block sizes, those are rounded down to multiples of the smallest.
+// As in fio: a sequential job goes through the range from its beginning, each direction at a place of its own. A random
+// job touches every block once, in random order; or, with norandommap, any block at any time. So it does with a
+// blockalign other than the smallest block size, and with zipf and pareto, where the blocks that are touched often lie
+// anywhere in the range. blockalign= means nothing to sequential jobs. With several block sizes, those are rounded down
+// to multiples of the smallest.
 //
 // What differs from fio:
-// - A random map is kept without memory, so with several block sizes it decides where requests begin: each multiple of the
-//   smallest size at most once. If the job verifies what it writes, a place has room for the largest size, so that no two
-//   requests of a pass overlap.
+// - A random map is kept without memory, so with several block sizes it decides where requests begin: each multiple of
+//   the smallest size at most once. If the job verifies what it writes, a place has room for the largest size, so that
+//   no two requests of a pass overlap; there, only a blockalign= that is given counts.
 // - If the directions of a random job have different smallest sizes, each has a map of its own.
 // - trimwrite writes what was trimmed, with the same size: the trims' one.
 // - zipf and pareto spread the often touched blocks by a permutation: two ranks never fall on one block.
@@ -38,9 +39,9 @@ struct access_range {
     std::uint64_t end;
 };
 
-// A permutation of the numbers below `count`, by computation. An odd factor and a folding of the upper half onto the lower
-// permute the numbers below a power of two; four times, for fewer leave strides that are seen from one number to the next.
-// A number that falls on one not below `count` goes on from there, until it is: less than twice on average.
+// A permutation of the numbers below `count`, by computation. An odd factor and a folding of the upper half onto the
+// lower permute the numbers below a power of two; four times, for fewer leave strides that are seen from one number to
+// the next. A number that falls on one not below `count` goes on from there, until it is: less than twice on average.
 class shuffle {
   public:
     constexpr shuffle() noexcept = default;
@@ -53,10 +54,13 @@ class shuffle {
         mask_ = ~std::uint64_t{0} >> (64 - bits);
         fold_ = bits == 1 ? 1 : bits / 2;
         for (std::size_t i = 0; i < factors_.size(); ++i) {
-            // Random, but for the first five bits: near 0, or near a simple fraction of the power of two, it would mix badly.
-            const std::uint64_t first_byte = i % 2 == 0 ? 0x98 : 0xd0;
-            const std::uint64_t random = kernel::mix(seed + (i + 2) * kernel::golden_gamma);
-            factors_[i] = (first_byte << 56 | random >> 5) >> (64 - bits) | 1;
+            // Random; but of many bits, the first five are not: near 0, or near a simple fraction of the power of two, a
+            // factor would mix badly.
+            std::uint64_t chosen = kernel::mix(seed + (i + 2) * kernel::golden_gamma);
+            if (bits > 10) {
+                chosen = (i % 2 == 0 ? 0x98ULL : 0xd0ULL) << 56 | chosen >> 5;
+            }
+            factors_[i] = chosen >> (64 - bits) | 1;
         }
     }
 
@@ -92,10 +96,10 @@ class access_sequence {
     // `seed` decides everything that is random. The first pass begins. Nothing of the job is looked at later.
     access_sequence(const job& of, access_range range, std::uint64_t seed) noexcept;
 
-    // The next request, wholly inside the range; false if the pass is over: as many bytes as the range has were given (all
-    // directions together, but of trimwrite only the writes), every block of the map was, or no block size has room any more:
-    // an end of the range that is shorter than the smallest block is left out. A block size that has no room where there is
-    // for a smaller one is replaced by the largest that has.
+    // The next request, wholly inside the range; false if the pass is over: as many bytes as the range has were given
+    // (all directions together, but of trimwrite only the writes), every block of the map was, or no block size has
+    // room any more: an end of the range that is shorter than the smallest block is left out. A block size that has no
+    // room where there is for a smaller one is replaced by the largest that has.
     bool next(access& out) noexcept {
         if (short_way_ == short_way::none) {
             return next_of_any(out);

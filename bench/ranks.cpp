@@ -31,12 +31,13 @@ struct part {
 };
 
 constexpr std::array<part, table_size> make_parts() noexcept {
+    constexpr std::uint64_t twice = 2 * table_size;
     std::array<part, table_size> parts{};
     for (std::size_t i = 0; i < table_size; ++i) {
-        const std::uint64_t half_steps = 2 * table_size + 2 * i + 1; // the middle, in units of half a part
-        const auto reciprocal = static_cast<std::uint64_t>((wide{2 * table_size} << 64) / half_steps);
+        const std::uint64_t above_one = 2 * i + 1; // of the middle, in units of half a part
+        const auto reciprocal = static_cast<std::uint64_t>((wide{twice} << 64) / (twice + above_one));
         // ln c = 2 artanh y, y = (c - 1) / (c + 1)
-        const auto y = static_cast<std::uint64_t>((wide{2 * i + 1} << 64) / (half_steps + 2 * table_size));
+        const auto y = static_cast<std::uint64_t>((wide{above_one} << 64) / (2 * twice + above_one));
         const std::uint64_t square = high_product(y, y);
         std::uint64_t sum = 0;
         std::uint64_t power = y;
@@ -77,8 +78,8 @@ constexpr std::int64_t one = std::int64_t{1} << fixed::fraction_bits;
 constexpr unsigned e_bits = 48;
 constexpr unsigned inverse_e_bits = 40;
 constexpr unsigned power_bits = 36;
-// From this rank on, its interval weighs too much by less than theta^2 * 2^-28, and the limit could not be told as exactly
-// where theta is almost 1.
+// From this rank on, its interval weighs too much by less than theta^2 * 2^-28, and the limit could not be told as
+// exactly where theta is almost 1.
 constexpr std::uint64_t never_rejected = 4096;
 constexpr std::uint64_t million = 1'000'000;
 
@@ -156,9 +157,9 @@ skewed_ranks::skewed_ranks(const random_distribution& of, std::uint64_t count) n
     }
 }
 
-// The distribution of x is continuous, with a density of x^-theta. It ends at n + 1/2, and begins where the part below 3/2
-// weighs as much as rank 1: 1. x is rounded to a rank, which has, from rank 2 on, a bit too much weight: x is rejected in a
-// part of the rank's interval, so that the rest weighs k^-theta.
+// The distribution of x is continuous, with a density of x^-theta. It ends at n + 1/2, and begins where the part below
+// 3/2 weighs as much as rank 1: 1. x is rounded to a rank, which has, from rank 2 on, a bit too much weight: x is
+// rejected in a part of the rank's interval, so that the rest weighs k^-theta.
 void skewed_ranks::prepare_zipf(std::uint32_t theta) noexcept {
     decreasing_ = theta > million;
     const std::uint64_t magnitude = decreasing_ ? theta - million : million - theta; // of e, in millionths

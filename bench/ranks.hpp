@@ -1,5 +1,5 @@
-// Ranks that are drawn with unequal probabilities, as fio's random_distribution=zipf:theta and pareto:h, in integers: the
-// kernel has no floating point.
+// Ranks that are drawn with unequal probabilities, as fio's random_distribution=zipf:theta and pareto:h, in integers:
+// the kernel has no floating point.
 #pragma once
 
 #include "bench/job.hpp"
@@ -28,11 +28,11 @@ struct scaled {
 } // namespace fixed
 
 // Draws ranks from 0, the most frequent, to count - 1.
-//   zipf: rank k with a probability proportional to (k + 1)^-theta, exactly: by rejection-inversion (Hoermann, Derflinger,
-//     "Rejection-inversion to generate variates from monotone discrete distributions", 1996), which needs no sum over all
-//     ranks; 1.02 tries on average. theta = 1, which fio refuses, is taken for 0.999999.
-//   pareto: (count - 1) * u^(log h / log(1 - h)), rounded down, of u between 0 and 1: of all requests, 1 - h go to a share h of
-//     the blocks.
+//   zipf: rank k with a probability proportional to (k + 1)^-theta: by rejection-inversion (Hoermann, Derflinger,
+//     "Rejection-inversion to generate variates from monotone discrete distributions", 1996), which needs no sum over
+//     all ranks; few are rejected. theta = 1, which fio refuses, is taken for 0.999999.
+//   pareto: (count - 1) * u^(log h / log(1 - h)), rounded down, of u between 0 and 1: of all requests, 1 - h go to a
+//     share h of the blocks.
 class skewed_ranks {
   public:
     skewed_ranks() noexcept = default;

@@ -39,7 +39,9 @@ static_assert(crc_of_header_ends == 36 && offsetof(header, data_crc) + 4 == veri
 
 header header_of(std::span<const std::byte> block) noexcept {
     header found{};
-    std::memcpy(&found, block.data(), std::min(block.size(), verify_header_bytes));
+    if (!block.empty()) {
+        std::memcpy(&found, block.data(), std::min(block.size(), verify_header_bytes));
+    }
     return found;
 }
 
@@ -47,8 +49,9 @@ std::uint32_t crc_of(std::span<const std::byte> data) noexcept {
     return ~kernel::crc32c(data);
 }
 
-// fio's data: four sequences of 64-bit numbers take turns, each number the one before times a constant; they begin with the
-// seed times 1, 2, 3 and 5. What is left at the end of the block, less than a turn, is from the first sequence alone.
+// fio's data: four sequences of 64-bit numbers take turns, each number the one before times a constant; they begin with
+// the seed times 1, 2, 3 and 5. What is left at the end of the block, less than a turn, is from the first sequence
+// alone.
 class payload {
   public:
     static constexpr std::size_t turn_bytes = 32;
@@ -75,8 +78,8 @@ class payload {
     turn next_;
 };
 
-// The data of a block of `size` bytes that `seed` makes, from byte `from` on: handed to `take` with their places, in pieces of
-// at most 32 bytes.
+// The data of a block of `size` bytes that `seed` makes, from byte `from` on: handed to `take` with their places, in
+// pieces of at most 32 bytes.
 template <typename Take>
 void for_each_piece(std::uint64_t seed, std::size_t size, std::size_t from, Take&& take) noexcept {
     payload data{seed};

@@ -1,5 +1,6 @@
-// Blocks that say themselves whether they are right: fio's format of verify=crc32c (fio 3.33), so that fio can verify what
-// was written here, and the other way round. A block is a header and then data, which the seed in the header decides.
+// Blocks that say themselves whether they are right: fio's format of verify=crc32c (fio 3.33), so that fio can verify
+// what was written here, and the other way round. A block is a header and then data, which the seed in the header
+// decides.
 //
 //   byte  0  magic, 2 bytes: 0xacca         24  seconds, 4          36  CRC of bytes 0 to 35
 //         2  kind of checksum, 2: 5         28  nanoseconds, 4      40  CRC of bytes 44 to the end
@@ -19,8 +20,9 @@ namespace inflight::bench {
 
 inline constexpr std::size_t verify_header_bytes = 44;
 
-// How many bytes there are to one header in a job whose writes have these sizes. With several sizes, a request is several
-// blocks, each with its header: one for each piece of the smallest size, or of a common divisor of smallest and largest.
+// How many bytes there are to one header in a job whose writes have these sizes. With several sizes, a request is
+// several blocks, each with its header: one for each piece of the smallest size, or of a common divisor of smallest and
+// largest.
 [[nodiscard]] std::uint32_t verify_interval(const block_sizes& of) noexcept;
 
 // What a header says, but the checksums.
@@ -60,10 +62,11 @@ struct verify_result {
 [[nodiscard]] verify_result check_verify_block(std::span<const std::byte> block, std::uint64_t offset,
                                                std::optional<std::uint64_t> seed) noexcept;
 
-// Says it: one sentence with disk, sector, expected and found; then the fields of the header; then, where the data can be
-// made again, 64 bytes from where they differ on, expected against found. They can with a seed that is given; or with that of
-// a header that is whole, if what it makes has the header's checksum: not if fio wrote several blocks with one seed.
-// Lines end in '\n'. Writes as much as `text` has room for, and a 0; returns the length without it. 1500 bytes are enough.
+// Says it: one sentence with disk, sector, expected and found; then the fields of the header; then, where the data can
+// be made again, 64 bytes from where they differ on, expected against found. They can with a seed that is given; or
+// with that of a header that is whole, if what it makes has the header's checksum: not if fio wrote several blocks with
+// one seed. Lines end in '\n'. Writes as much as `text` has room for, and a 0; returns the length without it. 1500
+// bytes are enough.
 std::size_t describe_verify_fault(std::span<char> text, const char* disk, std::span<const std::byte> block,
                                   std::uint64_t offset, std::optional<std::uint64_t> seed,
                                   const verify_result& result) noexcept;

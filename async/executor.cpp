@@ -153,6 +153,7 @@ bool executor::look_for_work() noexcept {
         }
         if (!always && now - start >= poll_span_) {
             ++counters_.polls_in_vain;
+            looked_in_vain_ = now - start;
             return false;
         }
     }
@@ -194,15 +195,17 @@ void executor::sleep() noexcept {
         armed_deadline_ = arch::no_deadline; // it has fired, and the interrupt has taken it down
     }
     if (poll_mode_ == poll_mode::adaptive) {
-        adapt(slept);
+        adapt(looked_in_vain_ + slept);
+        looked_in_vain_ = 0;
     }
 }
 
-// A sleep that a longer look would have saved makes the span longer; one that no look could have saved makes it shorter.
-void executor::adapt(arch::ticks slept) noexcept {
+// `waited`: from the beginning of a look in vain, if there was one, to the end of the sleep. What a longer look would have
+// saved makes the span longer; what no look could have saved makes it shorter.
+void executor::adapt(arch::ticks waited) noexcept {
     const arch::ticks shortest = arch::ticks_per_second() / shortest_span_per_second;
     const arch::ticks longest = arch::ticks_per_second() / longest_span_per_second;
-    if (slept <= longest) {
+    if (waited <= longest) {
         poll_span_ = poll_span_ == 0 ? shortest : poll_span_ * 2;
         if (poll_span_ > longest) {
             poll_span_ = longest;

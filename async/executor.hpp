@@ -198,7 +198,7 @@ class executor {
     [[nodiscard]] bool look_for_work() noexcept;
     void resume(std::coroutine_handle<> frame) noexcept;
     void sleep() noexcept;
-    void adapt(arch::ticks slept) noexcept;
+    void adapt(arch::ticks waited) noexcept;
 
     operation_list ready_; // to resume in the next round
     // To resume in this round, linked; what its budget does not suffice for, in the next.
@@ -212,6 +212,7 @@ class executor {
     arch::hart_index hart_;
     poll_mode poll_mode_ = poll_mode::adaptive;
     arch::ticks poll_span_ = 0;
+    arch::ticks looked_in_vain_ = 0; // before the sleep that follows
     arch::ticks armed_deadline_ = arch::no_deadline;
     counters counters_{};
     frame_slab frames_;

@@ -121,12 +121,11 @@ job_run::job_run(const origin& begin, kernel::memory& from) noexcept : origin_{b
     free.start = now;
     block::disk& disk = *free.disk;
     const std::uint64_t sector = free.doing.offset >> block::sector_shift;
-    const std::span<std::byte> data{free.buffer, free.doing.length};
     const std::coroutine_handle<> handle = free.ended.handle();
     if (free.doing.what == direction::read) [[likely]] {
-        (::new (free.request) block::request(disk.read(sector, data)))->await_suspend(handle);
+        (::new (free.request) block::request(disk.read(sector, free.data)))->await_suspend(handle);
     } else if (free.doing.what == direction::write) {
-        (::new (free.request) block::request(disk.write(sector, data)))->await_suspend(handle);
+        (::new (free.request) block::request(disk.write(sector, free.data)))->await_suspend(handle);
     } else {
         const std::uint64_t sectors = free.doing.length >> block::sector_shift;
         (::new (free.request) block::request(disk.discard(sector, sectors)))->await_suspend(handle);
@@ -241,6 +240,7 @@ bool job_run::begin_next(unit& free, arch::ticks now) noexcept {
     free.doing = held_;
     free.where = held_at_;
     free.disk = held_at_->place->disk;
+    free.data = {free.buffer, held_.length};
     free.figures = &figures_[static_cast<std::size_t>(held_.what)];
     if (held_.what == direction::write) {
         prepare_write(free);

@@ -132,13 +132,15 @@ class job_run {
 
     // A request in flight, or room for one.
     struct unit {
-        explicit unit(job_run& run, std::byte* data) noexcept : ended{job_run::ended, this}, of{&run}, buffer{data} {}
+        explicit unit(job_run& run, std::byte* memory) noexcept
+            : ended{job_run::ended, this}, of{&run}, buffer{memory} {}
 
         async::callback ended;
         job_run* of;
         unit* next_free = nullptr;
         arch::ticks start = 0;
         std::byte* buffer;
+        std::span<std::byte> data; // of it, what the request has
         access doing{};
         direction_figures* figures = nullptr; // of that direction
         visit* where = nullptr;

@@ -11,6 +11,7 @@ import argparse
 import html
 import json
 import os
+import statistics
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -235,19 +236,23 @@ def report(sweeps: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
     return "\n".join(page.parts)
 
 
-def linux_rows(path: Path, job: str | None) -> list[dict[str, Any]]:
-    """The rows of one job of a comparison with Linux."""
+def linux_rows(path: Path, rw: str, bs: str) -> list[dict[str, Any]]:
+    """What bench/compare-linux --json wrote of its jobs with this pattern and block size: IOPS of both, by depth."""
     try:
-        rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
-        jobs = list(dict.fromkeys(row["job"] for row in rows))
-        if job is None and len(jobs) > 1:
-            raise Refusal(f"--linux: {path} has several jobs; choose one with --linux-job: {', '.join(jobs)}")
-        chosen = [row for row in rows if row["job"] == (job or jobs[0])]
-        if not chosen:
-            raise Refusal(f"--linux-job: '{job}' is not in {path}; there are {', '.join(jobs)}")
-        return sorted(chosen, key=lambda row: int(row["depth"]))
+        compared = json.loads(path.read_text(encoding="utf-8"))
+        of_all = compared["ours"][0].get("global options", {})
+        given = {job["jobname"]: of_all | job["job options"] for job in compared["ours"][0]["jobs"]}
+        rows = []
+        for row in compared["rows"]:
+            options = given.get(row["job"], {})
+            if row["measure"] == "IOPS" and (options.get("rw"), options.get("bs")) == (rw, bs):
+                medians = {f"{name}_iops": statistics.median(row[name]) for name in ("ours", "linux")}
+                rows.append({"depth": int(options.get("iodepth", 1))} | medians)
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
         raise Refusal(f"--linux: {path} is no comparison with Linux: {error!r}") from error
+    if not rows:
+        raise Refusal(f"--linux: {path} has no job with rw={rw} and bs={bs}, which the sweep begins with")
+    return sorted(rows, key=lambda row: int(row["depth"]))
 
 
 def readme_plot(sweep: Mapping[str, Any], linux: Sequence[Mapping[str, Any]]) -> str:
@@ -291,8 +296,7 @@ def main(arguments: Sequence[str]) -> int:
     add("sweeps", type=Path, nargs="*", metavar="SWEEP", help="what bench/sweep wrote (build/bench/sweep.json)")
     add("--output", type=Path, metavar="FILE", help="the page (build/bench/report.html)")
     add("--plot", type=Path, metavar="FILE", help="write the plot for README.md (and no page without --output)")
-    add("--linux", type=Path, metavar="FILE", help="a comparison with Linux, for --plot")
-    add("--linux-job", metavar="NAME", help="which job of it")
+    add("--linux", type=Path, metavar="FILE", help="what bench/compare-linux --json wrote, for --plot")
     given = parser.parse_args(arguments)
     try:
         if given.linux is not None and given.plot is None:
@@ -308,7 +312,8 @@ def main(arguments: Sequence[str]) -> int:
         if len(set(names)) < len(names):
             raise Refusal("two of the sweeps have the same commit and the same name of file")
         if given.plot is not None:
-            linux = [] if given.linux is None else linux_rows(given.linux, given.linux_job)
+            first = sweeps[0]["points"][0]["conditions"]
+            linux = [] if given.linux is None else linux_rows(given.linux, first["rw"], first["bs"])
             picture = readme_plot(sweeps[0], linux)
             if len(picture.encode()) >= LARGEST_PLOT:
                 raise Refusal(f"--plot: {len(picture.encode())} bytes are too many for a README; measure fewer depths")

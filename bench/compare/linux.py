@@ -39,22 +39,28 @@ FIO_DEFAULTS = (
     "--iodepth_batch_submit=16",
     "--iodepth_batch_complete_min=1",
     "--iodepth_batch_complete_max=128",
-    "--norandommap=1",
     "--randrepeat=1",
     "--lat_percentiles=1",
+    # fio 3.39 takes the seed and the number of a write for wrong that are right, with any engine and depth; the checksum stays.
+    "--verify_header_seed=0",
+    "--verify_write_sequence=0",
     "--filename=vda",
 )
 # Under /sys/block/vda/queue.
 QUEUE_SETTINGS = {"scheduler": "none", "nomerges": "2", "rq_affinity": "2", "iostats": "0", "add_random": "0"}
 BOOT_ARGUMENTS = "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off audit=0 rdinit=/init"
 
-SETTINGS = (
-    "Linux: fio "
-    + " ".join(FIO_DEFAULTS)
-    + "; queue "
-    + ", ".join(f"{key}={value}" for key, value in QUEUE_SETTINGS.items())
-    + f"; booted with {BOOT_ARGUMENTS}"
-)
+
+def fio_defaults(job_text: str) -> str:
+    """FIO_DEFAULTS for this job file. fio's io_uring leaves the number of a registered buffer in a flush, which Linux refuses."""
+    flushes = re.search(r"^\s*f(data)?sync\s*=", job_text, re.MULTILINE) is not None
+    return " ".join(word for word in FIO_DEFAULTS if not (flushes and word == "--fixedbufs=1"))
+
+
+def settings(job_text: str) -> str:
+    """All that was set for Linux, in words."""
+    queue = ", ".join(f"{key}={value}" for key, value in QUEUE_SETTINGS.items())
+    return f"Linux: fio {fio_defaults(job_text)}; queue {queue}; booted with {BOOT_ARGUMENTS}"
 
 
 def is_wanted(package: str) -> bool:

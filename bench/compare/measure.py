@@ -100,7 +100,7 @@ show after /tmp/after
 def run_linux(setting: Setting, guest: linux.Guest) -> LinuxRun:
     """Boots Linux, and fio does the whole job file."""
     ours = setting.qemu_command()
-    script = _TIMED.format(defaults=" ".join(linux.FIO_DEFAULTS))
+    script = _TIMED.format(defaults=linux.fio_defaults(setting.job_text))
     archive = linux.initrd(guest, setting.scratch, script, {"job.fio": setting.job_text})
     said = linux.run(linux.command(ours, guest, archive, setting.memory), setting.timeout)
     first = said.mark("first-read")
@@ -148,7 +148,7 @@ def count_linux(setting: Setting, guest: linux.Guest, plugin: Path) -> dict[str,
     """Counts what Linux takes for a request of each job, in two boots."""
     names = list(setting.job_file.jobs)
     jobs = {f"{name}-{size}.fio": setting.job_file.alone(name, size) for name in names for size in (FEW, MANY)}
-    defaults = " ".join(linux.FIO_DEFAULTS)
+    defaults = linux.fio_defaults(setting.job_text)
     script = _COUNTED.format(few=FEW, many=MANY, first=names[0], jobs=" ".join(names), defaults=defaults)
     archive = linux.initrd(guest, setting.scratch, script, jobs)
 

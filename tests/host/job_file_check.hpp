@@ -88,7 +88,9 @@ inline bool check(std::string_view text, std::size_t message_room, std::size_t n
     if (!right) {
         hold(message.empty() || std::find(message.begin(), message.end(), '\0') != message.end(), "a message's end");
         const std::string_view sentence{message.empty() ? "" : message.data()};
-        hold(message_room < 8 || sentence.starts_with("line ") || sentence.starts_with("there is"), "a message");
+        hold(message_room <= std::string_view{"there is"}.size() || sentence.starts_with("line ") ||
+                 sentence.starts_with("there is"),
+             "a message");
         hold(std::all_of(sentence.begin(), sentence.end(),
                          [](char letter) { return static_cast<unsigned char>(letter) >= ' ' && letter != 0x7f; }),
              "a printable message");

@@ -47,17 +47,30 @@ bool within(std::uint64_t address, const std::byte* begin, const std::byte* end)
     return address >= reinterpret_cast<std::uint64_t>(begin) && address < reinterpret_cast<std::uint64_t>(end);
 }
 
-// Follows the frame pointers: below each, its caller's frame pointer and where to return to. A coroutine's frames end
-// where the executor resumed it. Stops at whatever is no stack of ours.
-void print_backtrace(std::uint64_t frame) noexcept {
+bool on_a_stack(std::uint64_t frame) noexcept {
     const arch::riscv64::hart& self = arch::riscv64::current_hart();
-    for (int depth = 0; depth < 64; ++depth) {
-        if (frame % 8 != 0 || !within(frame - 16, self.stack_begin, self.trap_stack_end) || frame - 16 > frame) {
-            break;
+    return frame % 8 == 0 && frame >= 16 && within(frame - 16, self.stack_begin, self.trap_stack_end);
+}
+
+bool in_text(std::uint64_t address) noexcept {
+    return within(address, &kernel_begin, &text_end);
+}
+
+// Follows the frame pointers: below each, its caller's frame pointer and where to return to. A coroutine's frames end
+// where the executor resumed it. Stops at whatever is no stack of ours. `link` is the register ra of who was interrupted: a
+// function that calls no other saves its caller's frame pointer alone, and returns to what is there.
+void print_backtrace(std::uint64_t frame, std::uint64_t link) noexcept {
+    if (on_a_stack(frame)) {
+        const std::uint64_t saved = reinterpret_cast<const std::uint64_t*>(frame)[-1];
+        if (!in_text(saved) && saved > frame && on_a_stack(saved) && in_text(link)) {
+            print("  at 0x%lx\n", link);
+            frame = saved;
         }
+    }
+    for (int depth = 0; depth < 64 && on_a_stack(frame); ++depth) {
         const auto* const saved = reinterpret_cast<const std::uint64_t*>(frame);
         const std::uint64_t return_address = saved[-1];
-        if (!within(return_address, &kernel_begin, &text_end)) {
+        if (!in_text(return_address)) {
             break;
         }
         print("  at 0x%lx\n", return_address);
@@ -96,7 +109,7 @@ void begin_panic() noexcept {
 void arch::panic(const char* message) noexcept {
     begin_panic();
     print("\npanic: %s (hart %u)\n", message, arch::this_hart());
-    print_backtrace(reinterpret_cast<std::uint64_t>(__builtin_frame_address(0)));
+    print_backtrace(reinterpret_cast<std::uint64_t>(__builtin_frame_address(0)), 0);
     end_in_panic();
 }
 
@@ -110,10 +123,10 @@ void exception_entry(const std::uint64_t* registers) noexcept {
     begin_panic();
     print("\npanic: %s, value 0x%lx (hart %u)\n", exception_name(cause), value, arch::this_hart());
     print("  pc 0x%lx\n", where); // the instruction itself, not one to return to
-    if (!within(where, &kernel_begin, &text_end)) {
+    if (!in_text(where)) {
         print("  at 0x%lx\n", registers[1]); // a jump to nowhere: who made it
     }
-    print_backtrace(registers[8]);
+    print_backtrace(registers[8], registers[1]);
     for (int i = 1; i < 32; ++i) {
         print("%5s 0x%016lx%s", register_names[i], registers[i], i % 4 == 0 || i == 31 ? "\n" : " ");
     }

@@ -10,10 +10,8 @@ The plot for README.md is of the first point of the sweep and those that differ 
 import argparse
 import html
 import json
-import os
 import statistics
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ import figures
 from figures import FIGURES, ROOT, Refusal
 
 import plots
+from launch import write_text  # of src/launcher: figures has set the path
 from plots import Point, Series
 
 DEFAULT_SWEEP = ROOT / "build" / "bench" / "sweep.json"
@@ -276,12 +275,9 @@ def readme_plot(sweep: Mapping[str, Any], linux: Sequence[Mapping[str, Any]]) ->
 
 
 def write(path: Path, text: str) -> None:
-    """The file whole or not at all."""
+    """The file whole or not at all, in a directory that is made for it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=".report-", delete=False, encoding="utf-8") as file:
-        file.write(text)
-    os.chmod(file.name, 0o644)
-    os.replace(file.name, path)
+    write_text(path, text)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -41,12 +41,10 @@ std::uint32_t largest_block(const job& of) noexcept {
     return largest;
 }
 
+// Of a batch that is not empty.
 std::size_t batch_class(std::uint64_t count) noexcept {
-    std::size_t which = 0;
-    for (const std::uint32_t most : {0u, 4u, 8u, 16u, 32u, 64u}) {
-        if (count <= most) {
-            break;
-        }
+    std::size_t which = 1;
+    for (std::uint64_t most = 4; count > most && which + 1 < std::tuple_size_v<batch_counts>; most *= 2) {
         ++which;
     }
     return which;
@@ -127,23 +125,41 @@ job_run::job_run(const origin& begin, kernel::memory& from) noexcept : origin_{b
     } else if (free.doing.what == direction::write) {
         (::new (free.request) block::request(disk.write(sector, free.data)))->await_suspend(handle);
     } else {
-        const std::uint64_t sectors = free.doing.length >> block::sector_shift;
-        (::new (free.request) block::request(disk.discard(sector, sectors)))->await_suspend(handle);
+        start_trim(free);
     }
+}
+
+// By itself, for it calls something: what does has to save registers.
+void job_run::start_trim(unit& free) noexcept {
+    const std::uint64_t sector = free.doing.offset >> block::sector_shift;
+    const std::uint64_t sectors = free.doing.length >> block::sector_shift;
+    (::new (free.request) block::request(free.disk->discard(sector, sectors)))->await_suspend(free.ended.handle());
+}
+
+// The round in which these requests ended and began is over. Inline, for at depth 1 there is one for each request.
+[[gnu::always_inline]] inline void job_run::end_batch() noexcept {
+    batch_round_ = hart_->round_time();
+    const std::uint64_t restarted = restarted_ + in_no_batch_ - plain_left_;
+    in_no_batch_ = plain_left_;
+    if (const std::uint64_t completed = restarted + ended_; completed != 0) {
+        ++batches_completed_[batch_class(completed)];
+    }
+    if (const std::uint64_t submitted = restarted + begun_; submitted != 0) {
+        ++batches_submitted_[batch_class(submitted)];
+    }
+    restarted_ = ended_ = begun_ = 0;
 }
 
 // Nearly every request takes this way: its latency is recorded, and its unit begins the next. What is rare ends in a call that
 // nothing follows, or this would have to save registers for it. All else that is counted is settled when something rare comes.
-[[gnu::always_inline]] inline void job_run::complete(unit& ended) noexcept {
-    const arch::ticks now = arch::now();
+[[gnu::always_inline]] inline void job_run::complete(unit& ended, arch::ticks now) noexcept {
     auto& request = *std::launder(reinterpret_cast<block::request*>(ended.request));
     direction_figures& figures = *ended.figures;
     const arch::ticks latency = now - ended.start;
     const std::uint64_t left = plain_left_;
     std::uint64_t offset;
-    if (request.await_resume() != block::status::ok || left == 0 || now >= mark_ ||
-        hart_->round_time() != batch_round_ || !figures.is_usual(latency) || !ended.where->sequence.next_offset(offset))
-        [[unlikely]] {
+    if (request.await_resume() != block::status::ok || left == 0 || now >= mark_ || !figures.is_usual(latency) ||
+        !ended.where->sequence.next_offset(offset)) [[unlikely]] {
         complete_rarely(ended, now);
         return;
     }
@@ -156,7 +172,12 @@ job_run::job_run(const origin& begin, kernel::memory& from) noexcept : origin_{b
 
 void job_run::ended(void* self) noexcept {
     unit& ended = *static_cast<unit*>(self);
-    ended.of->complete(ended);
+    job_run& run = *ended.of;
+    const arch::ticks now = arch::now();
+    if (run.hart_->round_time() != run.batch_round_) [[unlikely]] {
+        run.end_batch();
+    }
+    run.complete(ended, now);
 }
 
 // The same, whatever has happened.
@@ -165,9 +186,6 @@ void job_run::complete_rarely(unit& ended, arch::ticks now) noexcept {
     const block::status outcome = request.await_resume();
     std::destroy_at(&request);
     settle();
-    if (hart_->round_time() != batch_round_) {
-        end_batch();
-    }
     --in_flight_;
     ++ended_;
     ended.figures->record(now - ended.start, ended.doing.length);
@@ -192,14 +210,15 @@ void job_run::grant() noexcept {
     if (is_plain_ && phase_ == phase::transfer && only.bytes_left > 0 && !holds_) {
         const std::uint64_t bytes = description().bs[static_cast<std::size_t>(only_direction_)].smallest();
         const std::uint64_t whole = static_cast<std::uint64_t>(only.bytes_left) / bytes;
-        plain_left_ = granted_ = std::min({ios_left_, whole, most_granted});
+        plain_left_ = granted_ = in_no_batch_ = std::min({ios_left_, whole, most_granted});
     }
 }
 
 // Takes the grant back, and counts what it was used for.
 void job_run::settle() noexcept {
     const std::uint64_t used = granted_ - plain_left_;
-    plain_left_ = granted_ = 0;
+    restarted_ += in_no_batch_ - plain_left_;
+    plain_left_ = granted_ = in_no_batch_ = 0;
     if (used != 0) {
         visit& only = visits_.front();
         direction_figures& figures = figures_[static_cast<std::size_t>(only_direction_)];
@@ -210,7 +229,6 @@ void job_run::settle() noexcept {
         only.bytes_left -= static_cast<std::int64_t>(bytes);
         only.pass_ios += used;
         ios_left_ -= used;
-        restarted_ += used;
     }
 }
 
@@ -544,20 +562,6 @@ void job_run::tell_how_far(arch::ticks now) noexcept {
         }
     }
     told_.done.store(std::min<std::uint64_t>(done, 1000), std::memory_order_relaxed);
-}
-
-// The round in which these requests ended and began is over.
-void job_run::end_batch() noexcept {
-    batch_round_ = hart_->round_time();
-    const std::uint64_t completed = restarted_ + ended_;
-    const std::uint64_t submitted = restarted_ + begun_;
-    if (completed != 0) {
-        ++batches_completed_[batch_class(completed)];
-    }
-    if (submitted != 0) {
-        ++batches_submitted_[batch_class(submitted)];
-    }
-    restarted_ = ended_ = begun_ = 0;
 }
 
 void job_run::stop() noexcept {

@@ -161,13 +161,14 @@ class job_run {
     enum class phase : std::uint8_t { transfer, verify };
 
     static void ended(void* self) noexcept;
-    void complete(unit& ended) noexcept;
+    void complete(unit& ended, arch::ticks now) noexcept;
     void complete_rarely(unit& ended, arch::ticks now) noexcept;
     void grant() noexcept;
     void settle() noexcept;
     void free(unit& unused) noexcept;
     [[nodiscard]] bool begin_next(unit& free, arch::ticks now) noexcept;
     static void start(unit& free, arch::ticks now) noexcept;
+    static void start_trim(unit& free) noexcept;
     [[nodiscard]] bool next_access(access& next, visit*& where) noexcept;
     [[nodiscard]] bool next_access_of(visit& where, access& next) noexcept;
     [[nodiscard]] bool next_to_verify(visit& where, access& next) noexcept;
@@ -214,7 +215,8 @@ class job_run {
     std::uint32_t in_flight_ = 0;
     std::uint32_t ended_ = 0;         // in this round, units that have no other request yet
     std::uint32_t begun_ = 0;         // in this round, requests in units that were free
-    std::uint64_t restarted_ = 0;     // in this round: units whose request ended, and which have the next
+    std::uint64_t restarted_ = 0;     // in this round: units whose request ended, and which have the next; and
+    std::uint64_t in_no_batch_ = 0;   // what was left of the grant when that was counted last
     std::span<std::uint64_t> depths_; // by depth: requests that made it so
 
     unit* free_units_ = nullptr;

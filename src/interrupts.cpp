@@ -20,15 +20,8 @@ arch::plic controller;
 std::uint32_t source_count = 0;
 std::array<route_entry, most_sources> routes;
 
-// By hart.
-struct opened_context {
-    std::uint32_t number = 0;
-    std::uintptr_t claim_register = 0; // 0: not opened
-};
-std::array<opened_context, arch::most_harts> contexts;
-
 void external_interrupt() noexcept {
-    const std::uintptr_t claim = contexts[arch::this_hart()].claim_register;
+    const std::uintptr_t claim = arch::riscv64::current_hart().claim_register;
     const std::uint32_t source = arch::mmio_read32(claim);
     if (source == 0) {
         return; // somebody else's, or gone
@@ -47,7 +40,8 @@ void describe(const plic_description& plic) noexcept {
 }
 
 void open(std::uint32_t context) noexcept {
-    contexts[arch::this_hart()] = {.number = context, .claim_register = controller.claim_register(context)};
+    arch::riscv64::current_hart().claim_register = controller.claim_register(context);
+    arch::riscv64::current_hart().plic_context = context;
     controller.open(context);
     INFLIGHT_CSR_SET(sie, arch::riscv64::software_interrupt | arch::riscv64::timer_interrupt |
                               arch::riscv64::external_interrupt);
@@ -58,23 +52,21 @@ bool route(std::uint32_t source, handler serve, void* argument) noexcept {
         return false;
     }
     routes[source] = {.serve = serve, .argument = argument};
-    controller.enable(source, contexts[arch::this_hart()].number);
+    controller.enable(source, arch::riscv64::current_hart().plic_context);
     return true;
 }
 
 void route_to_all(std::uint32_t source) noexcept {
-    for (const opened_context& context : contexts) {
-        if (context.claim_register != 0) {
-            controller.enable(source, context.number);
+    for (arch::hart_index i = 0; i < arch::harts(); ++i) {
+        if (const arch::riscv64::hart& hart = *arch::riscv64::all_harts[i]; hart.claim_register != 0) {
+            controller.enable(source, hart.plic_context);
         }
     }
 }
 
 } // namespace inflight::kernel::interrupts
 
-// Called by trap.S for every interrupt, with interrupts masked.
-extern "C" void interrupt_entry(std::uint64_t cause) noexcept {
-    using namespace inflight;
+void inflight::arch::riscv64::interrupt_entry(std::uint64_t cause) noexcept {
     if (cause == arch::riscv64::cause_external) [[likely]] {
         kernel::interrupts::external_interrupt();
         return;

@@ -21,6 +21,8 @@ struct hart {
     std::uint64_t hardware_id;               // what the firmware and the device tree call this hart
     std::uintptr_t software_interrupt;       // the register that makes one pending here; 0: the firmware is asked
     std::byte* stack_begin;                  // of both stacks: the hart's own, and that of a panic behind it
+    std::uintptr_t claim_register;           // of its context of the PLIC; 0: not opened yet
+    std::uint32_t plic_context;              // the number of that
     hart_index index;
     void* local;
     std::uint64_t mmio_accesses; // to registers of 32 bits
@@ -49,6 +51,9 @@ struct clock {
 };
 inline clock the_clock{10'000'000, false};
 
+// Serves an interrupt of this cause (csr.hpp), with interrupts masked. Defined by who routes interrupts; called from trap.S, too.
+extern "C" void interrupt_entry(std::uint64_t cause) noexcept;
+
 void set_deadline_by_firmware(ticks deadline) noexcept;
 void interrupt_hart_by_firmware(std::uint64_t hardware_id) noexcept;
 
@@ -72,8 +77,12 @@ inline bool mask_interrupts() noexcept {
     return (before & riscv64::sstatus_sie) != 0;
 }
 
+// A device's interrupt that is pending here is served by a call: the trap would have to save registers that nobody needs.
 inline void restore_interrupts(bool unmasked) noexcept {
     if (unmasked) {
+        if ((INFLIGHT_CSR_READ(sip) & INFLIGHT_CSR_READ(sie) & riscv64::external_interrupt) != 0) {
+            riscv64::interrupt_entry(riscv64::cause_external);
+        }
         asm volatile("csrsi sstatus, 2" : : : "memory");
     }
 }

@@ -35,7 +35,7 @@ void executor::add(completion_source& source) noexcept {
     sources_ = &source;
 }
 
-bool executor::poll_sources() noexcept {
+inline bool executor::poll_sources() noexcept {
     bool found = false;
     for (completion_source* source = sources_; source != nullptr; source = source->next_source_) {
         found |= source->poll();
@@ -43,7 +43,7 @@ bool executor::poll_sources() noexcept {
     return found;
 }
 
-void executor::take_messages() noexcept {
+inline void executor::take_messages() noexcept {
     for (operation* next = inbox_.take_all(); next != nullptr;) {
         operation& message = *next;
         next = message.next;
@@ -75,9 +75,11 @@ inline void executor::resume(std::coroutine_handle<> frame) noexcept {
 #endif
 }
 
-bool executor::tick() noexcept {
-    const trace::lasting round{trace::event::round_begin, trace::event::round_end};
+// Inline, as what follows it is, so that the loop of a hart keeps its registers from one round to the next.
+[[gnu::always_inline]] inline bool executor::round() noexcept {
+    const trace::lasting traced{trace::event::round_begin, trace::event::round_end};
     round_time_ = arch::now();
+    told_.store(false, std::memory_order_relaxed); // before the sources are asked
     take_messages();
     static_cast<void>(poll_sources());
     while (timer* const due = timers_.pop_due(round_time_)) {
@@ -110,25 +112,17 @@ bool executor::tick() noexcept {
     // the device, so that the first completion of what it has just submitted is told, not found. What was submitted is
     // published also when nothing was resumed: a poll may have submitted what was waiting in line.
     const bool sleeps = poll_mode_ == poll_mode::off && next == nullptr && ready_.empty();
+    bool work = !sleeps;
     for (completion_source* source = sources_; source != nullptr; source = source->next_source_) {
         if (sleeps) {
-            static_cast<void>(source->arm());
+            work |= source->arm();
         }
         source->publish();
     }
+    all_armed_ = !work;
     counters_.resumptions += resumed;
     ++counters_.rounds;
     return next != nullptr || !ready_.empty();
-}
-
-void executor::idle() noexcept {
-    if (left_over_ != nullptr || !ready_.empty()) {
-        return; // since the last round
-    }
-    const trace::lasting idle{trace::event::idle_begin, trace::event::idle_end};
-    if (poll_mode_ == poll_mode::off || !look_for_work()) {
-        sleep();
-    }
 }
 
 // Looks for completions for as long as the poll mode allows. True if there is work.
@@ -161,36 +155,38 @@ bool executor::look_for_work() noexcept {
 
 // Sleeps until an interrupt. Masked from before the last look until after the wait: an interrupt that comes in between
 // stays pending, and a wait with a pending interrupt returns at once, so none can be slept through.
-void executor::sleep() noexcept {
-    arch::ticks slept = 0;
-    arch::ticks awake = 0;
-    {
-        const arch::interrupts_masked masked;
-        bool work = false;
+[[gnu::always_inline]] inline void executor::sleep() noexcept {
+    static_cast<void>(arch::mask_interrupts());
+    // Sources that wish for interrupts already, and were told nothing since, have nothing new to say.
+    bool work = false;
+    if (!all_armed_ || told_.load(std::memory_order_relaxed)) {
         for (completion_source* source = sources_; source != nullptr; source = source->next_source_) {
             work |= source->arm();
         }
-        const arch::ticks wake_up = timers_.earliest();
-        const arch::ticks start = arch::now();
-        // A deadline that has passed may have had its interrupt already, while the hart was awake: there is no other. From
-        // fall_asleep() on, whoever posts a message interrupts this hart.
-        if (!work && start < wake_up && inbox_.fall_asleep()) {
-            if (wake_up != armed_deadline_) {
-                arch::set_deadline(wake_up);
-                armed_deadline_ = wake_up;
-            }
-            const std::uint64_t instructions = arch::instructions();
-            trace::record(trace::event::sleep_begin);
-            arch::wait_for_interrupt();
-            trace::record(trace::event::sleep_end);
-            inbox_.wake_up();
-            counters_.instructions_asleep += arch::instructions() - instructions;
-            awake = arch::now();
-            slept = awake - start;
-            ++counters_.sleeps;
-            counters_.asleep += slept;
+    }
+    arch::ticks slept = 0;
+    arch::ticks awake = 0;
+    const arch::ticks wake_up = timers_.earliest();
+    const arch::ticks start = arch::now();
+    // A deadline that has passed may have had its interrupt already, while the hart was awake: there is no other. From
+    // fall_asleep() on, whoever posts a message interrupts this hart.
+    if (!work && start < wake_up && inbox_.fall_asleep()) {
+        if (wake_up != armed_deadline_) {
+            arch::set_deadline(wake_up);
+            armed_deadline_ = wake_up;
         }
-    } // what became pending is taken here
+        const std::uint64_t instructions = arch::instructions();
+        trace::record(trace::event::sleep_begin);
+        arch::wait_for_interrupt();
+        trace::record(trace::event::sleep_end);
+        inbox_.wake_up();
+        counters_.instructions_asleep += arch::instructions() - instructions;
+        awake = arch::now();
+        slept = awake - start;
+        ++counters_.sleeps;
+        counters_.asleep += slept;
+    }
+    arch::restore_interrupts(true); // what became pending is taken here
     if (armed_deadline_ <= awake) {
         armed_deadline_ = arch::no_deadline; // it has fired, and the interrupt has taken it down
     }
@@ -212,6 +208,32 @@ void executor::adapt(arch::ticks waited) noexcept {
         }
     } else {
         poll_span_ = poll_span_ <= shortest ? 0 : poll_span_ / 2;
+    }
+}
+
+[[gnu::always_inline]] inline void executor::rest() noexcept {
+    if (left_over_ != nullptr || !ready_.empty()) {
+        return; // since the last round
+    }
+    const trace::lasting traced{trace::event::idle_begin, trace::event::idle_end};
+    if (poll_mode_ == poll_mode::off || !look_for_work()) {
+        sleep();
+    }
+}
+
+bool executor::tick() noexcept {
+    return round();
+}
+
+void executor::idle() noexcept {
+    rest();
+}
+
+void executor::run_until(const bool& done) noexcept {
+    while (!done) {
+        if (!round() && !done) {
+            rest();
+        }
     }
 }
 

@@ -37,7 +37,7 @@
 namespace inflight::async {
 
 // Where completions come from: a device, seen from the hart that owns it. All functions are called by the executor, on
-// its hart, never from an interrupt.
+// its hart, never from an interrupt. An interrupt handler that tells a source something calls told() of its executor then.
 class completion_source {
   public:
     completion_source() noexcept = default;
@@ -171,13 +171,11 @@ class executor {
     void idle() noexcept;
 
     // Rounds and rests, until `done` is true: by something that a round does, on this hart.
-    void run_until(const bool& done) noexcept {
-        while (!done) {
-            if (!tick() && !done) {
-                idle();
-            }
-        }
-    }
+    void run_until(const bool& done) noexcept;
+
+    // For an interrupt handler, of any hart: a source of this one has been told something. One of another hart makes sure, too,
+    // that this hart is awake, by a message after this.
+    void told() noexcept { told_.store(true, std::memory_order_relaxed); }
 
     // The time at which this round began: costs a load, where arch::now() may cost a trap.
     [[nodiscard]] arch::ticks round_time() const noexcept { return round_time_; }
@@ -193,6 +191,8 @@ class executor {
 
     static inline std::array<executor*, most_harts> executors_{};
 
+    [[nodiscard]] bool round() noexcept;
+    void rest() noexcept;
     void take_messages() noexcept;
     [[nodiscard]] bool poll_sources() noexcept;
     [[nodiscard]] bool look_for_work() noexcept;
@@ -207,6 +207,8 @@ class executor {
     std::uint32_t ready_awaits_left_ = 0;
     inbox inbox_;
     completion_source* sources_ = nullptr;
+    bool all_armed_ = false;         // the round that has ended has asked all sources for interrupts, and found nothing
+    arch::atomic<bool> told_{false}; // since that round began
     arch::ticks round_time_ = 0;
     timer_queue timers_;
     arch::hart_index hart_;

@@ -122,11 +122,6 @@ status disk::check_range(std::uint64_t sector, std::uint64_t sectors) const noex
     return status::ok;
 }
 
-void disk::notify(request_queue& queue) noexcept {
-    device_.notify(static_cast<std::uint16_t>(&queue - queues_.data()));
-    trace::record(trace::event::notify, queue.track);
-}
-
 // ---- interrupts ----
 
 // One line serves all queues (VIRTIO 1.2, 4.2.3.4): each that has something is marked. Acknowledged first, then looked at,
@@ -135,11 +130,11 @@ void disk::handle_interrupt() noexcept {
     const trace::handler traced{track_};
     interrupts_.fetch_add(1, std::memory_order_relaxed);
     const virtio::interrupt_cause cause = device_.acknowledge_interrupt();
-    if (!cause.used_buffer && !cause.configuration_change) {
+    if (cause.nothing()) [[unlikely]] {
         spurious_.fetch_add(1, std::memory_order_relaxed);
         return;
     }
-    if (cause.configuration_change) {
+    if (cause.configuration_change()) [[unlikely]] {
         home_->attention_.store(true, std::memory_order_relaxed);
     }
     for (io_channel& channel : channels()) {
@@ -334,6 +329,7 @@ error disk::set_up_queues(device_memory* memory) noexcept {
     std::uint32_t seg_max = indirect ? properties_.seg_max : 1;
     for (std::uint16_t i = 0; i < properties_.queues; ++i) {
         request_queue& queue = queues_[i];
+        queue.index = i;
         queue.track = track_.queue(i);
         std::uint32_t largest = 0;
         const error outcome = device_.queue_size_max(i, largest);

@@ -152,7 +152,6 @@ class disk final {
     // For the channels.
     [[nodiscard]] status check(const request& candidate) const noexcept;
     [[nodiscard]] status check_range(std::uint64_t sector, std::uint64_t sectors) const noexcept;
-    void notify(request_queue& queue) noexcept;
     void needs_reset(bool resubmit) noexcept;
     void configuration_changed() noexcept;
     void channel_reports() noexcept;

@@ -291,8 +291,9 @@ void io_channel::publish() noexcept {
         if (queue->ring().has_unpublished()) {
             published = true;
             if (queue->ring().publish()) {
-                disk_->notify(*queue);
                 queue->notified();
+                trace::record(trace::event::notify, queue->track);
+                disk_->device_.notify(queue->index);
             }
         }
     }
@@ -322,14 +323,6 @@ void io_channel::disarm() noexcept {
 }
 
 // ---- interrupts ----
-
-void io_channel::interrupted() noexcept {
-    bool found = attention_.load(std::memory_order_relaxed);
-    for_each_queue([&found](request_queue& queue) { found |= queue.interrupted(); });
-    if (found && executor_ != &async::executor::current()) {
-        wake();
-    }
-}
 
 void io_channel::wake() noexcept {
     // acq_rel: the marks before the flag, pairs with the exchange in woken(): whoever finds it set leaves its marks to the one

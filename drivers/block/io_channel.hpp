@@ -166,6 +166,17 @@ inline void io_channel::submit(request& started) noexcept {
     started.result_ = request::whole_in_flight;
 }
 
+inline void io_channel::interrupted() noexcept {
+    bool found = attention_.load(std::memory_order_relaxed);
+    for_each_queue([&found](request_queue& queue) { found |= queue.interrupted(); });
+    if (found) {
+        executor_->told();
+        if (executor_ != &async::executor::current()) [[unlikely]] {
+            wake();
+        }
+    }
+}
+
 inline void request::await_suspend(std::coroutine_handle<> frame) noexcept {
     continuation = frame;
     channel_->submit(*this);

@@ -75,7 +75,7 @@ void request_queue::reset(bool legacy, bool event_idx) noexcept {
     ring_.lay_out(ring_memory_, size_, legacy, event_idx);
     trusts_length_ = !legacy; // legacy devices report what they like (LEG-11, BLKL-04)
     free_ = &no_slot;
-    armed_at_.store(0, std::memory_order_relaxed); // a zeroed ring asks for interrupts
+    armed_at_.store(armed_from(0), std::memory_order_relaxed); // a zeroed ring asks for interrupts
     pending_.store(false, std::memory_order_relaxed);
 }
 
@@ -201,9 +201,8 @@ bool request_queue::finish_piece(request& owner, const slot_memory& memory, stat
     return true;
 }
 
-// What is not a whole request that was done: judges it, and keeps the verdict, unless the device lies. Not inlined: drain()
-// has its registers for what is common.
-[[gnu::noinline]] request_queue::ended request_queue::look_closely(const slot& done, std::uint64_t length) noexcept {
+// What is not a whole request that was done: judges it, and keeps the verdict, unless the device lies.
+request_queue::ended request_queue::look_closely(const slot& done, std::uint64_t length) noexcept {
     const std::uint8_t status_byte = done.memory.status.load(); // once more, and this is the one that counts
     status outcome = status_byte == virtio_blk::status_byte::ok ? status::ok : to_status(status_byte);
     if (length != writable(done) && trusts_length_) {
@@ -230,51 +229,79 @@ request_queue::drained request_queue::drain(async::executor& hart) noexcept {
     if (used == 0) {
         return drained::nothing;
     }
-    if (used > in_flight()) {
+    if (used > in_flight()) [[unlikely]] {
         return drained::device_lies;
     }
     arch::fence_consume(); // the used index before elements, data and status: pairs with the device's writing it last
-    // In locals, for the compiler cannot know that nothing written here changes them.
     virtio::split_virtqueue::used_chains chains = ring_.first_used(used);
-    const std::uint64_t size = size_;
-    slot* const slots = slots_;
-    slot* free_slots = free_;
-    async::executor::many_ready ready{hart};
+    {
+        // In locals, for the compiler cannot know that nothing written here changes them.
+        const std::uint64_t size = size_;
+        slot* const slots = slots_;
+        slot* free_slots = free_;
+        async::executor::many_ready ready{hart};
+        for (; !chains.empty(); chains.pop_front()) {
+            const virtio::split_virtqueue::used element = chains.front();
+            if (element.id >= size) [[unlikely]] {
+                break;
+            }
+            slot& done = slots[element.id];
+            request* const owner = done.owner;
+            if (owner == nullptr) [[unlikely]] {
+                break;
+            }
+            if (done.memory.status.load() == virtio_blk::status_byte::ok && element.length == done.expected)
+                [[likely]] {
+                owner->result_ = status::ok;
+            } else {
+                break;
+            }
+            trace::record(trace::event::used, track, static_cast<std::uint32_t>(element.id));
+            done.owner = nullptr;
+            done.next_free = free_slots;
+            free_slots = &done;
+            ready.make_ready(*owner);
+        }
+        free_ = free_slots;
+    }
+    const std::size_t left = chains.size();
+    took(chains, used - left);
+    if (left != 0) [[unlikely]] {
+        return drain_closely(hart, left); // nothing follows the call, so nothing above has to save registers for it
+    }
+    return drained::something;
+}
+
+// The rest of what was used, of which the first is not simply a whole request that was done.
+request_queue::drained request_queue::drain_closely(async::executor& hart, std::size_t used) noexcept {
+    virtio::split_virtqueue::used_chains chains = ring_.first_used(used);
     drained outcome = drained::something;
     for (; !chains.empty(); chains.pop_front()) {
         const virtio::split_virtqueue::used element = chains.front();
-        if (element.id >= size) [[unlikely]] {
+        if (element.id >= size_) {
             outcome = drained::device_lies; // no descriptor
             break;
         }
-        trace::record(trace::event::used, track, static_cast<std::uint32_t>(element.id));
-        slot& done = slots[element.id];
-        request* const owner = done.owner;
-        if (owner == nullptr) [[unlikely]] {
+        slot& done = slots_[element.id];
+        if (done.owner == nullptr) {
             outcome = drained::device_lies; // never a head, or not in flight, or used twice
             break;
         }
-        ended what = ended::request;
-        if (done.memory.status.load() == virtio_blk::status_byte::ok && element.length == done.expected) [[likely]] {
-            owner->result_ = status::ok;
-        } else {
-            what = look_closely(done, element.length);
-            if (what == ended::device_lies) {
-                outcome = drained::device_lies;
-                break;
-            }
+        trace::record(trace::event::used, track, static_cast<std::uint32_t>(element.id));
+        request& owner = *done.owner;
+        const ended what = look_closely(done, element.length);
+        if (what == ended::device_lies) {
+            outcome = drained::device_lies;
+            break;
         }
         done.owner = nullptr;
-        done.next_free = free_slots;
-        free_slots = &done;
+        done.next_free = free_;
+        free_ = &done;
         if (what == ended::request) {
-            ready.make_ready(*owner);
+            hart.make_ready(owner);
         }
     }
-    free_ = free_slots;
-    const std::size_t taken = outcome == drained::device_lies ? used - chains.size() : used;
-    ring_.advance_used(chains, taken);
-    counters_.requests += taken;
+    took(chains, used - chains.size());
     return outcome;
 }
 

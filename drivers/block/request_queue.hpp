@@ -143,6 +143,7 @@ class request_queue {
 
     [[no_unique_address]] trace::track track; // of which queue the trace speaks
     request_queue* sibling = nullptr;         // the next queue of the same channel
+    std::uint16_t index = 0;                  // of the device's queues
 
   private:
     // What the device sees of a slot beside its descriptors: one cache line.
@@ -198,6 +199,11 @@ class request_queue {
     }
 
     void reshape(slot& free_slot, virtio_blk::request_type type, std::uint32_t segments) noexcept;
+    drained drain_closely(async::executor& hart, std::size_t used) noexcept;
+    void took(const virtio::split_virtqueue::used_chains& popped, std::size_t count) noexcept {
+        ring_.advance_used(popped, count);
+        counters_.requests += count;
+    }
     enum class ended : std::uint8_t { request, piece, device_lies };
     [[nodiscard]] ended look_closely(const slot& done, std::uint64_t length) noexcept;
     static bool finish_piece(request& owner, const slot_memory& memory, status outcome) noexcept;
@@ -212,8 +218,10 @@ class request_queue {
     slot* slots_ = nullptr; // by head descriptor; those between heads are never in use
     std::uint32_t slot_count_ = 0;
     bool trusts_length_ = true;
-    // With interrupts on, the used index at which they were turned on. An interrupt handler reads it on any hart.
-    static constexpr std::uint32_t not_armed = ~0u;
+    // With interrupts on, the used index at which they were turned on, and a bit above it. An interrupt handler reads it on
+    // any hart.
+    static constexpr std::uint32_t not_armed = 0;
+    static constexpr std::uint32_t armed_from(std::uint16_t used) noexcept { return 1u << 16 | used; }
     arch::atomic<std::uint32_t> armed_at_{not_armed};
     arch::atomic<bool> pending_{false};
     arch::atomic<std::uint64_t> interrupts_{0};
@@ -237,7 +245,7 @@ inline void request_queue::disarm() noexcept {
 inline bool request_queue::arm() noexcept {
     if (!armed()) {
         // Before the look: pairs with the handler, which looks first and then asks whether interrupts are on.
-        armed_at_.store(ring_.next_used(), std::memory_order_relaxed);
+        armed_at_.store(armed_from(ring_.next_used()), std::memory_order_relaxed);
         if (ring_.enable_interrupts()) {
             disarm();
             return true;
@@ -250,7 +258,7 @@ inline bool request_queue::interrupted() noexcept {
     const std::uint16_t used = ring_.used_index();
     arch::fence_consume(); // the used index before the wish: pairs with the fence between wish and look in arm()
     const std::uint32_t armed_at = armed_at_.load(std::memory_order_relaxed);
-    if (armed_at == not_armed || armed_at == used) {
+    if (armed_at == not_armed || armed_at == armed_from(used)) {
         return false;
     }
     pending_.store(true, std::memory_order_relaxed);

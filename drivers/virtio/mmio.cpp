@@ -35,8 +35,7 @@ constexpr std::uintptr_t config = 0x100;
 
 constexpr std::uint32_t magic = 0x74726976; // "virt"
 
-constexpr std::uint32_t interrupt_used_buffer = 1;
-constexpr std::uint32_t interrupt_configuration_change = 2;
+constexpr std::uint32_t interrupt_causes = 3; // a used buffer, a configuration change; the rest is reserved
 
 std::uint32_t low(std::uint64_t value) noexcept {
     return static_cast<std::uint32_t>(value);
@@ -153,15 +152,13 @@ void mmio_transport::notify(std::uint16_t index) noexcept {
 }
 
 interrupt_cause mmio_transport::acknowledge_interrupt() noexcept {
-    const std::uint32_t bits =
-        arch::mmio_read32(registers_ + interrupt_status) & (interrupt_used_buffer | interrupt_configuration_change);
+    const std::uint32_t bits = arch::mmio_read32(registers_ + interrupt_status) & interrupt_causes;
     if (bits != 0) {
         arch::mmio_write32(registers_ + interrupt_ack, bits);
         arch::
             fence_acknowledge(); // before the used index is read: pairs with the device's setting InterruptStatus after it
     }
-    return {.used_buffer = (bits & interrupt_used_buffer) != 0,
-            .configuration_change = (bits & interrupt_configuration_change) != 0};
+    return {.bits = bits};
 }
 
 // ANY_LAYOUT must be accepted when offered (LEG-13), though the framing is the fixed one either way.

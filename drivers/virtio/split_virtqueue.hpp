@@ -60,15 +60,16 @@ class split_virtqueue {
 
     // Shows the device all that was offered since the last time. True if the device wants to be notified of it.
     [[nodiscard]] bool publish() noexcept {
-        const std::size_t before = published_;
+        const std::uint16_t before = low16(published_);
         published_ = offered();
+        const std::uint16_t now = low16(published_);
         arch::fence_publish(); // chains and ring entries before the index: pairs with the device's read of the index
-        field(driver_area_, ring_index).store(low16(published_));
+        field(driver_area_, ring_index).store(now);
         arch::
             fence_full(); // the index before the device's wish is read: pairs with its wish, then its look at the index
         if (event_idx_) {
             const std::uint16_t event = field(device_area_, ring_entries + sizeof(used_element) * size_).load();
-            return crossed(event, low16(published_), low16(before));
+            return crossed(event, now, before);
         }
         return (field(device_area_, ring_flags).load() & used_no_notify) == 0;
     }

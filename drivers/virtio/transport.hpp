@@ -31,8 +31,11 @@ const char* to_string(error why) noexcept;
 
 // Why a device interrupted (VIRTIO 1.2, 4.2.2, InterruptStatus).
 struct interrupt_cause {
-    bool used_buffer;
-    bool configuration_change;
+    std::uint32_t bits; // as the register has them
+
+    [[nodiscard]] bool nothing() const noexcept { return bits == 0; }
+    [[nodiscard]] bool used_buffer() const noexcept { return (bits & 1) != 0; }
+    [[nodiscard]] bool configuration_change() const noexcept { return (bits & 2) != 0; }
 };
 
 // Where a split virtqueue lies, as addresses for the device.

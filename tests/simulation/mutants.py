@@ -30,12 +30,13 @@ QUEUE = "drivers/block/request_queue.cpp"
 QUEUE_HEADER = "drivers/block/request_queue.hpp"
 RING = "drivers/virtio/split_virtqueue.hpp"
 CHANNEL = "drivers/block/io_channel.cpp"
+CHANNEL_HEADER = "drivers/block/io_channel.hpp"
 DISK = "drivers/block/disk.cpp"
 
 # file, what stands there, what is put there instead, why it must be found
 MUTANTS = [
     # ---- the idle sequence
-    (EXECUTOR, "const arch::interrupts_masked masked;", "",
+    (EXECUTOR, "    static_cast<void>(arch::mask_interrupts());\n", "",
      "an interrupt between the last look and the wait is taken there, and wakes nobody"),
     (EXECUTOR, "if (!work && start < wake_up && inbox_.fall_asleep()) {", "if (!work && start < wake_up) {",
      "whoever posts does not know that the hart sleeps"),
@@ -44,9 +45,18 @@ MUTANTS = [
      "completions that came before interrupts were asked for are slept through"),
     (EXECUTOR, "if (!work && start < wake_up && inbox_.fall_asleep()) {", "if (!work && inbox_.fall_asleep()) {",
      "a deadline whose interrupt has been taken already is slept through"),
-    (EXECUTOR, "            inbox_.wake_up();\n", "", "the hart takes its own address for a message"),
-    (EXECUTOR, "                arch::set_deadline(wake_up);\n", "", "nobody wakes a hart whose timers are all it has"),
-    (EXECUTOR, "    round_time_ = arch::now();\n    take_messages();\n", "    round_time_ = arch::now();\n",
+    (EXECUTOR, "            work |= source->arm();\n        }\n        source->publish();",
+     "            static_cast<void>(source->arm());\n        }\n        source->publish();",
+     "completions that came before interrupts were asked for at the end of a round are slept through"),
+    (EXECUTOR, "    all_armed_ = !work;\n", "    all_armed_ = true;\n",
+     "a hart sleeps that has asked nobody for an interrupt"),
+    (EXECUTOR, "if (!all_armed_ || told_.load(std::memory_order_relaxed)) {", "if (!all_armed_) {",
+     "an interrupt between the end of a round and the sleep is slept through"),
+    (CHANNEL_HEADER, "        executor_->told();\n", "",
+     "an interrupt between the end of a round and the sleep tells a source only"),
+    (EXECUTOR, "        inbox_.wake_up();\n", "", "the hart takes its own address for a message"),
+    (EXECUTOR, "            arch::set_deadline(wake_up);\n", "", "nobody wakes a hart whose timers are all it has"),
+    (EXECUTOR, "    take_messages();\n    static", "    static",
      "what is posted never becomes ready"),
     (EXECUTOR, "if (inbox_.has_messages() || poll_sources()) {", "if (poll_sources()) {",
      "a hart that polls for ever never looks into its inbox"),
@@ -88,18 +98,18 @@ MUTANTS = [
     (QUEUE, "    if (pending_.load(std::memory_order_relaxed)) {\n", "    if (false) {\n",
      "a queue that was marked once is never left alone"),
     (QUEUE_HEADER,
-     "        armed_at_.store(ring_.next_used(), std::memory_order_relaxed);\n"
+     "        armed_at_.store(armed_from(ring_.next_used()), std::memory_order_relaxed);\n"
      "        if (ring_.enable_interrupts()) {\n",
      "        const bool found = ring_.enable_interrupts();\n"
-     "        armed_at_.store(ring_.next_used(), std::memory_order_relaxed);\n"
+     "        armed_at_.store(armed_from(ring_.next_used()), std::memory_order_relaxed);\n"
      "        if (found) {\n",
      "a handler on another hart takes the interrupt for one that nobody asked for"),
     (RING, "        return used_count() != 0;\n", "        return false;\n", "no second look after interrupts are on"),
     (RING, "sizeof(std::uint16_t) * size_).store(low16(taken_));",
      "sizeof(std::uint16_t) * size_).store(low16(taken_ + 1));", "the interrupt comes one completion late"),
-    (RING, "return crossed(event, low16(published_), low16(before));", "return event == low16(before);",
+    (RING, "return crossed(event, now, before);", "return event == before;",
      "the device is not told of what it wishes to be told of in the middle of a batch"),
-    (RING, "return crossed(event, low16(published_), low16(before));", "return false;",
+    (RING, "return crossed(event, now, before);", "return false;",
      "the device is not told although it wishes to be"),
     (RING, "fence_full(); // the index", "fence_consume(); // the index",
      "the device's wish may be read before the index is written"),
@@ -107,13 +117,13 @@ MUTANTS = [
      "the index may come before what it hands over"),
 
     # ---- several harts at one disk
-    (CHANNEL, "    if (found && executor_ != &async::executor::current()) {\n", "    if (false) {\n",
+    (CHANNEL_HEADER, "        if (executor_ != &async::executor::current()) [[unlikely]] {\n", "        if (false) {\n",
      "an interrupt taken on another hart wakes nobody"),
     (CHANNEL, "    if (wake_posted_.exchange(1, std::memory_order_acq_rel) == 0) {\n",
      "    {\n", "a message is posted while it is in the inbox already"),
     (CHANNEL, "    static_cast<void>(wake_posted_.exchange(0, std::memory_order_acq_rel));\n", "",
      "a hart is woken once and never again"),
-    (CHANNEL, "    bool found = attention_.load(std::memory_order_relaxed);\n", "    bool found = false;\n",
+    (CHANNEL_HEADER, "    bool found = attention_.load(std::memory_order_relaxed);\n", "    bool found = false;\n",
      "a device that asks for a reset wakes nobody"),
     (CHANNEL, "    bool work = attention_.load(std::memory_order_relaxed);\n", "    bool work = false;\n",
      "the wish of a device for a reset is slept through"),

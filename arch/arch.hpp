@@ -17,6 +17,8 @@
 //     void        restore_interrupts(bool)    unmasks if the argument is true; a pending interrupt is taken here
 //     void        wait_for_interrupt()        with interrupts masked: returns when an enabled interrupt is pending (one
 //                                             that became pending before the call counts), and may return for no reason
+//     void        spin_hint()                 said by a loop that looks at memory until it changes: whoever shares the core may
+//                                             go on meanwhile; it takes a moment, or none
 //
 //   other harts
 //     void        interrupt_hart(hart_index)  makes a software interrupt pending there, which ends its wait. What was

@@ -2,6 +2,8 @@
 
 #include "async/task_table.hpp"
 
+#include <algorithm>
+
 namespace inflight::async {
 
 namespace {
@@ -10,6 +12,11 @@ namespace {
 // else runs on the host, the upper one what is worth burning to save one.
 constexpr arch::ticks shortest_span_per_second = 50'000; // 20 us
 constexpr arch::ticks longest_span_per_second = 2'500;   // 400 us
+
+// Between two looks a hart waits for so many hints more than between the two before, up to a bound: it is late by a part of
+// what it has waited, and leaves the core and the clock, which a virtual machine has to ask its host for, to who does the work.
+constexpr unsigned more_hints = 4;
+constexpr unsigned most_hints = 64;
 
 } // namespace
 
@@ -136,10 +143,13 @@ bool executor::look_for_work() noexcept {
     }
     const arch::ticks start = arch::now();
     const arch::ticks wake_up = timers_.earliest();
-    for (;;) {
+    for (unsigned hints = more_hints;; hints = std::min(hints + more_hints, most_hints)) {
         if (inbox_.has_messages() || poll_sources()) {
             ++counters_.polls_paid;
             return true;
+        }
+        for (unsigned i = 0; i < hints; ++i) {
+            arch::spin_hint();
         }
         const arch::ticks now = arch::now();
         if (now >= wake_up) {

@@ -481,6 +481,8 @@ inline void wait_for_interrupt() noexcept {
     host::machine::current().wait_for_interrupt();
 }
 
+constexpr void spin_hint() noexcept {}
+
 inline ticks now() noexcept {
     return host::machine::current().now();
 }

@@ -91,6 +91,11 @@ inline void wait_for_interrupt() noexcept {
     asm volatile("wfi" : : : "memory");
 }
 
+// pause of Zihintpause, by its number, for the assembler is not asked for the extension; a fence without effect elsewhere.
+inline void spin_hint() noexcept {
+    asm volatile(".4byte 0x0100000f" : : : "memory");
+}
+
 inline ticks now() noexcept {
     ticks value;
     asm volatile("rdtime %0" : "=r"(value));

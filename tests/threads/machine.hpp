@@ -64,6 +64,9 @@ inline void wait_for_interrupt() noexcept {
 inline void interrupt_hart(hart_index hart) noexcept {
     threads::wake(threads::harts[hart]);
 }
+inline void spin_hint() noexcept {
+    std::this_thread::yield();
+}
 inline ticks now() noexcept {
     return static_cast<ticks>(std::chrono::steady_clock::now().time_since_epoch().count());
 }

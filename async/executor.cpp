@@ -82,11 +82,18 @@ inline void executor::resume(std::coroutine_handle<> frame) noexcept {
 #endif
 }
 
+// Takes back what a round has done for a sleep that does not follow.
+void executor::unmask() noexcept {
+    if (all_armed_) {
+        all_armed_ = false;
+        arch::restore_interrupts(true);
+    }
+}
+
 // Inline, as what follows it is, so that the loop of a hart keeps its registers from one round to the next.
 [[gnu::always_inline]] inline bool executor::round() noexcept {
     const trace::lasting traced{trace::event::round_begin, trace::event::round_end};
     round_time_ = arch::now();
-    told_.store(false, std::memory_order_relaxed); // before the sources are asked
     take_messages();
     static_cast<void>(poll_sources());
     while (timer* const due = timers_.pop_due(round_time_)) {
@@ -116,17 +123,24 @@ inline void executor::resume(std::coroutine_handle<> frame) noexcept {
     }
 
     // Without polling, interrupts alone tell of completions. A hart that is about to sleep asks for them before it notifies
-    // the device, so that the first completion of what it has just submitted is told, not found. What was submitted is
-    // published also when nothing was resumed: a poll may have submitted what was waiting in line.
+    // the device, so that the first completion of what it has just submitted is told, not found. From there to the wait they
+    // are masked: one that comes ends the wait, and needs no trap. What was submitted is published also when nothing was
+    // resumed: a poll may have submitted what was waiting in line.
     const bool sleeps = poll_mode_ == poll_mode::off && next == nullptr && ready_.empty();
-    bool work = !sleeps;
+    all_armed_ = sleeps;
+    if (sleeps) {
+        static_cast<void>(arch::mask_interrupts());
+    }
+    bool work = false;
     for (completion_source* source = sources_; source != nullptr; source = source->next_source_) {
         if (sleeps) {
             work |= source->arm();
         }
         source->publish();
     }
-    all_armed_ = !work;
+    if (work) {
+        unmask();
+    }
     counters_.resumptions += resumed;
     ++counters_.rounds;
     return next != nullptr || !ready_.empty();
@@ -166,10 +180,9 @@ bool executor::look_for_work() noexcept {
 // Sleeps until an interrupt. Masked from before the last look until after the wait: an interrupt that comes in between
 // stays pending, and a wait with a pending interrupt returns at once, so none can be slept through.
 [[gnu::always_inline]] inline void executor::sleep() noexcept {
-    static_cast<void>(arch::mask_interrupts());
-    // Sources that wish for interrupts already, and were told nothing since, have nothing new to say.
     bool work = false;
-    if (!all_armed_ || told_.load(std::memory_order_relaxed)) {
+    if (!all_armed_) {
+        static_cast<void>(arch::mask_interrupts());
         for (completion_source* source = sources_; source != nullptr; source = source->next_source_) {
             work |= source->arm();
         }
@@ -196,6 +209,7 @@ bool executor::look_for_work() noexcept {
         ++counters_.sleeps;
         counters_.asleep += slept;
     }
+    all_armed_ = false;
     arch::restore_interrupts(true); // what became pending is taken here
     if (armed_deadline_ <= awake) {
         armed_deadline_ = arch::no_deadline; // it has fired, and the interrupt has taken it down
@@ -223,6 +237,7 @@ void executor::adapt(arch::ticks waited) noexcept {
 
 [[gnu::always_inline]] inline void executor::rest() noexcept {
     if (left_over_ != nullptr || !ready_.empty()) {
+        unmask();
         return; // since the last round
     }
     const trace::lasting traced{trace::event::idle_begin, trace::event::idle_end};
@@ -232,7 +247,9 @@ void executor::adapt(arch::ticks waited) noexcept {
 }
 
 bool executor::tick() noexcept {
-    return round();
+    const bool more = round();
+    unmask();
+    return more;
 }
 
 void executor::idle() noexcept {
@@ -245,6 +262,7 @@ void executor::run_until(const bool& done) noexcept {
             rest();
         }
     }
+    unmask();
 }
 
 } // namespace inflight::async

@@ -37,7 +37,7 @@
 namespace inflight::async {
 
 // Where completions come from: a device, seen from the hart that owns it. All functions are called by the executor, on
-// its hart, never from an interrupt. An interrupt handler that tells a source something calls told() of its executor then.
+// its hart, never from an interrupt.
 class completion_source {
   public:
     completion_source() noexcept = default;
@@ -47,12 +47,11 @@ class completion_source {
     // Makes ready what has completed. While armed, only what an interrupt has announced. True if there was anything.
     virtual bool poll() noexcept = 0;
 
-    // Hands the device, at once, all that was submitted during a round.
+    // Hands the device, at once, all that was submitted during a round. Interrupts are masked if arm() was called before.
     virtual void publish() noexcept = 0;
 
     // Asks for an interrupt at the next completion, then looks once more (VIRTIO 1.2, 2.7.7.1 and 2.7.14). True if there
-    // is something to poll, or an interrupt has come already: then the hart must not sleep. Interrupts are masked before a
-    // sleep, and are not at the end of a round.
+    // is something to poll, or an interrupt has come already: then the hart must not sleep. Interrupts are masked.
     virtual bool arm() noexcept = 0;
 
     // Takes the wish for interrupts back: from here on poll() looks for itself.
@@ -173,10 +172,6 @@ class executor {
     // Rounds and rests, until `done` is true: by something that a round does, on this hart.
     void run_until(const bool& done) noexcept;
 
-    // For an interrupt handler, of any hart: a source of this one has been told something. One of another hart makes sure, too,
-    // that this hart is awake, by a message after this.
-    void told() noexcept { told_.store(true, std::memory_order_relaxed); }
-
     // The time at which this round began: costs a load, where arch::now() may cost a trap.
     [[nodiscard]] arch::ticks round_time() const noexcept { return round_time_; }
 
@@ -192,6 +187,7 @@ class executor {
     static inline std::array<executor*, most_harts> executors_{};
 
     [[nodiscard]] bool round() noexcept;
+    void unmask() noexcept;
     void rest() noexcept;
     void take_messages() noexcept;
     [[nodiscard]] bool poll_sources() noexcept;
@@ -207,8 +203,8 @@ class executor {
     std::uint32_t ready_awaits_left_ = 0;
     inbox inbox_;
     completion_source* sources_ = nullptr;
-    bool all_armed_ = false;         // the round that has ended has asked all sources for interrupts, and found nothing
-    arch::atomic<bool> told_{false}; // since that round began
+    // A round has masked interrupts and asked all sources for them, and found nothing: nothing is to be done before the sleep.
+    bool all_armed_ = false;
     arch::ticks round_time_ = 0;
     timer_queue timers_;
     arch::hart_index hart_;

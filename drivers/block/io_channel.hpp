@@ -169,11 +169,8 @@ inline void io_channel::submit(request& started) noexcept {
 inline void io_channel::interrupted() noexcept {
     bool found = attention_.load(std::memory_order_relaxed);
     for_each_queue([&found](request_queue& queue) { found |= queue.interrupted(); });
-    if (found) {
-        executor_->told();
-        if (executor_ != &async::executor::current()) [[unlikely]] {
-            wake();
-        }
+    if (found && executor_ != &async::executor::current()) {
+        wake();
     }
 }
 

@@ -36,7 +36,7 @@ DISK = "drivers/block/disk.cpp"
 # file, what stands there, what is put there instead, why it must be found
 MUTANTS = [
     # ---- the idle sequence
-    (EXECUTOR, "    static_cast<void>(arch::mask_interrupts());\n", "",
+    (EXECUTOR, "    if (!all_armed_) {\n        static_cast<void>(arch::mask_interrupts());\n", "    if (!all_armed_) {\n",
      "an interrupt between the last look and the wait is taken there, and wakes nobody"),
     (EXECUTOR, "if (!work && start < wake_up && inbox_.fall_asleep()) {", "if (!work && start < wake_up) {",
      "whoever posts does not know that the hart sleeps"),
@@ -48,12 +48,10 @@ MUTANTS = [
     (EXECUTOR, "            work |= source->arm();\n        }\n        source->publish();",
      "            static_cast<void>(source->arm());\n        }\n        source->publish();",
      "completions that came before interrupts were asked for at the end of a round are slept through"),
-    (EXECUTOR, "    all_armed_ = !work;\n", "    all_armed_ = true;\n",
-     "a hart sleeps that has asked nobody for an interrupt"),
-    (EXECUTOR, "if (!all_armed_ || told_.load(std::memory_order_relaxed)) {", "if (!all_armed_) {",
+    (EXECUTOR, "    if (sleeps) {\n        static_cast<void>(arch::mask_interrupts());\n    }\n", "",
      "an interrupt between the end of a round and the sleep is slept through"),
-    (CHANNEL_HEADER, "        executor_->told();\n", "",
-     "an interrupt between the end of a round and the sleep tells a source only"),
+    (EXECUTOR, "    all_armed_ = sleeps;\n", "    all_armed_ = true;\n",
+     "a hart sleeps that has asked nobody for an interrupt"),
     (EXECUTOR, "        inbox_.wake_up();\n", "", "the hart takes its own address for a message"),
     (EXECUTOR, "            arch::set_deadline(wake_up);\n", "", "nobody wakes a hart whose timers are all it has"),
     (EXECUTOR, "    take_messages();\n    static", "    static",
@@ -117,7 +115,7 @@ MUTANTS = [
      "the index may come before what it hands over"),
 
     # ---- several harts at one disk
-    (CHANNEL_HEADER, "        if (executor_ != &async::executor::current()) [[unlikely]] {\n", "        if (false) {\n",
+    (CHANNEL_HEADER, "    if (found && executor_ != &async::executor::current()) {\n", "    if (false) {\n",
      "an interrupt taken on another hart wakes nobody"),
     (CHANNEL, "    if (wake_posted_.exchange(1, std::memory_order_acq_rel) == 0) {\n",
      "    {\n", "a message is posted while it is in the inbox already"),

@@ -14,9 +14,12 @@
 //
 //   interrupts, of this hart
 //     bool        mask_interrupts()           masks; says whether they were unmasked before
-//     void        restore_interrupts(bool)    unmasks if the argument is true; a pending interrupt is taken here
+//     void        restore_interrupts(bool)    with interrupts masked: unmasks if the argument is true; a pending interrupt is
+//                                             taken here
 //     void        wait_for_interrupt()        with interrupts masked: returns when an enabled interrupt is pending (one
 //                                             that became pending before the call counts), and may return for no reason
+//
+//   waiting without interrupts
 //     void        spin_hint()                 said by a loop that looks at memory until it changes: whoever shares the core may
 //                                             go on meanwhile; it takes a moment, or none
 //

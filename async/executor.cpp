@@ -84,8 +84,8 @@ inline void executor::resume(std::coroutine_handle<> frame) noexcept {
 
 // Takes back what a round has done for a sleep that does not follow.
 void executor::unmask() noexcept {
-    if (all_armed_) {
-        all_armed_ = false;
+    if (masked_to_sleep_) {
+        masked_to_sleep_ = false;
         arch::restore_interrupts(true);
     }
 }
@@ -127,7 +127,7 @@ void executor::unmask() noexcept {
     // are masked: one that comes ends the wait, and needs no trap. What was submitted is published also when nothing was
     // resumed: a poll may have submitted what was waiting in line.
     const bool sleeps = poll_mode_ == poll_mode::off && next == nullptr && ready_.empty();
-    all_armed_ = sleeps;
+    masked_to_sleep_ = sleeps;
     if (sleeps) {
         static_cast<void>(arch::mask_interrupts());
     }
@@ -138,12 +138,13 @@ void executor::unmask() noexcept {
         }
         source->publish();
     }
-    if (work) {
-        unmask();
-    }
     counters_.resumptions += resumed;
     ++counters_.rounds;
-    return next != nullptr || !ready_.empty();
+    const bool more = next != nullptr || !ready_.empty();
+    if (work || more) {
+        unmask();
+    }
+    return more;
 }
 
 // Looks for completions for as long as the poll mode allows. True if there is work.
@@ -152,6 +153,7 @@ bool executor::look_for_work() noexcept {
     if (!always && poll_span_ == 0) {
         return false;
     }
+    unmask(); // if the mode has changed since the round
     for (completion_source* source = sources_; source != nullptr; source = source->next_source_) {
         source->disarm();
     }
@@ -181,7 +183,7 @@ bool executor::look_for_work() noexcept {
 // stays pending, and a wait with a pending interrupt returns at once, so none can be slept through.
 [[gnu::always_inline]] inline void executor::sleep() noexcept {
     bool work = false;
-    if (!all_armed_) {
+    if (!masked_to_sleep_) {
         static_cast<void>(arch::mask_interrupts());
         for (completion_source* source = sources_; source != nullptr; source = source->next_source_) {
             work |= source->arm();
@@ -209,7 +211,7 @@ bool executor::look_for_work() noexcept {
         ++counters_.sleeps;
         counters_.asleep += slept;
     }
-    all_armed_ = false;
+    masked_to_sleep_ = false;
     arch::restore_interrupts(true); // what became pending is taken here
     if (armed_deadline_ <= awake) {
         armed_deadline_ = arch::no_deadline; // it has fired, and the interrupt has taken it down
@@ -237,7 +239,6 @@ void executor::adapt(arch::ticks waited) noexcept {
 
 [[gnu::always_inline]] inline void executor::rest() noexcept {
     if (left_over_ != nullptr || !ready_.empty()) {
-        unmask();
         return; // since the last round
     }
     const trace::lasting traced{trace::event::idle_begin, trace::event::idle_end};

@@ -163,10 +163,10 @@ class executor {
 
     // One round: collect what has completed and what is due, resume what is ready (at most round_budget), publish what was
     // submitted. A hart that polls collects again before it publishes, until there is nothing more. True if something is
-    // ready for the next round already; else idle() is what comes next.
+    // ready for the next round already; else idle() is what comes next. Interrupts are unmasked, here and below.
     bool tick() noexcept;
 
-    // Waits until there may be something to do. Interrupts are unmasked.
+    // Waits until there may be something to do.
     void idle() noexcept;
 
     // Rounds and rests, until `done` is true: by something that a round does, on this hart.
@@ -186,14 +186,14 @@ class executor {
 
     static inline std::array<executor*, most_harts> executors_{};
 
-    [[nodiscard]] bool round() noexcept;
+    [[nodiscard]] inline bool round() noexcept;
     void unmask() noexcept;
-    void rest() noexcept;
-    void take_messages() noexcept;
-    [[nodiscard]] bool poll_sources() noexcept;
+    inline void rest() noexcept;
+    inline void take_messages() noexcept;
+    [[nodiscard]] inline bool poll_sources() noexcept;
     [[nodiscard]] bool look_for_work() noexcept;
-    void resume(std::coroutine_handle<> frame) noexcept;
-    void sleep() noexcept;
+    inline void resume(std::coroutine_handle<> frame) noexcept;
+    inline void sleep() noexcept;
     void adapt(arch::ticks waited) noexcept;
 
     operation_list ready_; // to resume in the next round
@@ -204,7 +204,7 @@ class executor {
     inbox inbox_;
     completion_source* sources_ = nullptr;
     // A round has masked interrupts and asked all sources for them, and found nothing: nothing is to be done before the sleep.
-    bool all_armed_ = false;
+    bool masked_to_sleep_ = false;
     arch::ticks round_time_ = 0;
     timer_queue timers_;
     arch::hart_index hart_;

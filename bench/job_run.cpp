@@ -139,8 +139,8 @@ void job_run::start_trim(unit& free) noexcept {
 // The round in which these requests ended and began is over. Inline, for at depth 1 there is one for each request.
 [[gnu::always_inline]] inline void job_run::end_batch() noexcept {
     batch_round_ = hart_->round_time();
-    const std::uint64_t restarted = restarted_ + in_no_batch_ - plain_left_;
-    in_no_batch_ = plain_left_;
+    const std::uint64_t restarted = restarted_ + plain_left_counted_ - plain_left_;
+    plain_left_counted_ = plain_left_;
     if (const std::uint64_t completed = restarted + ended_; completed != 0) {
         ++batches_completed_[batch_class(completed)];
     }
@@ -210,15 +210,15 @@ void job_run::grant() noexcept {
     if (is_plain_ && phase_ == phase::transfer && only.bytes_left > 0 && !holds_) {
         const std::uint64_t bytes = description().bs[static_cast<std::size_t>(only_direction_)].smallest();
         const std::uint64_t whole = static_cast<std::uint64_t>(only.bytes_left) / bytes;
-        plain_left_ = granted_ = in_no_batch_ = std::min({ios_left_, whole, most_granted});
+        plain_left_ = granted_ = plain_left_counted_ = std::min({ios_left_, whole, most_granted});
     }
 }
 
 // Takes the grant back, and counts what it was used for.
 void job_run::settle() noexcept {
     const std::uint64_t used = granted_ - plain_left_;
-    restarted_ += in_no_batch_ - plain_left_;
-    plain_left_ = granted_ = in_no_batch_ = 0;
+    restarted_ += plain_left_counted_ - plain_left_;
+    plain_left_ = granted_ = plain_left_counted_ = 0;
     if (used != 0) {
         visit& only = visits_.front();
         direction_figures& figures = figures_[static_cast<std::size_t>(only_direction_)];

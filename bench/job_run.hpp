@@ -161,13 +161,13 @@ class job_run {
     enum class phase : std::uint8_t { transfer, verify };
 
     static void ended(void* self) noexcept;
-    void complete(unit& ended, arch::ticks now) noexcept;
+    inline void complete(unit& ended, arch::ticks now) noexcept;
     void complete_rarely(unit& ended, arch::ticks now) noexcept;
     void grant() noexcept;
     void settle() noexcept;
     void free(unit& unused) noexcept;
     [[nodiscard]] bool begin_next(unit& free, arch::ticks now) noexcept;
-    static void start(unit& free, arch::ticks now) noexcept;
+    static inline void start(unit& free, arch::ticks now) noexcept;
     static void start_trim(unit& free) noexcept;
     [[nodiscard]] bool next_access(access& next, visit*& where) noexcept;
     [[nodiscard]] bool next_access_of(visit& where, access& next) noexcept;
@@ -182,7 +182,7 @@ class job_run {
     void tell_how_far(arch::ticks now) noexcept;
     [[nodiscard]] static arch::ticks sample_span() noexcept;
     void begin_figures(arch::ticks now) noexcept;
-    void end_batch() noexcept;
+    inline void end_batch() noexcept;
     template <typename Visitor>
     void for_each_block(const unit& of, Visitor&& look) const noexcept;
     void write_headers(const unit& into) noexcept;
@@ -213,11 +213,11 @@ class job_run {
     direction only_direction_ = direction::read;
     visit* current_ = nullptr; // whose turn it is
     std::uint32_t in_flight_ = 0;
-    std::uint32_t ended_ = 0;         // in this round, units that have no other request yet
-    std::uint32_t begun_ = 0;         // in this round, requests in units that were free
-    std::uint64_t restarted_ = 0;     // in this round: units whose request ended, and which have the next; and
-    std::uint64_t in_no_batch_ = 0;   // what was left of the grant when that was counted last
-    std::span<std::uint64_t> depths_; // by depth: requests that made it so
+    std::uint32_t ended_ = 0;              // in this round, units that have no other request yet
+    std::uint32_t begun_ = 0;              // in this round, requests in units that were free
+    std::uint64_t restarted_ = 0;          // in this round: units whose request ended, and which have the next
+    std::uint64_t plain_left_counted_ = 0; // what was left of the grant when those were counted last
+    std::span<std::uint64_t> depths_;      // by depth: requests that made it so
 
     unit* free_units_ = nullptr;
     std::uint32_t free_count_ = 0;

@@ -250,6 +250,7 @@ request_queue::drained request_queue::drain(async::executor& hart) noexcept {
             if (owner == nullptr) [[unlikely]] {
                 break;
             }
+            // This way round, GCC 12 needs no instruction to widen the length.
             if (done.memory.status.load() == virtio_blk::status_byte::ok && element.length == done.expected)
                 [[likely]] {
                 owner->result_ = status::ok;

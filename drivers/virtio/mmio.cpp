@@ -35,8 +35,6 @@ constexpr std::uintptr_t config = 0x100;
 
 constexpr std::uint32_t magic = 0x74726976; // "virt"
 
-constexpr std::uint32_t interrupt_causes = 3; // a used buffer, a configuration change; the rest is reserved
-
 std::uint32_t low(std::uint64_t value) noexcept {
     return static_cast<std::uint32_t>(value);
 }
@@ -152,7 +150,8 @@ void mmio_transport::notify(std::uint16_t index) noexcept {
 }
 
 interrupt_cause mmio_transport::acknowledge_interrupt() noexcept {
-    const std::uint32_t bits = arch::mmio_read32(registers_ + interrupt_status) & interrupt_causes;
+    const std::uint32_t bits = arch::mmio_read32(registers_ + interrupt_status) &
+                               (interrupt_cause::used_buffer | interrupt_cause::configuration_change);
     if (bits != 0) {
         arch::mmio_write32(registers_ + interrupt_ack, bits);
         arch::

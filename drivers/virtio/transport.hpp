@@ -33,9 +33,11 @@ const char* to_string(error why) noexcept;
 struct interrupt_cause {
     std::uint32_t bits; // as the register has them
 
-    [[nodiscard]] bool nothing() const noexcept { return bits == 0; }
-    [[nodiscard]] bool used_buffer() const noexcept { return (bits & 1) != 0; }
-    [[nodiscard]] bool configuration_change() const noexcept { return (bits & 2) != 0; }
+    static constexpr std::uint32_t used_buffer = 1;
+    static constexpr std::uint32_t configuration_change = 2;
+
+    [[nodiscard]] bool none() const noexcept { return bits == 0; }
+    [[nodiscard]] bool has(std::uint32_t cause) const noexcept { return (bits & cause) != 0; }
 };
 
 // Where a split virtqueue lies, as addresses for the device.

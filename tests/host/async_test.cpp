@@ -380,6 +380,16 @@ BOOST_AUTO_TEST_CASE(without_polling_interrupts_are_asked_for_before_the_device_
     h.runtime.tick();
     BOOST_TEST(done == 3);
 
+    // A hart that goes on by itself asks once: from there to the sleep, what comes stays pending.
+    static_cast<void>(device.take_log());
+    const std::uint64_t sleeps = h.runtime.count().sleeps;
+    sync_wait(do_io(device, 1000, 2, done));
+    BOOST_TEST(done == 5);
+    BOOST_TEST(device.take_log() == "paPpaPpaP");
+    BOOST_TEST(h.runtime.count().sleeps == sleeps + 2);
+    BOOST_TEST(arch::mask_interrupts()); // they are not masked
+    arch::restore_interrupts(true);
+
     // While something is ready nobody asks for interrupts.
     std::vector<int> log;
     BOOST_REQUIRE(scope.spawn(log_steps(log, 0, 2)));

@@ -70,7 +70,7 @@ request disk::get_id(virtio_blk::id_string& id) noexcept {
 }
 
 status disk::check(const request& candidate) const noexcept {
-    if (lost_) {
+    if (lost()) {
         return status::device_lost;
     }
     switch (candidate.type_) {
@@ -130,11 +130,11 @@ void disk::handle_interrupt() noexcept {
     const trace::handler traced{track_};
     interrupts_.fetch_add(1, std::memory_order_relaxed);
     const virtio::interrupt_cause cause = device_.acknowledge_interrupt();
-    if (cause.nothing()) [[unlikely]] {
+    if (cause.none()) [[unlikely]] {
         spurious_.fetch_add(1, std::memory_order_relaxed);
         return;
     }
-    if (cause.configuration_change()) [[unlikely]] {
+    if (cause.has(virtio::interrupt_cause::configuration_change)) [[unlikely]] {
         home_->attention_.store(true, std::memory_order_relaxed);
     }
     for (io_channel& channel : channels()) {
@@ -427,7 +427,7 @@ void disk::change_device() noexcept {
     wants_end_ = false;
     if (was_reset_) {
         ++resets_;
-        lost_ = !device_.reset() || set_up(nullptr) != error::none;
+        lost_.store(!device_.reset() || set_up(nullptr) != error::none, std::memory_order_relaxed);
         return;
     }
     std::uint64_t capacity = 0;

@@ -87,6 +87,8 @@ class disk final {
     // by then. `memory` is kept for ever. On failure the device has been given up, and the cause is answered.
     [[nodiscard]] virtio::error start(device_memory& memory, const disk_options& options) noexcept;
 
+    // The home hart rewrites them when the device is reset or says that it has another capacity: so the others should read
+    // them before there is anything in flight, or be told.
     [[nodiscard]] const disk_properties& properties() const noexcept { return properties_; }
 
     // Reads whole logical blocks, from `sector` (512 bytes each) on. (The span by reference: what an await expression gets by
@@ -132,7 +134,7 @@ class disk final {
     [[nodiscard]] request_queue::counters count(std::uint16_t queue) const noexcept { return queues_[queue].count(); }
 
     // True once the device is beyond repair: every request ends with device_lost.
-    [[nodiscard]] bool lost() const noexcept { return lost_; }
+    [[nodiscard]] bool lost() const noexcept { return lost_.load(std::memory_order_relaxed); }
 
     // The queues themselves, for a benchmark that drives their rings without requests. Nothing may be in flight, and the
     // executor must not run meanwhile.
@@ -177,7 +179,7 @@ class disk final {
     io_channel* home_ = nullptr;
     disk_options options_;
     disk_properties properties_{};
-    bool lost_ = false;
+    arch::atomic<bool> lost_{false};
     bool was_reset_ = false;
     bool resubmits_ = false;    // after that reset: what was inside and is not late goes in again, or else ends
     bool wants_change_ = false; // a look at the configuration, or a reset

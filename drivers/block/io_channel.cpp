@@ -44,9 +44,13 @@ void io_channel::submit_slowly(request& started) noexcept {
         submit(started);
         return;
     }
+    if (changing_) { // go_on() checks it, by what the device can do then
+        started.begin_pieces();
+        wait_in_line(started);
+        return;
+    }
     const status refusal = disk_->check(started);
-    const bool nothing_to_do = started.type_ == request_type::flush && !disk_->properties_.can_flush;
-    if (refusal != status::ok || nothing_to_do) {
+    if (refusal != status::ok || has_nothing_to_do(started)) {
         started.result_ = refusal;
         executor_->make_ready(started);
         return;
@@ -61,12 +65,25 @@ void io_channel::submit_slowly(request& started) noexcept {
     }
 }
 
+// Where there is no write cache that could be flushed.
+bool io_channel::has_nothing_to_do(const request& candidate) const noexcept {
+    return candidate.type_ == request_type::flush && !disk_->properties_.can_flush;
+}
+
 void io_channel::wait_in_line(request& started) noexcept {
     ++counters_.waited;
     waiting_.push_back(started);
     if (started.may_stop_) {
-        ::new (started.stopping_.registration) async::stop_callback{started.stopping_.token, stop_waiting, &started};
+        register_stop(started, stop_waiting);
     }
+}
+
+void io_channel::register_stop(request& started, async::stop_callback::function call) noexcept {
+    ::new (started.stopping_.registration) async::stop_callback{started.stopping_.token, call, &started};
+}
+
+void io_channel::unregister_stop(request& ended) noexcept {
+    std::destroy_at(std::launder(reinterpret_cast<async::stop_callback*>(ended.stopping_.registration)));
 }
 
 // Called when a stop is requested of a request in line: at once, or while it is registered.
@@ -80,7 +97,7 @@ void io_channel::stop_waiting(void* stopped) noexcept {
 // The request leaves the line, or has left it: no stop concerns it from here on.
 void io_channel::end_waiting(request& waiting) noexcept {
     if (waiting.may_stop_) {
-        std::destroy_at(std::launder(reinterpret_cast<async::stop_callback*>(waiting.stopping_.registration)));
+        unregister_stop(waiting);
         waiting.may_stop_ = false;
     }
 }
@@ -103,13 +120,21 @@ void io_channel::end_early(request& waiting, status outcome) noexcept {
 void io_channel::send(request& started) noexcept {
     ++counters_.sent;
     started.result_ = request::whole_in_flight; // for its destructor: it is on its way
-    started.may_stop_ = false;                  // its token belongs to this hart
-    started.journey_.home = executor_;
-    started.journey_.frame = started.continuation;
-    auto* const arrival = ::new (started.journey_.arrival) async::callback{arrived, &started};
+    request::journey& journey = started.journey_;
+    journey.home = executor_;
+    journey.away = through_->executor_;
+    journey.frame = started.continuation;
+    journey.may_stop = started.may_stop_;
+    journey.stop_is_away = false;
+    journey.waits_for_it = false;
+    started.may_stop_ = false; // its token belongs to this hart
+    auto* const arrival = ::new (journey.arrival) async::callback{arrived, &started};
     started.continuation = arrival->handle();
     started.channel_ = through_;
-    through_->executor_->post(started);
+    journey.away->post(started);
+    if (journey.may_stop) { // after the request, so that a stop finds it there
+        register_stop(started, stop_away);
+    }
 }
 
 // On the hart that has a queue: from here on it is a request like others there, but for what resuming it does.
@@ -122,8 +147,46 @@ void io_channel::arrived(void* sent) noexcept {
 
 void io_channel::returned(void* sent) noexcept {
     request& ended = *static_cast<request*>(sent);
-    ended.continuation = ended.journey_.frame;
+    if (ended.journey_.may_stop) {
+        auto* const arrival = ::new (ended.journey_.arrival) async::callback{came_home, &ended};
+        ended.continuation = arrival->handle();
+    } else {
+        ended.continuation = ended.journey_.frame;
+    }
     ended.journey_.home->post(ended);
+}
+
+// The way of a stop: from home, to where the request is, and back.
+void io_channel::stop_away(void* sent) noexcept {
+    request::journey& journey = static_cast<request*>(sent)->journey_;
+    journey.stop_is_away = true;
+    (::new (journey.stop) async::message{stop_arrived, sent})->post(*journey.away);
+}
+
+void io_channel::stop_arrived(void* sent) noexcept {
+    request::journey& journey = static_cast<request*>(sent)->journey_;
+    stop_waiting(sent);
+    (::new (journey.stop) async::message{stop_returned, sent})->post(*journey.home);
+}
+
+void io_channel::stop_returned(void* sent) noexcept {
+    request& stopped = *static_cast<request*>(sent);
+    stopped.journey_.stop_is_away = false;
+    if (stopped.journey_.waits_for_it) {
+        stopped.journey_.home->make_ready(stopped);
+    }
+}
+
+// At home, and ended.
+void io_channel::came_home(void* sent) noexcept {
+    request& ended = *static_cast<request*>(sent);
+    unregister_stop(ended);
+    ended.continuation = ended.journey_.frame;
+    if (ended.journey_.stop_is_away) {
+        ended.journey_.waits_for_it = true;
+    } else {
+        ended.journey_.home->make_ready(ended);
+    }
 }
 
 // ---- from requests to the queues ----
@@ -229,7 +292,8 @@ void io_channel::push_waiting() noexcept {
     }
 }
 
-// What waits was admitted to the disk as it was. What has failed since, or no longer fits, goes no further.
+// What waits was admitted to the disk as it was, or came while it changed. What has failed since, or does not fit, goes no
+// further.
 void io_channel::check_waiting() noexcept {
     async::operation* next = waiting_.take_all();
     while (next != nullptr) {
@@ -238,7 +302,7 @@ void io_channel::check_waiting() noexcept {
         if (waiting.pieces_.failure == status::ok) {
             waiting.pieces_.failure = disk_->check(waiting);
         }
-        if (waiting.pieces_.failure == status::ok) {
+        if (waiting.pieces_.failure == status::ok && !has_nothing_to_do(waiting)) {
             waiting_.push_back(waiting);
             continue;
         }
@@ -419,27 +483,37 @@ void io_channel::take_step() noexcept {
 }
 
 void io_channel::stop() noexcept {
+    changing_ = true;
     stopped_ = true;
     current_ = &no_queue;
 }
 
 void io_channel::go_on() noexcept {
-    stopped_ = disk_->lost_;
+    changing_ = false;
+    stopped_ = disk_->lost();
     admit();
     if (disk_->was_reset_) {
         for_each_queue([this](request_queue& queue) {
-            if (disk_->resubmits_ && !disk_->lost_) {
+            if (disk_->resubmits_ && !disk_->lost()) {
                 queue.abandon(*executor_, status::timed_out, looks_until_late);
             } else {
-                queue.abandon(*executor_, disk_->lost_ ? status::device_lost : status::device_reset);
+                queue.abandon(*executor_, disk_->lost() ? status::device_lost : status::device_reset);
             }
-            if (!disk_->lost_) { // a device that has not confirmed its reset may still read the chains
+            if (!disk_->lost()) { // a device that has not confirmed its reset may still read the chains
                 queue.rebuild();
             }
         });
     }
     check_waiting();
-    if (!stopped_ && through_ == nullptr) {
+    if (through_ != nullptr) {
+        while (async::operation* const first = waiting_.pop_front()) {
+            request& waited = static_cast<request&>(*first);
+            const bool may_stop = waited.may_stop_;
+            end_waiting(waited);
+            waited.may_stop_ = may_stop; // it goes on waiting, elsewhere
+            send(waited);
+        }
+    } else if (!stopped_) {
         begin_turn(*first_);
         push_waiting();
         if (!watching_ && busy()) {
@@ -453,7 +527,7 @@ void io_channel::admit() noexcept {
     const disk_properties& properties = disk_->properties_;
     capacity_ = properties.capacity;
     unaligned_ = properties.logical_block_size - 1;
-    most_plain_read_ = disk_->lost_ ? 0 : std::min<std::uint64_t>(properties.size_max >> sector_shift, capacity_);
+    most_plain_read_ = disk_->lost() ? 0 : std::min<std::uint64_t>(properties.size_max >> sector_shift, capacity_);
     most_plain_write_ = properties.read_only ? 0 : most_plain_read_;
 }
 

@@ -61,9 +61,14 @@ class alignas(512) io_channel final : private async::completion_source {
     [[nodiscard]] bool is_plain(const request& candidate) const noexcept;
     void submit(request& started) noexcept;
     void submit_slowly(request& started) noexcept;
+    [[nodiscard]] bool has_nothing_to_do(const request& candidate) const noexcept;
     void send(request& started) noexcept;
     static void arrived(void* sent) noexcept;
     static void returned(void* sent) noexcept;
+    static void stop_away(void* sent) noexcept;
+    static void stop_arrived(void* sent) noexcept;
+    static void stop_returned(void* sent) noexcept;
+    static void came_home(void* sent) noexcept;
     [[nodiscard]] bool push(request& started) noexcept;
     void push_piece(request& started, request_queue& queue) noexcept;
     void push_range(request& started, request_queue& queue) noexcept;
@@ -72,6 +77,8 @@ class alignas(512) io_channel final : private async::completion_source {
     void push_waiting() noexcept;
     void check_waiting() noexcept;
     void wait_in_line(request& started) noexcept;
+    static void register_stop(request& started, async::stop_callback::function call) noexcept;
+    static void unregister_stop(request& ended) noexcept;
     static void stop_waiting(void* stopped) noexcept;
     static void end_waiting(request& started) noexcept;
     void end_early(request& waiting, status outcome) noexcept;
@@ -116,9 +123,10 @@ class alignas(512) io_channel final : private async::completion_source {
 
     disk* disk_;
     async::executor* executor_;
-    request_queue* first_ = nullptr; // of the queues of this channel, which are linked
-    io_channel* through_ = nullptr;  // without a queue: the channel that requests are sent through
-    bool stopped_ = true;
+    request_queue* first_ = nullptr;      // of the queues of this channel, which are linked
+    io_channel* through_ = nullptr;       // without a queue: the channel that requests are sent through
+    bool stopped_ = true;                 // the rings mean nothing: the device is just being changed, or it is lost
+    bool changing_ = true;                // just now: what is known of the device is not to be read
     arch::atomic<bool> attention_{false}; // the device says that something about it has changed
     async::operation_list waiting_;
     counters counters_{};

@@ -8,6 +8,7 @@
 
 #include "async/callback.hpp"
 #include "async/executor.hpp"
+#include "async/message.hpp"
 #include "async/operation.hpp"
 #include "async/stop_token.hpp"
 #include "drivers/block/status.hpp"
@@ -34,7 +35,7 @@ class [[nodiscard]] request : private async::operation {
     }
 
     // Lets a stop end the request while it waits in line, with status::cancelled: what the device has of it is awaited. One that
-    // goes through another hart waits there, where no stop reaches it. To be given before the request is awaited.
+    // goes through another hart waits there, where a message has to tell it. To be given before the request is awaited.
     void set_stop_token(async::stop_token token) noexcept {
         stopping_.token = token;
         may_stop_ = true;
@@ -122,11 +123,17 @@ class [[nodiscard]] request : private async::operation {
     };
 
     // What only a request has that goes through another hart: who waits for it, and where; and what is done with it when it
-    // arrives there, and when it is back.
+    // arrives there, and when it is back. If it may be stopped, home tells the other hart, and has no end of it before that is
+    // done, for what tells is in here.
     struct journey {
         async::executor* home;
+        async::executor* away;
         std::coroutine_handle<> frame;
         alignas(async::callback) std::byte arrival[sizeof(async::callback)];
+        alignas(async::message) std::byte stop[sizeof(async::message)];
+        bool may_stop;     // the registration is home's
+        bool stop_is_away; // home's: the other hart has been told, and has not answered
+        bool waits_for_it; // home's: the request is back, but that answer is not
     };
 
     io_channel* channel_;

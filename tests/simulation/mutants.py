@@ -36,7 +36,7 @@ DISK = "drivers/block/disk.cpp"
 # file, what stands there, what is put there instead, why it must be found
 MUTANTS = [
     # ---- the idle sequence
-    (EXECUTOR, "    if (!all_armed_) {\n        static_cast<void>(arch::mask_interrupts());\n", "    if (!all_armed_) {\n",
+    (EXECUTOR, "    if (!masked_to_sleep_) {\n        static_cast<void>(arch::mask_interrupts());\n", "    if (!masked_to_sleep_) {\n",
      "an interrupt between the last look and the wait is taken there, and wakes nobody"),
     (EXECUTOR, "if (!work && start < wake_up && inbox_.fall_asleep()) {", "if (!work && start < wake_up) {",
      "whoever posts does not know that the hart sleeps"),
@@ -50,7 +50,7 @@ MUTANTS = [
      "completions that came before interrupts were asked for at the end of a round are slept through"),
     (EXECUTOR, "    if (sleeps) {\n        static_cast<void>(arch::mask_interrupts());\n    }\n", "",
      "an interrupt between the end of a round and the sleep is slept through"),
-    (EXECUTOR, "    all_armed_ = sleeps;\n", "    all_armed_ = true;\n",
+    (EXECUTOR, "    masked_to_sleep_ = sleeps;\n", "    masked_to_sleep_ = true;\n",
      "a hart sleeps that has asked nobody for an interrupt"),
     (EXECUTOR, "        inbox_.wake_up();\n", "", "the hart takes its own address for a message"),
     (EXECUTOR, "            arch::set_deadline(wake_up);\n", "", "nobody wakes a hart whose timers are all it has"),
@@ -154,8 +154,14 @@ MUTANTS = [
      "a request that is stopped ends while the device has pieces of it"),
     (CHANNEL, "    waiting.pieces_.segments_left = 0;\n", "",
      "a request that is stopped waits for what nobody gives to the device"),
-    (CHANNEL, "    started.may_stop_ = false;                  // its token belongs to this hart\n", "",
+    (CHANNEL, "    started.may_stop_ = false; // its token belongs to this hart\n", "",
      "a request in line on another hart is stopped from here"),
+    (CHANNEL, "    if (ended.journey_.stop_is_away) {\n", "    if (false) {\n",
+     "a request ends while the message of its stop is under way"),
+    (CHANNEL, "    unregister_stop(ended);\n    ended.continuation", "    ended.continuation",
+     "a request that came home can still be stopped"),
+    (CHANNEL, "    if (stopped.journey_.waits_for_it) {\n", "    if (false) {\n",
+     "a request that waits for the message of its stop never ends"),
 
     # ---- time limits
     (QUEUE, "            inside.expected += one_look_old;\n", "", "no request is ever late"),
@@ -264,7 +270,7 @@ def try_mutant(pristine, where, number, mutant, seeds):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3000)
+    parser.add_argument("--seeds", type=int, default=20000)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", default="", help="mutants whose file or reason contains this")
     parser.add_argument("--check", action="store_true", help="only whether the table fits the sources; at once")

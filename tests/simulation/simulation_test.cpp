@@ -260,6 +260,7 @@ class simulation {
         std::int64_t posted = 0;                      // by what has come back from post(), less what has arrived
         std::vector<std::uint64_t> sent_to, got_from; // by hart
         bool over = false;
+        bool runs_in_one = false; // in executor::run_until(), or else step by step
         std::unique_ptr<async::message> the_end;
     };
 
@@ -361,6 +362,7 @@ class simulation {
                 std::make_unique<async::executor>(std::span{made.frame_memory.data() + (-start & 63), 64 << 10});
             const poll_mode mode = mixed ? choose_.one_of(modes) : for_all;
             made.executor->set_poll_mode(mode);
+            made.runs_in_one = choose_.percent(75);
             any_always_ |= mode == poll_mode::always;
             say("hart " + std::to_string(hart) + ": poll mode " + std::to_string(static_cast<int>(mode)));
             made.sent_to.resize(host_.harts());
@@ -552,6 +554,9 @@ class simulation {
 
     void run_hart(hart_index hart) {
         hart_world& self = *harts_[hart];
+        if (!any_always_ && self.runs_in_one) { // as a kernel does it
+            self.executor->run_until(self.over);
+        }
         while (!self.over) {
             if (self.executor->tick()) {
                 continue;
@@ -747,7 +752,6 @@ class simulation {
         if (outcome == status::cancelled) {
             expect(stopped, "cancelled, and nobody has asked for it");
             expect(!whole || self.taken == 0 || was_reset, "cancelled with the device");
-            expect(arch::this_hart() < on.disk->properties().queues, "cancelled on another hart");
         } else if (outcome == status::ok) {
             // What a device has lied about does not go in again.
             const bool repeated = was_reset && (on.may_reset || on.swallowed != 0) && self.taken != 0;

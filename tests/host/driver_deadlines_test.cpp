@@ -1054,6 +1054,203 @@ BOOST_AUTO_TEST_CASE(a_stop_does_not_lift_the_limit) {
 
 BOOST_AUTO_TEST_SUITE_END()
 
+// ---- stops of requests that go through another hart
+
+// A second hart beside a world, for which there is no queue.
+struct neighbour {
+    explicit neighbour(world& w) : world_{w}, frames(std::size_t{1} << 12), runtime{made_on(w.host)} {
+        runtime.set_poll_mode(poll_mode::off);
+        w.host.select_hart(0);
+        w.start_all();
+        rounds();
+    }
+    ~neighbour() {
+        world_.host.select_hart(1);
+        BOOST_TEST(scope.size() == 0U);
+        BOOST_TEST(runtime.frames().count().live == 0U);
+        world_.host.select_hart(0);
+    }
+    neighbour(const neighbour&) = delete;
+    neighbour& operator=(const neighbour&) = delete;
+
+    void spawn(task<void> work) { BOOST_REQUIRE(scope.spawn(std::move(work))); }
+
+    // What a hart does within its next `count` rounds; then it is the neighbour's turn again.
+    void on(arch::hart_index hart, unsigned count) {
+        world_.host.select_hart(hart);
+        for (unsigned i = 0; i < count; ++i) {
+            world_.host.run_until(world_.host.time() + 100);
+            static_cast<void>(async::executor::current().tick());
+        }
+        world_.host.select_hart(1);
+    }
+    // Both, in turns.
+    void rounds(unsigned count = 40) {
+        for (unsigned i = 0; i < count; ++i) {
+            on(0, 1);
+            on(1, 1);
+        }
+    }
+
+  private:
+    struct alignas(64) granule {
+        std::byte bytes[64];
+    };
+    std::span<std::byte> made_on(machine& host) {
+        host.select_hart(1);
+        return std::as_writable_bytes(std::span{frames});
+    }
+    world& world_;
+    std::vector<granule> frames;
+
+  public:
+    async::executor runtime;
+    async::counting_scope scope;
+};
+
+setup setup_of_two_harts() {
+    setup s = setup_of(plain);
+    s.machine.harts = 2;
+    return s;
+}
+
+BOOST_AUTO_TEST_SUITE(stopping_on_another_hart)
+
+BOOST_AUTO_TEST_CASE(one_in_line_there_is_stopped_and_the_others_keep_their_order) {
+    for (const std::size_t which : {0U, 2U, 4U}) {
+        world w{setup_of_two_harts()};
+        neighbour other{w};
+        readers all{w};
+        w.model().behave.hold = true;
+        for (std::size_t i = 0; i < slots(w) + 5; ++i)
+            other.spawn(all.read(all.add(1000 + i)));
+        other.rounds();
+        BOOST_TEST(w.model().in_flight() == slots(w));
+        BOOST_TEST(w.disk().count().waited == 5U);
+        BOOST_TEST(w.disk().count().sent == slots(w) + 5);
+
+        reader& stopped = *all.all[slots(w) + which];
+        stopped.source.request_stop();
+        BOOST_TEST(stopped.ends == 0U);
+        other.rounds(4);
+        all.check_cancelled(stopped);
+        BOOST_TEST(w.model().in_flight() == slots(w)); // and nothing else has happened
+
+        reader& with_the_device = *all.all.front(); // it is awaited
+        with_the_device.source.request_stop();
+        other.rounds();
+        BOOST_TEST(with_the_device.ends == 0U);
+
+        w.model().behave.hold = false;
+        w.model().release();
+        other.rounds(200);
+        for (const auto& each : all.all)
+            if (each.get() != &stopped)
+                all.check_ok(*each);
+        BOOST_TEST(std::is_sorted(all.taken.begin(), all.taken.end()));
+    }
+}
+
+BOOST_AUTO_TEST_CASE(what_is_stopped_before_it_is_sent_is_stopped_there) {
+    world w{setup_of_two_harts()};
+    neighbour other{w};
+    readers all{w};
+    w.model().behave.hold = true;
+    for (std::size_t i = 0; i < slots(w); ++i)
+        other.spawn(all.read(all.add(1000 + i)));
+    other.rounds();
+    reader& late = all.add(7);
+    late.source.request_stop();
+    other.spawn(all.read(late));
+    other.rounds(4);
+    all.check_cancelled(late);
+    w.model().behave.hold = false;
+    w.model().release();
+    other.rounds(200);
+    for (const auto& each : all.all)
+        if (each.get() != &late)
+            all.check_ok(*each);
+}
+
+// While the device is being changed, nothing is asked of it: what comes then waits here, is judged by what the device can do
+// afterwards, goes on its way, and can be stopped on both sides of that.
+BOOST_AUTO_TEST_CASE(what_comes_while_the_device_changes_waits_for_that) {
+    world w{setup_of_two_harts()};
+    neighbour other{w};
+    readers all{w};
+    w.model().behave.hold = true;
+    for (std::size_t i = 0; i < slots(w); ++i)
+        other.spawn(all.read(all.add(1000 + i)));
+    other.rounds();
+    w.model().set_capacity(4000);
+    other.on(0, 2);
+    other.on(1, 1); // this hart has been told to stop, and the first waits for its answer
+    reader& beyond = all.add(4000);
+    reader& stopped_here = all.add(2000);
+    reader& stopped_there = all.add(2001);
+    reader& last = all.add(2002);
+    const std::uint64_t waited = w.disk().count().waited;
+    for (reader* each : {&beyond, &stopped_here, &stopped_there, &last})
+        other.spawn(all.read(*each));
+    other.on(1, 2);
+    BOOST_TEST(w.disk().count().waited == waited + 4);
+    stopped_here.source.request_stop();
+    other.on(1, 2);
+    all.check_cancelled(stopped_here);
+    BOOST_TEST(beyond.ends == 0U);
+
+    other.rounds();
+    BOOST_TEST(w.disk().properties().capacity == 4000U);
+    BOOST_TEST((beyond.outcome == status::out_of_range));
+    BOOST_TEST(w.disk().count().sent == slots(w) + 2);
+    stopped_there.source.request_stop();
+    other.rounds(4);
+    all.check_cancelled(stopped_there);
+    w.model().behave.hold = false;
+    w.model().release();
+    other.rounds(200);
+    all.check_ok(last);
+}
+
+// The stop meets the request everywhere on its way: it has just been sent, is in line, with the device, done, on its way back,
+// and back. Either hart may be the quicker one.
+BOOST_AUTO_TEST_CASE(a_stop_that_crosses_the_end_of_its_request_ends_it_once) {
+    unsigned cancelled = 0;
+    unsigned ok = 0;
+    for (unsigned before = 0; before < 8; ++before)
+        for (unsigned there = 0; there < 8; ++there)
+            for (unsigned here = 0; here < 4; ++here)
+                for (const bool full : {false, true}) {
+                    world w{setup_of_two_harts()};
+                    neighbour other{w};
+                    readers all{w};
+                    for (std::size_t i = 0; full && i < slots(w); ++i)
+                        other.spawn(all.read(all.add(1000 + i)));
+                    reader& each = all.add(7);
+                    other.spawn(all.read(each));
+                    for (unsigned i = 0; i < before; ++i) {
+                        other.on(1, 1);
+                        other.on(0, i % 2);
+                    }
+                    other.on(0, there);
+                    each.source.request_stop();
+                    other.on(1, here);
+                    other.on(0, there);
+                    other.rounds(200);
+                    if (each.outcome == status::cancelled) {
+                        all.check_cancelled(each);
+                        ++cancelled;
+                    } else {
+                        all.check_ok(each);
+                        ++ok;
+                    }
+                }
+    BOOST_TEST(cancelled > 10U);
+    BOOST_TEST(ok > 10U);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
 // ---- frames
 
 [[gnu::noinline]] task<status> read_one(world& w, std::span<std::byte> memory) {

@@ -8,9 +8,11 @@
 Each gate names the program that measures it; it takes a run of every program that is named. Those of `bench` are judged
 only if there is a run of it, and then there has to be one for each of them:
 
-    ./run bench --rw=randread --bs=4k --iodepth=32 --number_ios=20000 --icount --output-format=json --output 32.json
-    ./run bench --rw=randread --bs=4k --iodepth=128 --number_ios=20000 --icount --output-format=json --output 128.json
-    bench/gates.py iops.json costs.json 32.json 128.json
+    for depth in 1 32 128; do
+        ./run bench --rw=randread --bs=4k --iodepth=$depth --number_ios=20000 --icount --append poll=off \\
+            --output-format=json --output $depth.json
+    done
+    bench/gates.py iops.json costs.json 1.json 32.json 128.json
 """
 
 import argparse

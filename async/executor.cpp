@@ -17,6 +17,7 @@ constexpr arch::ticks longest_span_per_second = 2'500;   // 400 us
 // what it has waited, and leaves the core and the clock, which a virtual machine has to ask its host for, to who does the work.
 constexpr unsigned more_hints = 4;
 constexpr unsigned most_hints = 64;
+constexpr unsigned hints_before_publishing = 64;
 
 } // namespace
 
@@ -116,7 +117,7 @@ void executor::unmask() noexcept {
         current_frame_ = nullptr;
         // A hart that polls takes what has completed meanwhile into this round: a device that is still completing is not
         // interrupted by a doorbell for every few requests.
-        if (poll_mode_ == poll_mode::off || next != nullptr || resumed == 0 || !poll_sources()) {
+        if (poll_mode_ == poll_mode::off || next != nullptr || resumed == 0 || !look_before_publishing(resumed)) {
             break;
         }
         next = left_over_ = ready_.take_all();
@@ -145,6 +146,30 @@ void executor::unmask() noexcept {
         unmask();
     }
     return more;
+}
+
+// The last look of a round that has resumed so many. True if there is more to resume.
+bool executor::look_before_publishing(std::uint32_t resumed) noexcept {
+    if (poll_sources()) {
+        return true;
+    }
+    bool publishes = false;
+    for (completion_source* source = sources_; source != nullptr; source = source->next_source_) {
+        publishes |= source->has_unpublished();
+    }
+    if (!publishes) {
+        return false;
+    }
+    if (publish_timing_.waits()) {
+        for (unsigned i = 0; i < hints_before_publishing; ++i) {
+            arch::spin_hint();
+        }
+        if (poll_sources()) {
+            return true;
+        }
+    }
+    publish_timing_.round_ended(resumed, round_time_);
+    return false;
 }
 
 // Looks for completions for as long as the poll mode allows. True if there is work.

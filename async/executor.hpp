@@ -25,6 +25,7 @@
 #include "async/frame_slab.hpp"
 #include "async/inbox.hpp"
 #include "async/operation.hpp"
+#include "async/publish_timing.hpp"
 #include "async/task_record.hpp"
 #include "async/timer.hpp"
 #include "async/trace.hpp"
@@ -56,6 +57,9 @@ class completion_source {
 
     // Takes the wish for interrupts back: from here on poll() looks for itself.
     virtual void disarm() noexcept = 0;
+
+    // Whether publish() would hand anything over.
+    [[nodiscard]] virtual bool has_unpublished() noexcept = 0;
 
   protected:
     ~completion_source() = default;
@@ -162,8 +166,9 @@ class executor {
     [[nodiscard]] poll_mode polling() const noexcept { return poll_mode_; }
 
     // One round: collect what has completed and what is due, resume what is ready (at most round_budget), publish what was
-    // submitted. A hart that polls collects again before it publishes, until there is nothing more. True if something is
-    // ready for the next round already; else idle() is what comes next. Interrupts are unmasked, here and below.
+    // submitted. A hart that polls collects again before it publishes, until there is nothing more, if it pays after having
+    // waited a moment for it (publish_timing.hpp). True if something is ready for the next round already; else idle() is what
+    // comes next. Interrupts are unmasked, here and below.
     bool tick() noexcept;
 
     // Waits until there may be something to do.
@@ -191,6 +196,7 @@ class executor {
     inline void rest() noexcept;
     inline void take_messages() noexcept;
     [[nodiscard]] inline bool poll_sources() noexcept;
+    [[nodiscard]] bool look_before_publishing(std::uint32_t resumed) noexcept;
     [[nodiscard]] bool look_for_work() noexcept;
     inline void resume(std::coroutine_handle<> frame) noexcept;
     inline void sleep() noexcept;
@@ -211,6 +217,7 @@ class executor {
     poll_mode poll_mode_ = poll_mode::adaptive;
     arch::ticks poll_span_ = 0;
     arch::ticks looked_in_vain_ = 0; // before the sleep that follows
+    publish_timing publish_timing_;
     arch::ticks armed_deadline_ = arch::no_deadline;
     counters counters_{};
     frame_slab frames_;

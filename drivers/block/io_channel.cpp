@@ -380,6 +380,12 @@ bool io_channel::arm() noexcept {
     return work;
 }
 
+bool io_channel::has_unpublished() noexcept {
+    bool found = false;
+    for_each_queue([&found](request_queue& queue) { found |= queue.ring().has_unpublished(); });
+    return found && !stopped_;
+}
+
 void io_channel::disarm() noexcept {
     if (!stopped_) {
         for_each_queue([](request_queue& queue) { queue.disarm(); });

@@ -49,6 +49,7 @@ class alignas(512) io_channel final : private async::completion_source {
     void publish() noexcept override;
     bool arm() noexcept override;
     void disarm() noexcept override;
+    [[nodiscard]] bool has_unpublished() noexcept override;
 
     // Every queue of this channel.
     template <typename Function>

@@ -153,6 +153,8 @@ class fake_source final : public completion_source {
         note(0);
     }
 
+    bool has_unpublished() noexcept override { return !submitted_.empty(); }
+
     void complete(operation_of& done) {
         used_.push_back(&done);
         if (armed_) {
@@ -342,6 +344,83 @@ BOOST_AUTO_TEST_CASE(publish_is_called_once_in_every_round) {
         h.runtime.tick();
     }
     BOOST_TEST(!h.runtime.tick());
+}
+
+// A round takes as long as the device says. Answers how many of `rounds` rounds waited.
+unsigned rounds_that_wait(publish_timing& timing, arch::ticks& now, unsigned rounds, arch::ticks at_once,
+                          arch::ticks waiting) {
+    unsigned waited = 0;
+    for (unsigned i = 0; i < rounds; ++i) {
+        waited += timing.waits() ? 1U : 0U;
+        now += timing.waits() ? waiting : at_once;
+        timing.round_ended(3, now);
+    }
+    return waited;
+}
+
+BOOST_AUTO_TEST_CASE(a_round_waits_before_it_publishes_if_that_has_been_quicker) {
+    constexpr unsigned a_try = 32;
+    constexpr unsigned kept = 64 * a_try;
+    struct {
+        arch::ticks at_once;
+        arch::ticks waiting;
+        bool pays;
+    } const devices[] = {{100, 50, true}, {100, 93, true}, {100, 95, false}, {100, 100, false}, {100, 300, false}};
+    for (const auto& device : devices) {
+        BOOST_TEST_CONTEXT("a round takes " << device.at_once << " at once, " << device.waiting << " with a wait") {
+            publish_timing timing;
+            arch::ticks now = 1'000'000'000; // the machine has run for long
+            BOOST_TEST(rounds_that_wait(timing, now, a_try, device.at_once, device.waiting) == 0U);
+            for (int i = 0; i < 3; ++i) { // tried, kept, and tried again
+                BOOST_TEST(rounds_that_wait(timing, now, 4 * a_try, device.at_once, device.waiting) == 2 * a_try);
+                BOOST_TEST(rounds_that_wait(timing, now, kept, device.at_once, device.waiting) ==
+                           (device.pays ? kept : 0U));
+            }
+            // A device that becomes another one is found out.
+            BOOST_TEST(rounds_that_wait(timing, now, 4 * a_try, device.waiting, device.at_once) == 2 * a_try);
+            BOOST_TEST(timing.waits() == (device.waiting > device.at_once * 17 / 16));
+        }
+    }
+}
+
+// A round that waits looks once more before it publishes.
+BOOST_AUTO_TEST_CASE(a_hart_that_polls_tries_to_wait_before_it_publishes) {
+    hart h;
+    fake_source device{h};
+    h.runtime.set_poll_mode(poll_mode::always);
+    int done = 0;
+    counting_scope scope;
+    BOOST_REQUIRE(scope.spawn(do_io(device, 1000, 400, done)));
+    const auto looks = [&] { // of the next round that resumes something
+        device.log.clear();
+        const int before = done;
+        while (done == before) {
+            static_cast<void>(device.take_log());
+            if (!h.runtime.tick() && done == before) {
+                h.runtime.idle();
+            }
+        }
+        return std::count(device.log.begin(), device.log.end(), 'p');
+    };
+    BOOST_TEST(looks() == 2); // when it begins, and once more
+    for (int i = 0; i < 30; ++i) { // and the first of all has nothing to wait for
+        static_cast<void>(looks());
+    }
+    for (int i = 0; i < 2; ++i) { // at once, and waiting, in turns
+        for (int round = 0; round < 32; ++round) {
+            BOOST_TEST(looks() == 2);
+        }
+        for (int round = 0; round < 32; ++round) {
+            BOOST_TEST(looks() == 3);
+        }
+    }
+    BOOST_TEST(looks() == 2); // here it pays nothing
+    while (scope.size() != 0) {
+        if (!h.runtime.tick() && scope.size() != 0) {
+            h.runtime.idle();
+        }
+    }
+    BOOST_TEST(done == 400);
 }
 
 BOOST_AUTO_TEST_CASE(without_polling_interrupts_are_asked_for_before_the_device_is_told) {
@@ -785,6 +864,7 @@ BOOST_AUTO_TEST_CASE(no_deadline_is_slept_through) {
                     void publish() noexcept override {}
                     bool arm() noexcept override { return pending; }
                     void disarm() noexcept override {}
+                    bool has_unpublished() noexcept override { return false; }
                 } source;
                 source.set = &disturbed;
                 h.runtime.add(source);

@@ -402,7 +402,7 @@ BOOST_AUTO_TEST_CASE(a_hart_that_polls_tries_to_wait_before_it_publishes) {
         }
         return std::count(device.log.begin(), device.log.end(), 'p');
     };
-    BOOST_TEST(looks() == 2); // when it begins, and once more
+    BOOST_TEST(looks() == 2);      // when it begins, and once more
     for (int i = 0; i < 30; ++i) { // and the first of all has nothing to wait for
         static_cast<void>(looks());
     }

@@ -1,8 +1,7 @@
 #include "async/executor.hpp"
 
+#include "async/backoff.hpp"
 #include "async/task_table.hpp"
-
-#include <algorithm>
 
 namespace inflight::async {
 
@@ -12,12 +11,6 @@ namespace {
 // else runs on the host, the upper one what is worth burning to save one.
 constexpr arch::ticks shortest_span_per_second = 50'000; // 20 us
 constexpr arch::ticks longest_span_per_second = 2'500;   // 400 us
-
-// Between two looks a hart waits for so many hints more than between the two before, up to a bound: it is late by a part of
-// what it has waited, and leaves the core and the clock, which a virtual machine has to ask its host for, to who does the work.
-constexpr unsigned more_hints = 4;
-constexpr unsigned most_hints = 64;
-constexpr unsigned hints_before_publishing = 64;
 
 } // namespace
 
@@ -161,9 +154,7 @@ bool executor::look_before_publishing(std::uint32_t resumed) noexcept {
         return false;
     }
     if (publish_timing_.waits()) {
-        for (unsigned i = 0; i < hints_before_publishing; ++i) {
-            arch::spin_hint();
-        }
+        backoff::wait_longest();
         if (poll_sources()) {
             return true;
         }
@@ -184,13 +175,10 @@ bool executor::look_for_work() noexcept {
     }
     const arch::ticks start = arch::now();
     const arch::ticks wake_up = timers_.earliest();
-    for (unsigned hints = more_hints;; hints = std::min(hints + more_hints, most_hints)) {
+    for (backoff between_looks;; between_looks.wait()) {
         if (inbox_.has_messages() || poll_sources()) {
             ++counters_.polls_paid;
             return true;
-        }
-        for (unsigned i = 0; i < hints; ++i) {
-            arch::spin_hint();
         }
         const arch::ticks now = arch::now();
         if (now >= wake_up) {

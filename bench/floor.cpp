@@ -1,5 +1,6 @@
 #include "bench/floor.hpp"
 
+#include "async/backoff.hpp"
 #include "src/random.hpp"
 
 #include <algorithm>
@@ -7,11 +8,15 @@
 namespace inflight::bench {
 
 floor_result run_floor(block::disk& disk, queue_row which, std::uint32_t depth, std::uint32_t block_size,
-                       std::byte* buffers, arch::ticks deadline, std::uint64_t ios) noexcept {
+                       std::byte* buffers, arch::ticks deadline, std::uint64_t ios,
+                       async::publish_timing& timing) noexcept {
     const block::disk_properties& properties = disk.properties();
     const std::uint64_t blocks = properties.capacity * block::sector_size / block_size;
     const std::uint32_t own = (properties.queues - which.first + which.stride - 1) / which.stride;
     const std::uint32_t end = which.first + std::min(own, depth) * which.stride;
+    const auto ring_of = [&disk](std::uint32_t q) -> virtio::split_virtqueue& {
+        return disk.queue(static_cast<std::uint16_t>(q)).ring();
+    };
     floor_result result{};
     kernel::random sectors{which.first + 1};
 
@@ -34,31 +39,63 @@ floor_result run_floor(block::disk& disk, queue_row which, std::uint32_t depth, 
     const std::uint64_t instructions = arch::instructions();
     std::uint64_t offered = in_flight;
     bool more = true;
-    while (result.ios < offered) {
-        for (std::uint32_t q = which.first; q < end; q += which.stride) {
-            virtio::split_virtqueue& ring = disk.queue(static_cast<std::uint16_t>(q)).ring();
-            if (ring.has_unpublished() && ring.publish()) {
-                disk.device().notify(static_cast<std::uint16_t>(q));
-                ++result.notifications;
-            }
-            const std::size_t used = ring.used_count();
-            if (used == 0) {
-                continue;
-            }
-            arch::fence_consume(); // the used index before the elements
-            result.ios += used;
-            auto chains = ring.first_used(used);
-            for (; !chains.empty(); chains.pop_front()) {
-                if (more) {
-                    ring.offer(static_cast<std::uint16_t>(chains.front().id));
-                }
-            }
-            if (more) {
-                offered += used;
-                more = offered < ios && arch::now() < deadline;
-            }
-            ring.advance_used(chains, used);
+    const auto publish = [&](std::uint32_t q) {
+        if (virtio::split_virtqueue& ring = ring_of(q); ring.has_unpublished() && ring.publish()) {
+            disk.device().notify(static_cast<std::uint16_t>(q));
+            ++result.notifications;
         }
+    };
+    const auto drain = [&](std::uint32_t q) {
+        virtio::split_virtqueue& ring = ring_of(q);
+        const std::size_t used = ring.used_count();
+        if (used == 0) {
+            return std::size_t{0};
+        }
+        arch::fence_consume(); // the used index before the elements
+        auto chains = ring.first_used(used);
+        for (; !chains.empty(); chains.pop_front()) {
+            if (more) {
+                ring.offer(static_cast<std::uint16_t>(chains.front().id));
+            }
+        }
+        ring.advance_used(chains, used);
+        result.ios += used;
+        if (more) {
+            offered += used;
+            more = offered < ios && arch::now() < deadline;
+        }
+        return used;
+    };
+    const auto drain_all = [&] {
+        std::size_t used = 0;
+        for (std::uint32_t q = which.first; q < end; q += which.stride) {
+            used += drain(q);
+        }
+        return used;
+    };
+    const auto publish_all = [&] {
+        for (std::uint32_t q = which.first; q < end; q += which.stride) {
+            publish(q);
+        }
+    };
+    publish_all();
+    async::backoff between_looks;
+    while (result.ios < offered) {
+        std::size_t used = drain_all();
+        if (used == 0) {
+            between_looks.wait();
+            continue;
+        }
+        for (std::size_t more_used = used; more_used != 0; used += more_used) {
+            more_used = drain_all();
+            if (more_used == 0 && timing.waits()) {
+                async::backoff::wait_longest();
+                more_used = drain_all();
+            }
+        }
+        publish_all();
+        timing.round_ended(static_cast<std::uint32_t>(used), arch::now());
+        between_looks = {};
     }
     result.instructions = arch::instructions() - instructions;
     result.elapsed = std::max<arch::ticks>(arch::now() - start, 1);

@@ -111,6 +111,7 @@ struct hart_part {
     std::uint64_t next_block = 0; // of a sequential pattern
     hart_counters cost{};
     floor_result raw{};
+    async::publish_timing floor_timing{};
     block::status outcome = block::status::ok;
 
     // Of all slices at this depth.
@@ -241,7 +242,8 @@ async::task<void> work_raw(hart_part& shared) {
         const std::uint32_t all =
             shared.share.count == drivers ? shared.share.depth : shared.share.depth * shared.share.count / drivers;
         shared.raw = run_floor(load.disk, {.first = shared.share.number, .stride = arch::harts()}, all, load.block_size,
-                               load.buffer(shared.share.first_request).data(), shared.deadline, shared.limit);
+                               load.buffer(shared.share.first_request).data(), shared.deadline, shared.limit,
+                               shared.floor_timing);
     }
     co_return;
 }
@@ -278,6 +280,7 @@ std::span<hart_part> divide(std::span<hart_part> parts, std::uint32_t depth) noe
     for (std::uint32_t i = 0; i < count; ++i) {
         parts[i].share = kernel::make_part(i, count, depth);
         parts[i].latencies.clear();
+        parts[i].floor_timing = {};
         parts[i].ios = 0;
         parts[i].guest = {};
     }

@@ -211,8 +211,9 @@ async::task<void> run_floor_of(const job_run& run, floor_result& into) {
     const job& what = run.description();
     const std::uint32_t bytes = what.bs[0].largest();
     const arch::ticks span = std::min(run.elapsed(), arch::ticks_per_second());
+    async::publish_timing timing;
     into = run_floor(*run.place().disk, {.first = run.came_from().hart, .stride = arch::harts()}, what.iodepth, bytes,
-                     run.buffers().data(), arch::now() + span, ~std::uint64_t{0});
+                     run.buffers().data(), arch::now() + span, ~std::uint64_t{0}, timing);
     co_return;
 }
 

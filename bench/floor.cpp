@@ -39,44 +39,38 @@ floor_result run_floor(block::disk& disk, queue_row which, std::uint32_t depth, 
     const std::uint64_t instructions = arch::instructions();
     std::uint64_t offered = in_flight;
     bool more = true;
-    const auto publish = [&](std::uint32_t q) {
-        if (virtio::split_virtqueue& ring = ring_of(q); ring.has_unpublished() && ring.publish()) {
-            disk.device().notify(static_cast<std::uint16_t>(q));
-            ++result.notifications;
-        }
-    };
-    const auto drain = [&](std::uint32_t q) {
-        virtio::split_virtqueue& ring = ring_of(q);
-        const std::size_t used = ring.used_count();
-        if (used == 0) {
-            return std::size_t{0};
-        }
-        arch::fence_consume(); // the used index before the elements
-        auto chains = ring.first_used(used);
-        for (; !chains.empty(); chains.pop_front()) {
-            if (more) {
-                ring.offer(static_cast<std::uint16_t>(chains.front().id));
-            }
-        }
-        ring.advance_used(chains, used);
-        result.ios += used;
-        if (more) {
-            offered += used;
-            more = offered < ios && arch::now() < deadline;
-        }
-        return used;
-    };
-    const auto drain_all = [&] {
-        std::size_t used = 0;
-        for (std::uint32_t q = which.first; q < end; q += which.stride) {
-            used += drain(q);
-        }
-        return used;
-    };
     const auto publish_all = [&] {
         for (std::uint32_t q = which.first; q < end; q += which.stride) {
-            publish(q);
+            if (virtio::split_virtqueue& ring = ring_of(q); ring.has_unpublished() && ring.publish()) {
+                disk.device().notify(static_cast<std::uint16_t>(q));
+                ++result.notifications;
+            }
         }
+    };
+    const auto drain_all = [&] {
+        std::size_t all = 0;
+        for (std::uint32_t q = which.first; q < end; q += which.stride) {
+            virtio::split_virtqueue& ring = ring_of(q);
+            const std::size_t used = ring.used_count();
+            if (used == 0) {
+                continue;
+            }
+            arch::fence_consume(); // the used index before the elements
+            auto chains = ring.first_used(used);
+            for (; !chains.empty(); chains.pop_front()) {
+                if (more) {
+                    ring.offer(static_cast<std::uint16_t>(chains.front().id));
+                }
+            }
+            ring.advance_used(chains, used);
+            all += used;
+            if (more) {
+                offered += used;
+                more = offered < ios && arch::now() < deadline;
+            }
+        }
+        result.ios += all;
+        return all;
     };
     publish_all();
     async::backoff between_looks;
@@ -86,11 +80,11 @@ floor_result run_floor(block::disk& disk, queue_row which, std::uint32_t depth, 
             between_looks.wait();
             continue;
         }
-        for (std::size_t more_used = used; more_used != 0; used += more_used) {
-            more_used = drain_all();
-            if (more_used == 0 && timing.waits()) {
+        for (std::size_t since = used; since != 0; used += since) { // until there is nothing more
+            since = drain_all();
+            if (since == 0 && timing.waits()) {
                 async::backoff::wait_longest();
-                more_used = drain_all();
+                since = drain_all();
             }
         }
         publish_all();

@@ -174,7 +174,7 @@ class Picture:
         self._name_of_code = name_of_code
         self._open: dict[int, list[Event]] = defaultdict(list)  # slices by hart, the innermost last
         self._requests: dict[tuple[tuple[int, int], int], Request] = {}  # by queue and slot
-        self._ended: dict[int, list[Point]] = {}  # by hart: the way of a request that ended in the record before
+        self._ended: dict[int, list[Point]] = {}  # by hart: the way of a request that ended in the record before, but for interrupts
         self._resuming: dict[int, list[Point]] = {}  # by frame: of a request whose coroutine has not been resumed
         self._first: dict[int, float] = {}  # by hart: when its records begin
         self._queues: set[tuple[int, int]] = set()
@@ -184,9 +184,10 @@ class Picture:
     def feed(self, hart: int, time: float, record: Record) -> None:
         """Takes one record."""
         self._first.setdefault(hart, time)
-        ended = self._ended.pop(hart, None)
         here = Point(hart, time)
         letter = record.letter
+        # An interrupt may come between a used element and what it makes ready.
+        ended = None if self._is_of_a_handler(hart, letter) else self._ended.pop(hart, None)
         if letter in ENDS:
             self._begin(here, record)
         elif letter in BEGINS:
@@ -212,6 +213,10 @@ class Picture:
             self._instant(here, "message", {"resumes": hex(record.argument)})
         if ended is not None and letter != "g":
             self._flow(ended)
+
+    def _is_of_a_handler(self, hart: int, letter: str) -> bool:
+        stack = self._open[hart]
+        return letter == "i" or bool(stack and stack[-1]["cat"] == LASTING["i"])
 
     def finish(self, ends: dict[int, float]) -> None:
         """Ends what has not ended, at the time of the last record of its hart."""

@@ -659,6 +659,18 @@ class Trace(LauncherTest):
         begun = [("b", 102, "queue 1", {"slot": slot}) for slot in (0, 6)]
         self.assertEqual(requests, [*begun, used, used])
 
+    def test_an_interrupt_between_a_used_element_and_what_it_makes_ready(self) -> None:
+        changes = {"au20001 0g1000": "au20001 4g1000", "aj20000": "aj20000 15i20000 1h1 1j20000"}
+        text = "\n".join(self.TEXT)
+        for before, after in changes.items():
+            self.assertEqual(text.count(before), 1)
+            text = text.replace(before, after)
+        events = self.picture(text.splitlines())
+        (resumed,) = (event["ts"] for event in events if event["ph"] == "X" and event["name"] == "the reader")
+        last = {event["id"]: event["ts"] for event in events if event["ph"] == "f"}
+        self.assertEqual(len(last), 2)
+        self.assertIn(resumed, last.values())
+
     def test_what_was_lost_is_left_out(self) -> None:
         """A ring that was overwritten begins anywhere: the ends of what it does not show, and requests of nowhere."""
         words = [word for line in self.TEXT if line.startswith("@trace main 0") for word in line.split()[3:]]

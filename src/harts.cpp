@@ -32,6 +32,8 @@ constexpr std::size_t most_frame_memory = 32u << 20;
 constexpr std::size_t stack_bytes = 64u << 10;
 constexpr std::size_t trap_stack_bytes = 16u << 10;
 
+constexpr arch::ticks looks_per_second = 10'000; // whether the others have come up
+
 // What a hart needs for its start, and then for ever.
 struct hart_life {
     arch::riscv64::hart self{};
@@ -124,7 +126,11 @@ void start_harts(const machine_description& machine, std::uint64_t first_hart, m
             fail("of %u harts that the firmware has started, only %u have come up within 10 seconds", next - 1,
                  running.load(std::memory_order_relaxed));
         }
+        // Asleep, for harts that share a core of the host come up in turns; interrupts are masked, so the deadline only wakes.
+        arch::set_deadline(arch::now() + arch::ticks_per_second() / looks_per_second);
+        arch::wait_for_interrupt();
     }
+    arch::set_deadline(arch::no_deadline);
 }
 
 } // namespace inflight::kernel

@@ -514,9 +514,9 @@ void io_channel::go_on() noexcept {
     if (through_ != nullptr) {
         while (async::operation* const first = waiting_.pop_front()) {
             request& waited = static_cast<request&>(*first);
-            const bool may_stop = waited.may_stop_;
-            end_waiting(waited);
-            waited.may_stop_ = may_stop; // it goes on waiting, elsewhere
+            if (waited.may_stop_) {
+                unregister_stop(waited); // it goes on waiting, elsewhere
+            }
             send(waited);
         }
     } else if (!stopped_) {

@@ -1084,6 +1084,18 @@ struct neighbour {
         }
         world_.host.select_hart(1);
     }
+    // So many reads from here, none of which the device ends before release().
+    void hold(readers& all, std::size_t count) {
+        world_.model().behave.hold = true;
+        for (std::size_t i = 0; i < count; ++i)
+            spawn(all.read(all.add(1000 + i)));
+        rounds();
+    }
+    void release() {
+        world_.model().behave.hold = false;
+        world_.model().release();
+        rounds(200);
+    }
     // Both, in turns.
     void rounds(unsigned count = 40) {
         for (unsigned i = 0; i < count; ++i) {
@@ -1121,10 +1133,7 @@ BOOST_AUTO_TEST_CASE(one_in_line_there_is_stopped_and_the_others_keep_their_orde
         world w{setup_of_two_harts()};
         neighbour other{w};
         readers all{w};
-        w.model().behave.hold = true;
-        for (std::size_t i = 0; i < slots(w) + 5; ++i)
-            other.spawn(all.read(all.add(1000 + i)));
-        other.rounds();
+        other.hold(all, slots(w) + 5);
         BOOST_TEST(w.model().in_flight() == slots(w));
         BOOST_TEST(w.disk().count().waited == 5U);
         BOOST_TEST(w.disk().count().sent == slots(w) + 5);
@@ -1141,9 +1150,7 @@ BOOST_AUTO_TEST_CASE(one_in_line_there_is_stopped_and_the_others_keep_their_orde
         other.rounds();
         BOOST_TEST(with_the_device.ends == 0U);
 
-        w.model().behave.hold = false;
-        w.model().release();
-        other.rounds(200);
+        other.release();
         for (const auto& each : all.all)
             if (each.get() != &stopped)
                 all.check_ok(*each);
@@ -1155,18 +1162,13 @@ BOOST_AUTO_TEST_CASE(what_is_stopped_before_it_is_sent_is_stopped_there) {
     world w{setup_of_two_harts()};
     neighbour other{w};
     readers all{w};
-    w.model().behave.hold = true;
-    for (std::size_t i = 0; i < slots(w); ++i)
-        other.spawn(all.read(all.add(1000 + i)));
-    other.rounds();
+    other.hold(all, slots(w));
     reader& late = all.add(7);
     late.source.request_stop();
     other.spawn(all.read(late));
     other.rounds(4);
     all.check_cancelled(late);
-    w.model().behave.hold = false;
-    w.model().release();
-    other.rounds(200);
+    other.release();
     for (const auto& each : all.all)
         if (each.get() != &late)
             all.check_ok(*each);
@@ -1178,10 +1180,7 @@ BOOST_AUTO_TEST_CASE(what_comes_while_the_device_changes_waits_for_that) {
     world w{setup_of_two_harts()};
     neighbour other{w};
     readers all{w};
-    w.model().behave.hold = true;
-    for (std::size_t i = 0; i < slots(w); ++i)
-        other.spawn(all.read(all.add(1000 + i)));
-    other.rounds();
+    other.hold(all, slots(w));
     w.model().set_capacity(4000);
     other.on(0, 2);
     other.on(1, 1); // this hart has been told to stop, and the first waits for its answer
@@ -1206,9 +1205,7 @@ BOOST_AUTO_TEST_CASE(what_comes_while_the_device_changes_waits_for_that) {
     stopped_there.source.request_stop();
     other.rounds(4);
     all.check_cancelled(stopped_there);
-    w.model().behave.hold = false;
-    w.model().release();
-    other.rounds(200);
+    other.release();
     all.check_ok(last);
 }
 

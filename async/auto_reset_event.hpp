@@ -1,4 +1,4 @@
-// auto_reset_event: each set() resumes one who waits. If nobody does, the next one need not wait.
+// auto_reset_event: each set() resumes one waiter. If there is none, the next waiter does not suspend.
 //
 //     task<bool> example() {
 //         auto_reset_event bell;
@@ -11,7 +11,7 @@
 //     }
 #pragma once
 
-#include "async/wait_operation.hpp"
+#include "inflight/async/wait_operation.hpp"
 
 namespace inflight::async {
 
@@ -23,6 +23,7 @@ class auto_reset_event {
 
         [[nodiscard]] bool ready() const noexcept { return event_.set_; }
         void take() noexcept { event_.set_ = false; }
+        void give_back() noexcept { event_.set(); }
         [[nodiscard]] operation_list& line() noexcept { return event_.waiting_; }
         void result() const noexcept {}
 
@@ -43,10 +44,10 @@ class auto_reset_event {
     // co_await wait(): waits in line for a set(), and takes it.
     wait_operation<waiter> wait() noexcept { return wait_operation<waiter>{*this}; }
 
-    // The same, or nothing: no set() is taken if it answers wait_result::stopped.
+    // The same, or nothing: no set() is taken if it returns wait_result::stopped.
     stoppable_wait<waiter> wait(stop_token token) noexcept { return stoppable_wait<waiter>{token, *this}; }
 
-    // Resumes whoever waits longest; remembered, once, if nobody waits.
+    // Resumes the longest waiter. If there is none, one set() is remembered.
     void set() noexcept {
         if (operation* const first = waiting_.pop_front()) {
             executor::current().make_ready(*first);

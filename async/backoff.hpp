@@ -1,8 +1,7 @@
 // How long to wait between two looks at something that another one will change: longer each time, up to a bound.
 //
-// Who looks too often is in the way of what he looks for: he takes the core, or the memory, or the clock, which a virtual
-// machine has to ask its host for, from who does the work. Who looks too rarely is late. This one is late by a part of what
-// it has waited.
+// Polling too often slows the party that is polled: it takes the core, the memory, or the clock, which a virtual
+// machine has to ask its host for. Polling too rarely is late. This backoff is late by a part of what it has waited.
 //
 //     bool example() {
 //         arch::atomic<bool> flag{true}; // which another hart sets
@@ -14,7 +13,7 @@
 //     }
 #pragma once
 
-#include "arch/arch.hpp"
+#include "inflight/arch/arch.hpp"
 
 #include <algorithm>
 
@@ -31,7 +30,7 @@ class backoff {
     }
 
   private:
-    // Measured (bench/PERFORMANCE.md); a hint takes about 50 ns where QEMU emulates the hart.
+    // Measured (docs/performance-notebook.md); a hint takes about 50 ns where QEMU emulates the hart.
     static constexpr unsigned more_hints = 4;
     static constexpr unsigned most_hints = 64;
 

@@ -13,19 +13,21 @@
 //     }
 #pragma once
 
-#include "async/callback.hpp"
-#include "async/executor.hpp"
-#include "async/stop_token.hpp"
+#include "inflight/async/callback.hpp"
+#include "inflight/async/executor.hpp"
+#include "inflight/async/stop_token.hpp"
 
+#include <array>
 #include <coroutine>
 #include <cstddef>
+#include <memory>
 #include <type_traits>
 #include <utility>
 #include <variant>
 
 namespace inflight::async {
 
-// What answers for `awaitable` in an await expression: its awaiter, or itself.
+// The awaiter of `awaitable` in an await expression ([expr.await]).
 template <typename Awaitable>
 decltype(auto) get_awaiter(Awaitable& awaitable) noexcept {
     if constexpr (requires { std::move(awaitable).operator co_await(); }) {
@@ -52,14 +54,22 @@ concept stoppable = requires(std::remove_reference_t<awaiter_of<Awaitable>>& awa
     awaiter.set_stop_token(token);
 };
 
-// One of several things that are awaited at once. `awaitable` must outlive it: in an await expression, its temporaries do.
+// What can give back what it was given (see stoppable_wait).
+template <typename Awaitable>
+concept returnable = requires(std::remove_reference_t<awaiter_of<Awaitable>>& awaiter) {
+    awaiter.give_back();
+};
+
+// One of several things that are awaited at once. `awaitable` must outlive it: in an await expression, its temporaries
+// do.
 template <typename Awaitable>
 class branch : operation {
   public:
     explicit branch(std::remove_reference_t<Awaitable>& awaitable) noexcept : awaiter_(get_awaiter(awaitable)) {}
 
-    // Begins it; `ended` is resumed when it ends. True if it has ended already: then `ended` is not resumed. What a task does
-    // until its first suspension, it does in its turn of the executor, not on the stack of who starts it.
+    // Begins it; `ended` is resumed when it ends. True if it has ended already: then `ended` is not resumed. What a
+    // task does until its first suspension, it does in its turn of the executor, not on the stack of the function that
+    // starts it.
     [[nodiscard]] bool start(std::coroutine_handle<> ended) noexcept {
         if (awaiter_.await_ready()) {
             return true;
@@ -89,12 +99,14 @@ class branch : operation {
 
     void set_stop_token(stop_token token) noexcept requires stoppable<Awaitable> { awaiter_.set_stop_token(token); }
 
-    // The token of who awaits, for what inherits it. Waits do not: they have theirs explicitly.
+    // The token of the awaiting coroutine, for what inherits it. Waits do not: they have theirs explicitly.
     void inherit_stop_token(stop_token token) noexcept {
         if constexpr (requires { awaiter_.inherit_stop_token(token); }) {
             awaiter_.inherit_stop_token(token);
         }
     }
+
+    void give_back() noexcept requires returnable<Awaitable> { awaiter_.give_back(); }
 
     [[nodiscard]] stop_token get_stop_token() const noexcept {
         if constexpr (requires { awaiter_.get_stop_token(); }) {
@@ -108,11 +120,31 @@ class branch : operation {
     awaiter_of<Awaitable> awaiter_;
 };
 
+// Panics if one of them is there twice: they are to be awaited at once, and each can be awaited by one only.
+template <typename... Awaitables>
+void check_distinct(const Awaitables&... awaitables) noexcept {
+    const std::array<const void*, sizeof...(Awaitables)> all{static_cast<const void*>(std::addressof(awaitables))...};
+    for (std::size_t i = 1; i < all.size(); ++i) {
+        for (std::size_t j = 0; j < i; ++j) {
+            if (all[i] == all[j]) [[unlikely]] {
+                arch::panic("the same object was given twice to one when_all or when_any");
+            }
+        }
+    }
+}
+
 // Makes a coroutine ready when the last of a number of things has ended.
 class join_point : operation {
   public:
     explicit join_point(std::size_t count) noexcept
         : left_{count + 1}, ended_{[](void* self) noexcept { static_cast<join_point*>(self)->ended(); }, this} {}
+
+    // Before they are started. Panics with `twice` if that was done before: what waits here is awaited once.
+    void begin(const char* twice) noexcept {
+        if (std::exchange(begun_, true)) [[unlikely]] {
+            arch::panic(twice);
+        }
+    }
 
     // To be resumed when one of them has ended: the same as calling ended().
     [[nodiscard]] std::coroutine_handle<> one_ended() noexcept { return ended_.handle(); }
@@ -130,7 +162,8 @@ class join_point : operation {
     }
 
   private:
-    std::size_t left_; // and one for who starts them, so that none is the last before suspend()
+    std::size_t left_; // and one for the starter, so that none is the last before suspend()
+    bool begun_ = false;
     callback ended_;
 };
 

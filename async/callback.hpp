@@ -9,21 +9,21 @@
 //
 //     task<bool> example() {
 //         alarm clock;
-//         clock.deadline = arch::now() + 100;
+//         clock.deadline = executor::current().now() + 100;
 //         executor::current().make_ready_at(clock);
 //         co_await sleep_for(200);
 //         co_return clock.rings;
 //     }
 //
-// So an operation, a timer or a message to another hart can do something small without a coroutine, hence without a frame,
-// and nobody who resumes operations has to know the difference.
+// So an operation, a timer or a message to another hart can do something small without a coroutine, hence without a
+// frame, and code that resumes operations does not see the difference.
 //
 // It is laid out like the head of a coroutine frame: what to call for resume(), then what to call for destroy(). The
 // standard leaves that layout open; GCC, Clang and MSVC share it (their debuggers rely on it), and
 // tests/host/compiler_contract_test.cpp holds each compiler to it.
 #pragma once
 
-#include "arch/arch.hpp"
+#include "inflight/arch/arch.hpp"
 
 #include <coroutine>
 
@@ -34,7 +34,7 @@ class callback {
     using function = void (*)(void* argument) noexcept;
 
     // `call` runs with `argument` every time the handle is resumed, on the hart that resumes it. The callback must stay
-    // where it is for as long as somebody has the handle.
+    // where it is for as long as the handle is in use.
     callback(function call, void* argument) noexcept : call_{call}, argument_{argument} {}
     callback(const callback&) = delete;
     callback& operator=(const callback&) = delete;

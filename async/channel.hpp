@@ -1,4 +1,4 @@
-// channel<T, N>: values from senders to receivers, in order, with room for N that nobody has asked for yet.
+// channel<T, N>: values from senders to receivers, in order, with room for N that no receiver has asked for yet.
 //
 //     task<void> count_to(int last, channel<int, 2>& numbers) {
 //         for (int i = 1; i <= last; ++i) {
@@ -21,11 +21,11 @@
 //         co_return std::get<1>(results) == 55;
 //     }
 //
-// A value goes straight to whoever has waited longest for one. What a sender has in line moves up when a value is received.
-// A value whose send answers anything but `done` is dropped, and nobody has received it.
+// A value goes straight to the receiver that has waited longest. What a sender has in line moves up when a value is
+// received. If send() returns anything but `done`, the value is dropped, and no receiver has had it.
 #pragma once
 
-#include "async/wait_operation.hpp"
+#include "inflight/async/wait_operation.hpp"
 
 #include <array>
 #include <cstddef>
@@ -39,20 +39,24 @@ namespace inflight::async {
 // How a send ended: the channel has the value, or it is closed, or the wait for room was stopped.
 enum class [[nodiscard]] send_result : std::uint8_t{done, closed, stopped};
 
-[[nodiscard]] constexpr bool was_stopped(send_result result) noexcept {
-    return result == send_result::stopped;
-}
-
 template <typename T, std::size_t N>
 class channel {
-    static_assert(N > 0 && std::is_nothrow_move_constructible_v<T>);
+    static_assert(N > 0, "a channel has room for one value at least: a sender and a receiver do not meet without");
+    static_assert(std::is_object_v<T>, "a channel carries values: send pointers in place of references");
+    static_assert(std::is_nothrow_move_constructible_v<T>,
+                  "a channel moves values, and a move must not throw: send pointers to what cannot be moved");
 
     struct sender : operation {
         static constexpr const char* awaited = "room in a channel";
 
         sender(channel& to, T&& sent) noexcept : channel_{to}, value{std::move(sent)} {}
 
-        [[nodiscard]] bool ready() const noexcept { return channel_.closed_ || channel_.size_ < N; }
+        [[nodiscard]] bool ready() const noexcept {
+            if (outcome == send_result::done) [[unlikely]] {
+                arch::panic("a send was awaited again after its value had been sent");
+            }
+            return channel_.closed_ || channel_.size_ < N;
+        }
         void take() noexcept {
             outcome = channel_.closed_ ? send_result::closed : send_result::done;
             if (!channel_.closed_) {
@@ -75,7 +79,7 @@ class channel {
         [[nodiscard]] bool ready() const noexcept { return channel_.closed_ || channel_.size_ != 0; }
         void take() noexcept { value = channel_.try_receive(); }
         [[nodiscard]] operation_list& line() noexcept { return channel_.receivers_; }
-        [[nodiscard]] std::optional<T> result() noexcept { return std::move(value); }
+        [[nodiscard]] std::optional<T> result() noexcept { return std::exchange(value, std::nullopt); }
 
         channel& channel_;
         std::optional<T> value;
@@ -97,8 +101,8 @@ class channel {
         return stoppable_wait<sender>{token, *this, std::move(value)};
     }
 
-    // co_await receive(): waits in line for a value. Answers std::nullopt if the channel is closed and nothing is left in it;
-    // with a token, also if the wait was stopped.
+    // co_await receive(): waits in line for a value. Answers std::nullopt if the channel is closed and nothing is left
+    // in it; with a token, also if the wait was stopped.
     wait_operation<receiver> receive() noexcept { return wait_operation<receiver>{*this}; }
     stoppable_wait<receiver> receive(stop_token token) noexcept { return stoppable_wait<receiver>{token, *this}; }
 
@@ -118,7 +122,8 @@ class channel {
         return first;
     }
 
-    // Nothing can be sent any more: whoever waits for room is told `closed`. What is in the channel can still be received.
+    // Nothing can be sent any more: a sender that waits for room gets `closed`. What is in the channel can still be
+    // received.
     void close() noexcept {
         closed_ = true;
         while (operation* const next = senders_.pop_front()) {

@@ -14,15 +14,16 @@
 //         co_return spawned && woken == 2;
 //     }
 //
-// There is no other way to leave a task running: whoever spawns must join. The destructor checks that, and panics.
+// There is no other way to leave a task running. A scope that has spawned must be joined: the destructor panics if it
+// was not.
 //
-// Joining ends when no task is left. Between that and the joiner's turn others may fill the scope again, unless it has been
-// closed: to end a scope that others know, close() it, then join().
+// Joining ends when no task is left. Between that and the joiner's turn others may fill the scope again, unless it has
+// been closed: to end a scope that others know, close() it, then join().
 #pragma once
 
-#include "async/stop_token.hpp"
-#include "async/task.hpp"
-#include "async/wait_operation.hpp"
+#include "inflight/async/stop_token.hpp"
+#include "inflight/async/task.hpp"
+#include "inflight/async/wait_operation.hpp"
 
 #include <cstddef>
 
@@ -53,10 +54,11 @@ class counting_scope final : task_group {
         }
     }
 
-    // Takes the task and starts it in the executor's next round, with the scope's stop token if it has none of its own. False,
-    // and nothing happens, if the task has no frame or the scope is closed.
+    // Takes the task and starts it in the executor's next round, with the scope's stop token if it has none of its own.
+    // False, and nothing happens, if there was no memory for the task's frame or the scope is closed. Panics if the
+    // task has begun before, or has been moved from.
     [[nodiscard]] bool spawn(task<void>&& work) noexcept {
-        if (!work.has_frame() || closed_) {
+        if (work.is_refused() || closed_) {
             return false;
         }
         task_promise<void>& promise = work.start().promise();
@@ -86,10 +88,10 @@ class counting_scope final : task_group {
     stoppable_wait<joiner> join(stop_token token) noexcept { return stoppable_wait<joiner>{token, *this}; }
 
   private:
-    // The count goes down last: whoever waits for it may free what the frame was made of.
+    // The count goes down last, because a coroutine that waits for it may free the frame's memory.
     std::coroutine_handle<> ended(std::coroutine_handle<> frame) noexcept override {
-        // Here, where every task ends that is not awaited by another: a task that has gone to another hart and not come home
-        // takes along who awaits it, up to one that a scope has.
+        // Here, where every task ends that is not awaited by another: a task that has gone to another hart and not come
+        // home takes along who awaits it, up to one that a scope has.
         if (!executor::current().frames().holds(frame.address())) [[unlikely]] {
             arch::panic("a task ended on another hart than it began on: co_await schedule_on{home} first");
         }

@@ -1,4 +1,4 @@
-// event: something that happens once and stays happened until it is reset. All who wait are resumed.
+// event: stays set until it is reset. set() resumes all waiters.
 //
 //     task<void> mount(event& mounted) {
 //         co_await yield{};
@@ -17,7 +17,7 @@
 //     }
 #pragma once
 
-#include "async/wait_operation.hpp"
+#include "inflight/async/wait_operation.hpp"
 
 namespace inflight::async {
 

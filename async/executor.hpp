@@ -1,8 +1,8 @@
 // The executor of one hart: what is ready runs, in rounds; when nothing is, the hart sleeps until an interrupt.
 //
-// Everything here belongs to one hart and is touched by that hart only, never by an interrupt handler; the one exception is
-// post(), by which other harts hand something over. A handler tells a completion_source that something happened; the source
-// says so when the executor asks it, in the next round.
+// Everything here belongs to one hart and is touched by that hart only, never by an interrupt handler; the one
+// exception is post(), by which other harts hand something over. A handler tells a completion_source that something
+// happened; the source says so when the executor asks it, in the next round.
 //
 //     task<void> count(int& turns) {
 //         ++turns;
@@ -21,14 +21,15 @@
 //     }
 #pragma once
 
-#include "arch/arch.hpp"
-#include "async/frame_slab.hpp"
-#include "async/inbox.hpp"
-#include "async/operation.hpp"
-#include "async/publish_timing.hpp"
-#include "async/task_record.hpp"
-#include "async/timer.hpp"
-#include "async/trace.hpp"
+#include "inflight/arch/arch.hpp"
+#include "inflight/async/common_sleep.hpp"
+#include "inflight/async/frame_slab.hpp"
+#include "inflight/async/inbox.hpp"
+#include "inflight/async/operation.hpp"
+#include "inflight/async/publish_timing.hpp"
+#include "inflight/async/task_record.hpp"
+#include "inflight/async/timer.hpp"
+#include "inflight/async/trace.hpp"
 
 #include <array>
 #include <cstddef>
@@ -48,14 +49,15 @@ class completion_source {
     // Makes ready what has completed. While armed, only what an interrupt has announced. True if there was anything.
     virtual bool poll() noexcept = 0;
 
-    // Hands the device, at once, all that was submitted during a round. Interrupts are masked if arm() was called before.
+    // Hands the device, at once, all that was submitted during a round.
     virtual void publish() noexcept = 0;
 
-    // Asks for an interrupt at the next completion, then looks once more (VIRTIO 1.2, 2.7.7.1 and 2.7.14). True if there
-    // is something to poll, or an interrupt has come already: then the hart must not sleep. Interrupts are masked.
-    virtual bool arm() noexcept = 0;
+    // Asks for an interrupt at the next completion, looks once more (VIRTIO 1.2, 2.7.7.1 and 2.7.14), and does what
+    // publish() does: the first completion of what is handed over interrupts. True if there is something to poll, or an
+    // interrupt has come already: then the hart must not sleep. Interrupts are masked.
+    virtual bool arm_and_publish() noexcept = 0;
 
-    // Takes the wish for interrupts back: from here on poll() looks for itself.
+    // Withdraws the request for interrupts. From here on poll() looks for completions itself.
     virtual void disarm() noexcept = 0;
 
     // Whether publish() would hand anything over.
@@ -115,6 +117,14 @@ class executor {
     }
     [[nodiscard]] arch::hart_index hart() const noexcept { return hart_; }
 
+    // The calling hart takes part in a count of what all harts sleep through. `of` must outlive the executor.
+    void join(common_sleep& of) noexcept {
+        if (common_sleep_ == nullptr) {
+            common_sleep_ = &of;
+            of.join();
+        }
+    }
+
     // Puts an operation at the end of the line of those to resume. Its continuation runs in this round or the next.
     void make_ready(operation& ready) noexcept {
         trace::record(trace::event::ready, ready.continuation);
@@ -134,8 +144,8 @@ class executor {
         operation_list::appender line_;
     };
 
-    // Any hart, interrupt handlers included: hands an operation over, which becomes ready in this hart's next round. All that
-    // the caller wrote before is visible to it.
+    // Any hart, interrupt handlers included: hands an operation over, which becomes ready in this hart's next round.
+    // All that the caller wrote before is visible to it.
     void post(operation& message) noexcept {
         if (inbox_.post(message)) {
             trace::record(trace::event::hart_interrupt, hart_);
@@ -149,8 +159,8 @@ class executor {
     // Takes a sleeper back. False if its deadline has come: then it is ready already.
     bool cancel(timer& sleeper) noexcept { return timers_.remove(sleeper); }
 
-    // For an await that need not wait: false once so many of them have gone on in this round. Then it should suspend and
-    // make itself ready, so that a loop of such awaits does not keep everything else from running.
+    // For an await that need not wait: false once round_budget of them have gone on in this round. Then it should
+    // suspend and make itself ready, so that a loop of such awaits does not keep everything else from running.
     [[nodiscard]] bool may_go_on() noexcept {
         if (ready_awaits_left_ == 0) {
             return false;
@@ -165,20 +175,35 @@ class executor {
     void set_poll_mode(poll_mode mode) noexcept { poll_mode_ = mode; }
     [[nodiscard]] poll_mode polling() const noexcept { return poll_mode_; }
 
-    // One round: collect what has completed and what is due, resume what is ready (at most round_budget), publish what was
-    // submitted. A hart that polls collects again before it publishes, until there is nothing more, if it pays after having
-    // waited a moment for it (publish_timing.hpp). True if something is ready for the next round already; else idle() is what
-    // comes next. Interrupts are unmasked, here and below.
+    // One round: collect what has completed and what is due, resume what is ready (at most round_budget), publish what
+    // was submitted. A hart that polls collects again before it publishes, until there is nothing more, if it pays
+    // after having waited a moment for it (publish_timing.hpp). True if something is ready for the next round already;
+    // else idle() is what comes next. Interrupts are unmasked, here and below. Panics if the executor runs already:
+    // what it resumes cannot run it.
     bool tick() noexcept;
 
-    // Waits until there may be something to do.
+    // Waits until there may be something to do. Panics as tick() does.
     void idle() noexcept;
 
-    // Rounds and rests, until `done` is true: by something that a round does, on this hart.
+    // Rounds and rests, until `done` is true: by something that a round does, on this hart. Panics as tick() does.
     void run_until(const bool& done) noexcept;
 
-    // The time at which this round began: costs a load, where arch::now() may cost a trap.
+    // Time in ticks, for the deadlines of this hart. It begins as arch::now() (at 0 if that is below 0) and goes on as
+    // that does, except where that clock steps back, because a snapshot is loaded or the virtual machine moves: then
+    // this one goes on from round_time(). On this hart only, and another time than that of other harts.
+    [[nodiscard]] arch::ticks now() noexcept {
+        const arch::ticks time = arch::now() + ahead_;
+        return is_before_round(time) ? clock_stepped_back(time) : time;
+    }
+
+    // now(), as it was when this round began, which never decreases: costs a load, where reading the clock may cost a
+    // trap.
     [[nodiscard]] arch::ticks round_time() const noexcept { return round_time_; }
+
+    // For the interrupt of this hart's timer, which has taken the deadline down. Without this, a deadline whose
+    // interrupt comes while the hart is awake is slept through if the clock then steps back to before it, but not to
+    // before the round.
+    void alarm_has_rung() noexcept { armed_deadline_ = arch::no_deadline; }
 
     // For a task that ends: the hart goes on in that coroutine. (What a coroutine begins is found by its continuation.)
     void runs(std::coroutine_handle<> frame) noexcept { current_frame_ = frame.address(); }
@@ -191,16 +216,37 @@ class executor {
 
     static inline std::array<executor*, most_harts> executors_{};
 
-    [[nodiscard]] inline bool round() noexcept;
-    void unmask() noexcept;
-    inline void rest() noexcept;
+    void check_not_running() const noexcept;
+    enum class round_end : std::uint8_t {
+        more,    // something is ready for the next round, or to be polled
+        nothing, // to do
+        masked,  // nothing to do; interrupts are masked and asked for, so that the hart may sleep
+    };
+    template <bool goes_on>
+    [[nodiscard]] inline round_end round() noexcept;
+    void rest() noexcept;
     inline void take_messages() noexcept;
     [[nodiscard]] inline bool poll_sources() noexcept;
-    [[nodiscard]] bool look_before_publishing(std::uint32_t resumed) noexcept;
+    [[nodiscard]] bool look_before_publishing(std::uint64_t resumed) noexcept;
     [[nodiscard]] bool look_for_work() noexcept;
     inline void resume(std::coroutine_handle<> frame) noexcept;
-    inline void sleep() noexcept;
+    inline arch::ticks sleep() noexcept;
+    arch::ticks arm_and_sleep() noexcept;
     void adapt(arch::ticks waited) noexcept;
+    [[nodiscard]] bool is_before_round(arch::ticks time) const noexcept {
+        return static_cast<std::int64_t>(time - round_time_) < 0;
+    }
+    [[gnu::cold, gnu::noinline]] arch::ticks clock_stepped_back(arch::ticks time) noexcept;
+    // Sets round_time(): what now() returns where arch::now() has returned `clock`.
+    void set_round_time(arch::ticks clock) noexcept {
+        const arch::ticks time = clock + ahead_;
+        if (is_before_round(time)) [[unlikely]] {
+            static_cast<void>(clock_stepped_back(time));
+        } else {
+            round_time_ = time;
+        }
+    }
+    void set_alarm(arch::ticks deadline) noexcept;
 
     operation_list ready_; // to resume in the next round
     // To resume in this round, linked; what its budget does not suffice for, in the next.
@@ -209,16 +255,18 @@ class executor {
     std::uint32_t ready_awaits_left_ = 0;
     inbox inbox_;
     completion_source* sources_ = nullptr;
-    // A round has masked interrupts and asked all sources for them, and found nothing: nothing is to be done before the sleep.
-    bool masked_to_sleep_ = false;
+    bool running_ = false; // in tick() or run_until()
     arch::ticks round_time_ = 0;
+    arch::ticks ahead_ = 0; // by how much now() is ahead of arch::now(), modulo 2^64
     timer_queue timers_;
     arch::hart_index hart_;
     poll_mode poll_mode_ = poll_mode::adaptive;
     arch::ticks poll_span_ = 0;
     arch::ticks looked_in_vain_ = 0; // before the sleep that follows
     publish_timing publish_timing_;
-    arch::ticks armed_deadline_ = arch::no_deadline;
+    arch::ticks armed_deadline_ =
+        arch::no_deadline; // by now(): when the timer of the hart interrupts, or has interrupted
+    common_sleep* common_sleep_ = nullptr;
     counters counters_{};
     frame_slab frames_;
 };

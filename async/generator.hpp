@@ -14,22 +14,25 @@
 //         return sum == 1 + 4 + 9 + 16;
 //     }
 //
-// Its frame comes from the hart's slab. Without a frame, it is empty: has_frame() tells that from one with nothing to yield.
-// It may be dropped before its end.
+// Its frame comes from the hart's slab. Without a frame, it is empty: has_frame() tells that from one with nothing to
+// yield. It may be dropped before its end.
 #pragma once
 
-#include "async/coroutine.hpp"
+#include "inflight/async/coroutine.hpp"
 
 #include <coroutine>
 #include <cstddef>
 #include <iterator>
 #include <memory>
+#include <type_traits>
 #include <utility>
 
 namespace inflight::async {
 
 template <typename T>
 class [[nodiscard]] generator {
+    static_assert(std::is_object_v<T>, "a generator yields values: let it yield pointers in place of references");
+
   public:
     struct promise_type : promise_base {
         using promise_base::promise_base;
@@ -39,7 +42,7 @@ class [[nodiscard]] generator {
         }
         static generator get_return_object_on_allocation_failure() noexcept { return generator{}; }
 
-        [[nodiscard]] std::suspend_always initial_suspend() const noexcept { return {}; }
+        [[nodiscard]] starts_suspended initial_suspend() noexcept { return starts_suspended{*this}; }
         [[nodiscard]] std::suspend_always final_suspend() const noexcept { return {}; }
 
         // What is yielded lives until the generator goes on, also if it is a temporary.
@@ -65,6 +68,9 @@ class [[nodiscard]] generator {
 
         const T& operator*() const noexcept { return *frame_.promise().current; }
         iterator& operator++() noexcept {
+            if (*this == std::default_sentinel) [[unlikely]] {
+                arch::panic("a generator was asked for another value after its end");
+            }
             frame_.resume();
             return *this;
         }
@@ -92,9 +98,12 @@ class [[nodiscard]] generator {
 
     [[nodiscard]] bool has_frame() const noexcept { return static_cast<bool>(frame_); }
 
-    // Runs to the first value. Once.
+    // Runs to the first value. Once: a second time it panics.
     [[nodiscard]] iterator begin() noexcept {
         if (frame_) {
+            if (frame_.done() || frame_.promise().current != nullptr) [[unlikely]] {
+                arch::panic("a generator was begun a second time: it makes its values once");
+            }
             frame_.resume();
         }
         return iterator{frame_};

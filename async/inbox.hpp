@@ -20,8 +20,8 @@
 //     }
 #pragma once
 
-#include "arch/arch.hpp"
-#include "async/operation.hpp"
+#include "inflight/arch/arch.hpp"
+#include "inflight/async/operation.hpp"
 
 #include <atomic>
 
@@ -56,7 +56,7 @@ class basic_inbox {
             return nullptr;
         }
         // acquire: the word before the messages, pairs with the exchange in post() of each message taken: those of the
-        // earlier ones are in its release sequence, for none but exchanges follow them.
+        // earlier ones are in its release sequence, because only exchanges follow them.
         Node* last = word_.exchange(nullptr, std::memory_order_acquire);
         Node* first = nullptr;
         while (last != nullptr) {
@@ -74,8 +74,8 @@ class basic_inbox {
         return word != nullptr && word != asleep();
     }
 
-    // Owner, awake and with interrupts masked. From a true answer on, whoever posts a message interrupts this hart.
-    // False if there are messages: then the hart must not sleep.
+    // Owner, awake and with interrupts masked. After this returns true, a hart that posts a message interrupts this
+    // hart. False if there are messages: then the hart must not sleep.
     [[nodiscard]] bool fall_asleep() noexcept {
         // relaxed: it either finds the nullptr that this hart wrote itself, or nothing is done about what it finds.
         // post() reads nothing of ours because of it.

@@ -1,4 +1,4 @@
-// latch: counts down to zero, once. Then all who wait are resumed, and nobody waits any more.
+// latch: counts down to zero, once. Then all waiters are resumed, and later waits do not suspend.
 //
 //     task<void> prepare(latch& ready) {
 //         co_await yield{};
@@ -12,7 +12,7 @@
 //     }
 #pragma once
 
-#include "async/wait_operation.hpp"
+#include "inflight/async/wait_operation.hpp"
 
 #include <cstddef>
 

@@ -9,12 +9,12 @@
 //     }
 //
 // What was written before the post is visible to the function. Messages from one hart to another arrive in the order in
-// which they were posted. A message that was posted must stay until its function is called, and may be posted again from
-// then on: by the function itself, too.
+// which they were posted. A message that was posted must stay until its function is called, and may be posted again
+// from then on: by the function itself, too.
 #pragma once
 
-#include "async/callback.hpp"
-#include "async/executor.hpp"
+#include "inflight/async/callback.hpp"
+#include "inflight/async/executor.hpp"
 
 namespace inflight::async {
 

@@ -13,11 +13,11 @@
 //         co_return !one_at_a_time.is_locked();
 //     }
 //
-// An unlock hands the mutex to whoever waits longest, before that coroutine runs: it is never free in between. Coroutines of
-// one hart need no mutex for what they do between two awaits.
+// An unlock hands the mutex to the longest waiter before that coroutine runs: it is never free in between. Coroutines
+// of one hart need no mutex for what they do between two awaits.
 #pragma once
 
-#include "async/wait_operation.hpp"
+#include "inflight/async/wait_operation.hpp"
 
 #include <utility>
 
@@ -31,6 +31,7 @@ class mutex {
 
         [[nodiscard]] bool ready() const noexcept { return !mutex_.locked_; }
         void take() noexcept { mutex_.locked_ = true; }
+        void give_back() noexcept { mutex_.unlock(); }
         [[nodiscard]] operation_list& line() noexcept { return mutex_.waiting_; }
         void result() const noexcept {}
 
@@ -68,10 +69,10 @@ class mutex {
         mutex* mutex_;
     };
 
-    // co_await lock(): waits in line for the mutex. Whoever has it calls unlock().
+    // co_await lock(): waits in line for the mutex. Its holder calls unlock().
     wait_operation<locker> lock() noexcept { return wait_operation<locker>{*this}; }
 
-    // The same, or nothing: it is not locked if it answers wait_result::stopped.
+    // The same, or nothing: it is not locked if it returns wait_result::stopped.
     stoppable_wait<locker> lock(stop_token token) noexcept { return stoppable_wait<locker>{token, *this}; }
 
   private:
@@ -81,7 +82,7 @@ class mutex {
     };
 
   public:
-    // co_await scoped_lock(): the same as lock(), and answers a guard that unlocks.
+    // co_await scoped_lock(): the same as lock(), and returns a guard that unlocks.
     wait_operation<scoped_locker> scoped_lock() noexcept { return wait_operation<scoped_locker>{*this}; }
 
     // Locks it if it is free; then nobody waits.

@@ -21,7 +21,8 @@
 namespace inflight::async {
 
 struct operation {
-    operation() noexcept {} // leaves `next` as it is: whoever links the operation sets it
+    operation() noexcept {} // leaves `next` as it is: the list that links the operation sets it
+    constexpr explicit operation(std::coroutine_handle<> resumed) noexcept : next{nullptr}, continuation{resumed} {}
     operation(const operation&) = delete;
     operation& operator=(const operation&) = delete;
 
@@ -39,6 +40,10 @@ class operation_list {
     [[nodiscard]] bool empty() const noexcept { return head_ == nullptr; }
 
     [[nodiscard]] operation* front() const noexcept { return head_; }
+
+    // For the report of a broken kernel, which may meet a list in the middle of a change: whether `which` is the last
+    // one. Its link leads nowhere.
+    [[nodiscard]] bool is_last(const operation& which) const noexcept { return tail_ == &which.next; }
 
     void push_back(operation& last) noexcept {
         last.next = nullptr;
@@ -79,8 +84,8 @@ class operation_list {
         return first;
     }
 
-    // Takes `which` out of the middle; false if it is not here. Linear: it is for stopping what waits, which ends waits in the
-    // order in which they began, so that it finds them at the head.
+    // Takes `which` out of the middle; false if it is not here. Linear: it is for stopping what waits, which ends waits
+    // in the order in which they began, so that it finds them at the head.
     bool remove(operation& which) noexcept {
         for (operation** link = &head_; *link != nullptr; link = &(*link)->next) {
             if (*link == &which) {
@@ -94,7 +99,7 @@ class operation_list {
         return false;
     }
 
-    // Empties the list, and answers its first operation; the others follow through `next`.
+    // Empties the list, and returns its first operation; the others follow through `next`.
     operation* take_all() noexcept {
         operation* const first = head_;
         head_ = nullptr;

@@ -1,9 +1,10 @@
 // When a hart that polls publishes what a round has submitted: at once, or after a moment.
 //
 // Which is quicker is up to the other side. A device that a hypervisor emulates may still hold a lock when it shows a
-// completion, and a doorbell that comes then waits for it, asleep; a moment later it costs next to nothing, and more has
-// completed meanwhile, to be shared by the same doorbell. A device with a thread of its own gains nothing by it. So both
-// are tried in turns, a few dozen rounds each, and what has resumed more per time is kept for the next two thousand.
+// completion, and a doorbell that comes then waits for it, asleep; a moment later it costs next to nothing, and more
+// has completed meanwhile, to be shared by the same doorbell. A device with a thread of its own gains nothing by it. So
+// both are tried in turns, a few dozen rounds each, and what has resumed more per time is kept for the next two
+// thousand.
 //
 //     bool example() {
 //         publish_timing timing;
@@ -16,7 +17,7 @@
 //     }
 #pragma once
 
-#include "arch/arch.hpp"
+#include "inflight/arch/arch.hpp"
 
 #include <array>
 #include <cstdint>
@@ -27,8 +28,9 @@ class publish_timing {
   public:
     [[nodiscard]] bool waits() const noexcept { return waits_; }
 
-    // After a round that has published something, which resumed so many; `now` is any time within it, of every round the same.
-    void round_ended(std::uint32_t resumed, arch::ticks now) noexcept {
+    // After a round that has published something, which resumed `resumed` coroutines; `now` is any time within it, of
+    // every round the same.
+    void round_ended(std::uint64_t resumed, arch::ticks now) noexcept {
         resumed_ += resumed;
         if (++rounds_ == rounds_of_a_try) {
             end_try(now);

@@ -15,14 +15,14 @@
 //         co_return there;
 //     }
 //
-// Everything that a coroutine awaits belongs to the hart on which it does: only its own frame, its arguments and what they
-// refer to come along. What it wrote before is visible to it there.
+// Everything that a coroutine awaits belongs to the hart on which it does: only its own frame, its arguments and what
+// they refer to come along. What it wrote before is visible to it there.
 #pragma once
 
-#include "async/counting_scope.hpp"
-#include "async/message.hpp"
-#include "async/stop_token.hpp"
-#include "async/task.hpp"
+#include "inflight/async/counting_scope.hpp"
+#include "inflight/async/message.hpp"
+#include "inflight/async/stop_token.hpp"
+#include "inflight/async/task.hpp"
 
 #include <coroutine>
 #include <type_traits>
@@ -30,8 +30,8 @@
 
 namespace inflight::async {
 
-// co_await schedule_on{hart}: goes on in the next round of that hart. A task must be back on its own before it ends: the
-// scope that it, or who awaits it, is in checks that, and panics.
+// co_await schedule_on{hart}: goes on in the next round of that hart; panics if it has no executor. A task must be back
+// on its own before it ends: the scope that it, or who awaits it, is in checks that, and panics.
 class [[nodiscard]] schedule_on : operation {
   public:
     explicit schedule_on(arch::hart_index hart) noexcept : hart_{hart} {}
@@ -41,7 +41,11 @@ class [[nodiscard]] schedule_on : operation {
     void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
         note_.begin(frame, "another hart");
         continuation = frame;
-        executor::of(hart_).post(*this); // and from here on it may have gone on there
+        executor* const there = executor::find(hart_);
+        if (there == nullptr) [[unlikely]] {
+            arch::panic("a coroutine was sent to a hart that has no executor");
+        }
+        there->post(*this); // and from here on it may have gone on there
     }
     void await_resume() noexcept { note_.end(); }
 
@@ -73,8 +77,9 @@ class distant_stop {
     message message_{[](void* self) noexcept { static_cast<distant_stop*>(self)->source_.request_stop(); }, this};
 };
 
-// co_await on(hart, work): runs a task on a hart, and goes on here with its result. A stop that is requested of the awaiting
-// task reaches the other hart by a message. `work` gets a token of that hart, whichever it had.
+// co_await on(hart, work): runs a task on a hart, and goes on here with its result. A stop that is requested of the
+// awaiting task reaches the other hart by a message. `work` gets a token of that hart, whichever it had. Panics if that
+// hart has no executor.
 template <typename T>
 task<T> on(arch::hart_index hart, task<T> work) {
     const arch::hart_index home = arch::this_hart();
@@ -97,7 +102,7 @@ task<T> on(arch::hart_index hart, task<T> work) {
 
 // Spawns a task into a scope of this hart, to run on another. False, and nothing happens, if there is no frame for it.
 [[nodiscard]] inline bool spawn_on(counting_scope& scope, arch::hart_index hart, task<void> work) noexcept {
-    return work.has_frame() && scope.spawn(on(hart, std::move(work)));
+    return !work.is_refused() && scope.spawn(on(hart, std::move(work)));
 }
 
 } // namespace inflight::async

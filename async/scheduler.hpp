@@ -11,8 +11,8 @@
 //     }
 #pragma once
 
-#include "async/executor.hpp"
-#include "async/wait_operation.hpp"
+#include "inflight/async/executor.hpp"
+#include "inflight/async/wait_operation.hpp"
 
 namespace inflight::async {
 
@@ -46,7 +46,8 @@ struct sleeper : timer {
     void result() const noexcept {}
 };
 
-// co_await sleep_until(deadline): resumes in the first round at or after that time; at once if it has passed.
+// co_await sleep_until(deadline): resumes in the first round at or after that time of executor::now(); at once if it
+// has passed.
 [[nodiscard]] inline wait_operation<sleeper> sleep_until(arch::ticks deadline) noexcept {
     return wait_operation<sleeper>{deadline};
 }
@@ -56,9 +57,9 @@ struct sleeper : timer {
     return stoppable_wait<sleeper>{token, deadline};
 }
 
-// The deadline that is `span` from now. A span beyond the end of time has no end.
+// The deadline that is `span` from executor::now(). A span beyond the end of time has no end.
 [[nodiscard]] inline arch::ticks deadline_after(arch::ticks span) noexcept {
-    const arch::ticks now = arch::now();
+    const arch::ticks now = executor::current().now();
     return span < arch::no_deadline - now ? now + span : arch::no_deadline;
 }
 

@@ -12,10 +12,10 @@
 //         co_return one_is_taken && slots.available() == 8;
 //     }
 //
-// A release hands its permit to whoever waits longest, before that coroutine runs: nobody who comes later can take it.
+// A release hands its permit to the longest waiter before that coroutine runs, so a later caller cannot take it.
 #pragma once
 
-#include "async/wait_operation.hpp"
+#include "inflight/async/wait_operation.hpp"
 
 #include <cstddef>
 
@@ -29,6 +29,7 @@ class semaphore {
 
         [[nodiscard]] bool ready() const noexcept { return semaphore_.permits_ != 0; }
         void take() noexcept { --semaphore_.permits_; }
+        void give_back() noexcept { semaphore_.release(); }
         [[nodiscard]] operation_list& line() noexcept { return semaphore_.waiting_; }
         void result() const noexcept {}
 
@@ -49,7 +50,7 @@ class semaphore {
     // co_await acquire(): takes one permit, waiting in line for it.
     wait_operation<acquirer> acquire() noexcept { return wait_operation<acquirer>{*this}; }
 
-    // The same, or nothing: no permit is taken if it answers wait_result::stopped.
+    // The same, or nothing: no permit is taken if it returns wait_result::stopped.
     stoppable_wait<acquirer> acquire(stop_token token) noexcept { return stoppable_wait<acquirer>{token, *this}; }
 
     // Takes a permit if one is free; then nobody waits.
@@ -61,12 +62,12 @@ class semaphore {
         return true;
     }
 
-    // Gives a permit back, or on.
+    // Gives a permit back, or on. Panics if there are more than can be counted.
     void release() noexcept {
         if (operation* const first = waiting_.pop_front()) {
             executor::current().make_ready(*first);
-        } else {
-            ++permits_;
+        } else if (++permits_ == 0) {
+            arch::panic("a semaphore was released more often than it can count");
         }
     }
 

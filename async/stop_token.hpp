@@ -11,20 +11,21 @@
 //
 // Stopping is a request, and the rule is explicit: a wait ends early only if it was given a token.
 //
-//   a wait that                   when a stop is requested                      answers
-//   was given no token            goes on                                       what it always answers
+//   a wait that                   when a stop is requested                      returns
+//   was given no token            goes on                                       what it always returns
 //   has not begun                 takes what is there; else ends at once        done, or stopped
 //   is in line                    leaves the line at once, with nothing         stopped
 //   was handed what it waits for  keeps it, also if it was not resumed yet      done
 //
-// So what is handed over is never lost, and whoever is told `stopped` has nothing to give back. A task has a token, which it
-// hands to the tasks that it awaits (see task.hpp) and to nothing else: what it waits for, it passes the token itself.
+// So what is handed over is never lost, and a wait that returns `stopped` has nothing to give back. A task has a token,
+// which it hands to the tasks that it awaits (see task.hpp) and to nothing else: what it waits for, it passes the token
+// itself.
 //
-// As std::inplace_stop_source and its family in C++26, for one hart: the source holds everything, nothing is allocated, and
-// who calls request_stop() runs the callbacks.
+// As std::inplace_stop_source and its family in C++26, for one hart: the source holds everything, nothing is allocated,
+// and request_stop() runs the callbacks.
 #pragma once
 
-#include "arch/arch.hpp"
+#include "inflight/arch/arch.hpp"
 
 #include <coroutine>
 #include <cstdint>
@@ -35,12 +36,6 @@ class stop_source;
 
 // How a wait ended that could be stopped.
 enum class [[nodiscard]] wait_result : std::uint8_t{done, stopped};
-
-// True if the result tells that what was awaited did not come to its end. Other results of waits that can be stopped have an
-// overload of their own beside them; with_timeout asks it.
-[[nodiscard]] constexpr bool was_stopped(wait_result result) noexcept {
-    return result == wait_result::stopped;
-}
 
 // Tells whether its source wants a stop. Must not outlive it. One that was not made by a source never stops.
 class stop_token {
@@ -75,8 +70,8 @@ struct stop_link {
     stop_link* previous = this;
 };
 
-// Calls `call` with `argument` once when a stop is requested: at once if it has been. Registered while it lives: once the
-// destructor has run, the call does not come. The call may destroy any callback, this one too, but not the source.
+// Calls `call` with `argument` once when a stop is requested: at once if it has been. Registered while it lives: once
+// the destructor has run, the call does not come. The call may destroy any callback, this one too, but not the source.
 class stop_callback : stop_link {
   public:
     using function = void (*)(void* argument) noexcept;
@@ -142,13 +137,13 @@ inline stop_callback::stop_callback(stop_token token, function call, void* argum
     }
 }
 
-// What has a token: one that it was given or, else, that of whoever awaits it.
+// What has a token: one that it was given or, else, that of the awaiting coroutine.
 class has_stop_token {
   public:
     // Its own token, to be given before it starts.
     void set_stop_token(stop_token token) noexcept { token_ = token; }
 
-    // For those who start it: the token of who awaits it.
+    // For the code that starts it: the token of the awaiting coroutine.
     void inherit_stop_token(stop_token token) noexcept {
         if (!token_.stop_possible()) [[likely]] {
             token_ = token;

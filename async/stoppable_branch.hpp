@@ -1,4 +1,5 @@
-// stop_relay, stoppable_branch: stopping what is awaited together. What when_any and with_timeout are made of, beside branches.
+// stop_relay, stoppable_branch: stopping what is awaited together. What when_any and with_timeout are made of, beside
+// branches.
 //
 //     bool example() {
 //         event never;
@@ -12,9 +13,9 @@
 //     }
 #pragma once
 
-#include "async/branch.hpp"
-#include "async/stop_token.hpp"
-#include "async/task_record.hpp"
+#include "inflight/async/branch.hpp"
+#include "inflight/async/stop_token.hpp"
+#include "inflight/async/task_record.hpp"
 
 #include <coroutine>
 #include <optional>
@@ -30,8 +31,8 @@ class stop_relay : public has_stop_token {
     static void pass_on(void* relay) noexcept { static_cast<stop_relay*>(relay)->source_.request_stop(); }
 
   protected:
-    // For await_suspend(), before a branch is started: `frame` waits for what it began, and a stop that is requested by the
-    // relay's own token or, without one, by that of `frame` is passed on from here.
+    // For await_suspend(), before a branch is started: `frame` waits for what it began, and a stop that is requested by
+    // the relay's own token or, without one, by that of `frame` is passed on from here.
     template <typename Promise>
     void begin(std::coroutine_handle<Promise> frame) noexcept {
         note_.begin(frame, "what it began");

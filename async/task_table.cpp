@@ -1,4 +1,4 @@
-#include "async/task_table.hpp"
+#include "inflight/async/task_table.hpp"
 
 namespace inflight::async {
 
@@ -14,6 +14,28 @@ struct frame_head {
 
 const frame_head& head_of(const task_record& task) noexcept {
     return *static_cast<const frame_head*>(task.frame());
+}
+
+// Calls visit(executor) for that of each hart, until it returns false. True if it never did.
+template <typename Visit>
+bool for_each_executor(Visit visit) noexcept {
+    for (arch::hart_index i = 0; i < executor::most_harts; ++i) {
+        executor* const hart = executor::find(i);
+        if (hart != nullptr && !visit(*hart)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// As many tasks as there can be: the bound of a walk from one to the next.
+std::size_t most_tasks() noexcept {
+    std::size_t blocks = 0;
+    for_each_executor([&blocks](executor& hart) {
+        blocks += hart.frames().blocks();
+        return true;
+    });
+    return blocks;
 }
 
 // The hart whose frames lie there; nullptr: no frame does.
@@ -38,10 +60,11 @@ const task_record* task_table::at_frame(const void* frame) noexcept {
     return hart != nullptr && hart->frames_.is_live(frame) ? record_in(frame) : nullptr;
 }
 
-// The hart has noted whom it resumed last, or to whom a task that ended has handed over. Whom that has called since runs.
+// The hart has noted whom it resumed last, or to whom a task that ended has handed over. Whom that has called since
+// runs.
 const task_record* task_table::running() const noexcept {
     const task_record* innermost = at_frame(hart_.current_frame_);
-    std::size_t left = hart_.frames_.blocks();
+    std::size_t left = most_tasks();
     while (innermost != nullptr && left-- != 0) {
         const task_record* const called = called_by(*innermost);
         if (called == nullptr) {
@@ -52,11 +75,16 @@ const task_record* task_table::running() const noexcept {
     return innermost;
 }
 
-// Whether the coroutine of that frame is to be resumed by one of these operations. Those of another hart are followed only as
-// far as they lie in frames: they may be gone, and what lies elsewhere may be anything.
-bool task_table::in_line(const operation* first, const void* frame) const noexcept {
-    const bool standing = &hart_ == &executor::current();
-    std::size_t left = hart_.frames_.blocks(); // no more than one operation of a task is in line, and little else
+bool task_table::stands_still(const executor& hart) const noexcept {
+    return &hart == &executor::current() || (stopped_ >> hart.hart() & 1) != 0;
+}
+
+// Whether the coroutine of that frame is to be resumed by one of these operations. Those of a hart that runs are
+// followed only as far as they lie in frames: they may be gone, and what lies elsewhere may be anything. A hart that
+// has stopped may have done so while it put many in line: those are not there yet.
+bool task_table::in_line(const executor& hart, const operation* first, const void* frame) const noexcept {
+    const bool standing = stands_still(hart);
+    std::size_t left = most_tasks() + 4096; // one operation of a task at the most; and those that are no task's
     for (const operation* each = first; each != nullptr && left-- != 0; each = each->next) {
         const bool aligned = reinterpret_cast<std::uintptr_t>(each) % alignof(operation) == 0;
         if (!standing && (!aligned || hart_with(each) == nullptr || hart_with(each + 1) == nullptr)) {
@@ -65,17 +93,32 @@ bool task_table::in_line(const operation* first, const void* frame) const noexce
         if (each->continuation.address() == frame) {
             return true;
         }
+        if (hart.ready_.is_last(*each)) {
+            return false;
+        }
+    }
+    return false;
+}
+
+// Whether a hart runs its coroutine, whichever: a task may be a guest elsewhere. `task` has called no other.
+bool task_table::is_running(const task_record& task) const noexcept {
+    const task_record* caller = &task;
+    for (std::size_t left = most_tasks(); caller != nullptr && left-- != 0;) {
+        const bool found =
+            !for_each_executor([caller](const executor& hart) { return at_frame(hart.current_frame_) != caller; });
+        if (found) {
+            return true;
+        }
+        caller = caller->group == nullptr ? at_frame(caller->link.continuation.address()) : nullptr;
     }
     return false;
 }
 
 task_table::state task_table::state_of(const task_record& task) const noexcept {
     const void* const frame = task.frame();
-    for (arch::hart_index i = 0; i < executor::most_harts; ++i) { // a task may be a guest elsewhere
-        const executor* const hart = executor::find(i);
-        if (hart != nullptr && task_table{*hart}.running() == &task) {
-            return state::running;
-        }
+    const task_record* const called = called_by(task);
+    if (called == nullptr && is_running(task)) {
+        return state::running;
     }
     if (head_of(task).resume == nullptr) {
         return state::ended;
@@ -83,10 +126,13 @@ task_table::state task_table::state_of(const task_record& task) const noexcept {
     if (task.group == nullptr && !task.link.continuation) {
         return state::created;
     }
-    if (in_line(hart_.left_over_, frame) || in_line(hart_.ready_.front(), frame)) {
+    const bool ready = !for_each_executor([&](const executor& hart) {
+        return !in_line(hart, hart.left_over_, frame) && !in_line(hart, hart.ready_.front(), frame);
+    });
+    if (ready) {
         return state::ready;
     }
-    return called_by(task) != nullptr ? state::awaiting : state::suspended;
+    return called != nullptr ? state::awaiting : state::suspended;
 }
 
 const task_record* task_table::parent_of(const task_record& task) noexcept {
@@ -103,7 +149,7 @@ const task_record* task_table::parent_of(const task_record& task) noexcept {
     const task_record* owner = nullptr;
     task_table{*hart}.for_each([&](const task_record& candidate) {
         const auto frame = reinterpret_cast<std::uintptr_t>(candidate.frame());
-        if (frame <= address && address - frame < frame_slab::largest_frame &&
+        if (frame <= address && address - frame < hart->frames_.size_of_block(candidate.frame()) &&
             (owner == nullptr || frame > reinterpret_cast<std::uintptr_t>(owner->frame()))) {
             owner = &candidate;
         }
@@ -115,12 +161,19 @@ const task_record* task_table::parent_of(const task_record& task) noexcept {
 const task_record* task_table::called_by(const task_record& task) const noexcept {
     const void* const frame = task.frame();
     const task_record* called = nullptr;
-    for_each([&](const task_record& candidate) {
-        if (candidate.group == nullptr && candidate.link.continuation.address() == frame) {
-            called = &candidate;
-        }
-        return true;
-    });
+    const auto look = [&](const executor& hart) {
+        task_table{hart}.for_each([&](const task_record& candidate) {
+            if (candidate.group == nullptr && candidate.link.continuation.address() == frame) {
+                called = &candidate;
+            }
+            return called == nullptr;
+        });
+        return called == nullptr;
+    };
+    // On another hart only if not on this one, where most are.
+    if (look(hart_)) {
+        for_each_executor([&](const executor& hart) { return &hart == &hart_ || look(hart); });
+    }
     return called;
 }
 

@@ -1,4 +1,4 @@
-// The tasks of a hart as seen from outside: which there are, what they do, who awaits whom.
+// The tasks of a hart as seen from outside: which there are, what they do, which awaits which.
 //
 //     task<void> nap() {
 //         co_await sleep_for(100);
@@ -19,12 +19,13 @@
 //         co_return spawned && seen;
 //     }
 //
-// For a kernel that is stuck or broken, so it trusts little: a record is looked at only if the slab knows that a frame in use
-// begins before it, and every walk is bounded. Of the calling hart, what it says is
-// so. Another hart may be running meanwhile: what is said of it was so a moment ago, or has been changing meanwhile.
+// For a kernel that is stuck or broken, so it trusts little: a record is looked at only if the slab knows that a frame
+// in use begins before it, and every walk is bounded. Of the calling hart, and of one that has stopped for ever, what
+// it says is so. Another hart may be running meanwhile: what is said of it was so a moment ago, or has been changing
+// meanwhile.
 #pragma once
 
-#include "async/executor.hpp"
+#include "inflight/async/executor.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -34,7 +35,7 @@ namespace inflight::async {
 class task_table {
   public:
     enum class state : std::uint8_t {
-        created,   // nobody has started it
+        created,   // not started
         ready,     // in line to be resumed
         running,   // its coroutine runs
         awaiting,  // another task, which it has called
@@ -42,9 +43,10 @@ class task_table {
         ended,     // its result has not been taken, or its frame not been destroyed
     };
 
-    explicit task_table(const executor& hart) noexcept : hart_{hart} {}
+    // Bit i of `stopped` says that hart i has stopped for good.
+    explicit task_table(const executor& hart, std::uint64_t stopped = 0) noexcept : hart_{hart}, stopped_{stopped} {}
 
-    // Calls visit(task) for each, until it answers false.
+    // Calls visit(task) for each, until it returns false.
     template <typename Visit>
     void for_each(Visit visit) const noexcept {
         hart_.frames_.for_each_live([&visit](const void* frame) { return visit(*record_in(frame)); });
@@ -55,11 +57,11 @@ class task_table {
 
     [[nodiscard]] state state_of(const task_record& task) const noexcept;
 
-    // Who is told when the task ends: the task that awaits it, or the one in whose frame that lies which is told, a group or
-    // what awaits several. nullptr: no task.
+    // Who is told when the task ends: the task that awaits it, or the one in whose frame that lies which is told, a
+    // group or what awaits several. nullptr: no task.
     [[nodiscard]] static const task_record* parent_of(const task_record& task) noexcept;
 
-    // The task of this hart that it has called and waits for; nullptr if there is none.
+    // The task, of any hart, that it has called and waits for; nullptr if there is none.
     [[nodiscard]] const task_record* called_by(const task_record& task) const noexcept;
 
     // Where the code of the task is: a debugger knows the name of its function.
@@ -70,9 +72,13 @@ class task_table {
 
   private:
     [[nodiscard]] static const task_record* record_in(const void* frame) noexcept;
-    [[nodiscard]] bool in_line(const operation* first, const void* frame) const noexcept;
+    [[nodiscard]] bool stands_still(const executor& hart) const noexcept;
+    [[nodiscard]] bool in_line(const executor& hart, const operation* first, const void* frame) const noexcept;
+    [[nodiscard]] bool is_running(const task_record& task) const noexcept;
 
     const executor& hart_;
+    std::uint64_t stopped_;
+    static_assert(executor::most_harts <= 64);
 };
 
 } // namespace inflight::async

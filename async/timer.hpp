@@ -1,4 +1,5 @@
-// Deadlines of one hart: an intrusive pairing heap, its nodes in the frames of those who sleep. Nothing is allocated.
+// Deadlines of one hart: an intrusive pairing heap, its nodes in the frames of the sleeping coroutines. Nothing is
+// allocated.
 //
 //     bool example() {
 //         timer soon;
@@ -12,14 +13,17 @@
 //     }
 #pragma once
 
-#include "arch/arch.hpp"
-#include "async/operation.hpp"
+#include "inflight/arch/arch.hpp"
+#include "inflight/async/operation.hpp"
+
+#include <cstdint>
 
 namespace inflight::async {
 
 // An operation that becomes ready at a point in time.
 struct timer : operation {
-    arch::ticks deadline = arch::no_deadline;
+    arch::ticks deadline = arch::no_deadline; // by executor::now()
+    std::uint64_t number = 0;                 // which insertion this was: equal deadlines come in that order
 
     // Links of the heap. `previous` is the sibling before this one or, of a first child, the parent.
     timer* first_child = nullptr;
@@ -29,33 +33,33 @@ struct timer : operation {
 
 class timer_queue {
   public:
-    // The earliest deadline; arch::no_deadline if nobody sleeps.
-    [[nodiscard]] arch::ticks earliest() const noexcept {
-        return root_ == nullptr ? arch::no_deadline : root_->deadline;
-    }
+    // The earliest deadline; arch::no_deadline if there is none.
+    [[nodiscard]] arch::ticks earliest() const noexcept { return earliest_; }
 
     // O(1).
     void insert(timer& node) noexcept {
+        node.number = inserted_++;
         node.first_child = nullptr;
         node.next_sibling = nullptr;
         node.previous = nullptr;
-        root_ = root_ == nullptr ? &node : meld(*root_, node);
+        set_root(root_ == nullptr ? &node : meld(*root_, node));
     }
 
-    // Takes out the earliest timer if its deadline is not after `now`; nullptr if there is none. O(log n) amortised.
+    // Takes out the earliest timer if its deadline is not after `now`; nullptr if there is none. Of equal deadlines,
+    // the one that was inserted first. O(log n) amortised.
     timer* pop_due(arch::ticks now) noexcept {
-        if (root_ == nullptr || root_->deadline > now) {
+        if (earliest_ > now || root_ == nullptr) {
             return nullptr;
         }
         timer* const due = root_;
-        root_ = combine(due->first_child);
+        set_root(combine(due->first_child));
         return due;
     }
 
     // Takes a timer out before its time; false if it is not here, because it has been taken out. O(log n) amortised.
     bool remove(timer& node) noexcept {
         if (&node == root_) {
-            root_ = combine(node.first_child);
+            set_root(combine(node.first_child));
             return true;
         }
         if (node.previous == nullptr) {
@@ -68,14 +72,18 @@ class timer_queue {
         }
         node.previous = nullptr;
         if (timer* const below = combine(node.first_child)) {
-            root_ = meld(*root_, *below);
+            set_root(meld(*root_, *below));
         }
         return true;
     }
 
   private:
+    static bool precedes(const timer& one, const timer& other) noexcept {
+        return one.deadline < other.deadline || (one.deadline == other.deadline && one.number < other.number);
+    }
+
     static timer* meld(timer& one, timer& other) noexcept {
-        timer& parent = other.deadline < one.deadline ? other : one;
+        timer& parent = precedes(other, one) ? other : one;
         timer& child = &parent == &one ? other : one;
         child.next_sibling = parent.first_child;
         child.previous = &parent;
@@ -110,7 +118,14 @@ class timer_queue {
         return root;
     }
 
+    void set_root(timer* root) noexcept {
+        root_ = root;
+        earliest_ = root == nullptr ? arch::no_deadline : root->deadline;
+    }
+
     timer* root_ = nullptr;
+    arch::ticks earliest_ = arch::no_deadline; // the root's deadline: one load in each round
+    std::uint64_t inserted_ = 0;
 };
 
 } // namespace inflight::async

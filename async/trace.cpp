@@ -1,4 +1,4 @@
-#include "async/trace.hpp"
+#include "inflight/async/trace.hpp"
 
 #if INFLIGHT_TRACE
 

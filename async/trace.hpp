@@ -13,12 +13,12 @@
 //     #endif
 //     }
 //
-// A record is 16 bytes, written with plain stores by the hart that it is about. The oldest are overwritten, and counted as
-// lost. What an interrupt handler records has a ring beside the hart's, since a handler may come in the middle of
+// A record is 16 bytes, written with plain stores by the hart that it is about. The oldest are overwritten, and counted
+// as lost. What an interrupt handler records has a ring beside the hart's, since a handler may come in the middle of
 // record(). write() gives all rings out as text; src/launcher/trace_json.py makes of it what ui.perfetto.dev opens.
 #pragma once
 
-#include "arch/arch.hpp"
+#include "inflight/arch/arch.hpp"
 
 #include <atomic>
 #include <coroutine>
@@ -33,7 +33,8 @@
 
 namespace inflight::trace {
 
-// What happened, as the letter that stands for it in the text: none that is a hexadecimal digit. Behind each its argument.
+// What happened, as the letter that stands for it in the text: none that is a hexadecimal digit. Behind each its
+// argument.
 enum class event : char {
     submit = 's',          // a request of the device was put into a queue: track and slot
     notify = 'n',          // a doorbell was rung: track
@@ -53,6 +54,7 @@ enum class event : char {
     sleep_end = 'z',      //
     hart_interrupt = 'h', // another hart was interrupted: its index
     message = 'm',        // a message was taken from the inbox: address of what it resumes
+    counted = 'k',        // a program has read the counters of a disk for its result: once a disk, in their order
 };
 
 #if INFLIGHT_TRACE
@@ -173,8 +175,8 @@ class lasting {
 // Takes one line of text, its end included.
 using line_writer = void (*)(void* to, std::string_view line) noexcept;
 
-// Writes the records of all harts, as lines that begin with "@trace ". Nothing is recorded meanwhile and afterwards. Other
-// harts may still be in the middle of a record: the newest one of theirs may be wrong.
+// Writes the records of all harts, as lines that begin with "@trace ". Nothing is recorded meanwhile and afterwards.
+// Other harts may still be in the middle of a record: the newest one of theirs may be wrong.
 //
 //     @trace hart H TICKS_PER_SECOND LOST LOST_OF_INTERRUPTS
 //     @trace main H RECORD...         records, in order; of the interrupt handlers:
@@ -182,8 +184,8 @@ using line_writer = void (*)(void* to, std::string_view line) noexcept;
 //     @trace name ADDRESS TEXT        a name that a record of event::name speaks of
 //     @trace end
 //
-// A RECORD is the ticks since the one before it on the line (since 0, for the first), the event's letter, and the argument;
-// all numbers but those of the first line in hexadecimal. A track and slot: disk << 16 | queue | slot << 24.
+// A RECORD is the ticks since the one before it on the line (since 0, for the first), the event's letter, and the
+// argument; all numbers but those of the first line in hexadecimal. A track and slot: disk << 16 | queue | slot << 24.
 void write(line_writer writer, void* to) noexcept;
 
 // Forgets all, and records from here on: for tests that trace one machine after the other.

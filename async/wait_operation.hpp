@@ -24,12 +24,12 @@
 //         co_return co_await front.wait(stop_token{}) == wait_result::done;
 //     }
 //
-// Whoever takes a waiter out of its line has given it what it waits for before, and makes it ready.
+// Code that takes a waiter out of its line has given it what it waits for before, and makes it ready.
 #pragma once
 
-#include "async/executor.hpp"
-#include "async/stop_token.hpp"
-#include "async/task_record.hpp"
+#include "inflight/async/executor.hpp"
+#include "inflight/async/stop_token.hpp"
+#include "inflight/async/task_record.hpp"
 
 #include <coroutine>
 #include <optional>
@@ -38,8 +38,8 @@
 
 namespace inflight::async {
 
-// Waits in line if what it waits for is not there. If it is there, the await does not suspend, as long as the round's budget
-// lasts; after that it takes what is there and continues at the end of the line of those that are ready.
+// Waits in line if what it waits for is not there. If it is there, the await does not suspend, as long as the round's
+// budget lasts; after that it takes what is there and continues at the end of the line of those that are ready.
 template <typename Waiter>
 class [[nodiscard]] wait_operation : protected Waiter {
   public:
@@ -73,7 +73,7 @@ class [[nodiscard]] wait_operation : protected Waiter {
     wait_note note_;
 };
 
-// The same with a token. Answers a wait_result where the other answers nothing.
+// The same with a token. Returns a wait_result where the other returns nothing.
 template <typename Waiter>
 class [[nodiscard]] stoppable_wait : public wait_operation<Waiter> {
   public:
@@ -85,6 +85,19 @@ class [[nodiscard]] stoppable_wait : public wait_operation<Waiter> {
     void set_stop_token(stop_token token) noexcept { token_ = token; }
     [[nodiscard]] stop_token get_stop_token() const noexcept { return token_; }
 
+    // Once it has ended, for who cannot use what it was given: that goes on to the next, and the wait answers
+    // `stopped`.
+    void give_back() noexcept requires requires(Waiter& waiter) { waiter.give_back(); }
+    {
+        if (!std::exchange(stopped_, true)) {
+            Waiter::give_back();
+        }
+    }
+
+    [[nodiscard]] bool await_ready() noexcept {
+        stopped_ = false; // it may be awaited again
+        return wait_operation<Waiter>::await_ready();
+    }
     template <typename Promise>
     void await_suspend(std::coroutine_handle<Promise> frame) noexcept {
         wait_operation<Waiter>::await_suspend(frame);
@@ -101,7 +114,7 @@ class [[nodiscard]] stoppable_wait : public wait_operation<Waiter> {
     }
 
   private:
-    // Who is not in line has been given what it waits for.
+    // A waiter that is not in line was already given what it waits for.
     static void stop(void* self) noexcept {
         stoppable_wait& waiter = *static_cast<stoppable_wait*>(self);
         if (waiter.line().remove(waiter)) {

@@ -13,13 +13,14 @@
 //         co_return std::get<0>(results) + std::get<2>(results) == 4;
 //     }
 //
-// Its arguments are tasks, awaiters, or whatever else can be awaited. They must live until all has ended, as the temporaries of
-// the await expression do. Results come in the order of the arguments; void becomes std::monostate. Tasks among the arguments
+// Its arguments are tasks, awaiters, or whatever else can be awaited. They must live until all has ended, as the
+// temporaries of the await expression do. It is awaited once: a second time it panics, as it does if it is given the
+// same object twice. Results come in the order of the arguments; void becomes std::monostate. Tasks among the arguments
 // inherit the stop token of the awaiting task.
 #pragma once
 
-#include "async/branch.hpp"
-#include "async/task_record.hpp"
+#include "inflight/async/branch.hpp"
+#include "inflight/async/task_record.hpp"
 
 #include <cstddef>
 #include <span>
@@ -33,7 +34,7 @@ class [[nodiscard]] when_all {
   public:
     using results = std::tuple<value_or_monostate<await_result_t<Awaitables>>...>;
 
-    explicit when_all(Awaitables&&... awaitables) noexcept : branches_{awaitables...} {}
+    explicit when_all(Awaitables&&... awaitables) noexcept : branches_{awaitables...} { check_distinct(awaitables...); }
 
     when_all(const when_all&) = delete;
     when_all& operator=(const when_all&) = delete;
@@ -50,6 +51,7 @@ class [[nodiscard]] when_all {
 
     template <typename Promise>
     [[nodiscard]] bool await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        join_.begin("a when_all was awaited twice: make another one");
         note_.begin(frame, "what it began");
         inherit_stop_token(stop_token_of(frame));
         for_each([this](auto& each) {
@@ -76,8 +78,8 @@ class [[nodiscard]] when_all {
     wait_note note_;
 };
 
-// The same for all of a row of awaiters, without any memory of its own for each of them. Answers the row: each one's result is
-// to be had from its await_resume(), once.
+// The same for all of a row of awaiters, without any memory of its own for each of them. Answers the row: each one's
+// result is to be had from its await_resume(), once.
 template <typename Awaiter>
 class [[nodiscard]] when_all<std::span<Awaiter>> {
     static_assert(
@@ -100,6 +102,7 @@ class [[nodiscard]] when_all<std::span<Awaiter>> {
 
     template <typename Promise>
     [[nodiscard]] bool await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        join_.begin("a when_all was awaited twice: make another one");
         note_.begin(frame, "what it began");
         for (Awaiter& each : awaiters_) {
             if (each.await_ready() || !suspends(each)) {

@@ -8,16 +8,18 @@
 //             && std::get<1>(first.results) == wait_result::done;
 //     }
 //
-// All are awaited to their end before it ends itself: what cannot be stopped (it has no set_stop_token(), or a device has it)
-// holds it up. So there is a result of each, and none is lost: a wait that ended too late to be the first, yet was not stopped,
-// has what it waited for, and says so.
+// All are awaited to their end before it ends itself: what cannot be stopped (it has no set_stop_token(), or a device
+// has it) holds it up. So there is a result of each, and none is lost: a wait that ended too late to be the first, yet
+// was not stopped, has what it waited for, and says so.
 //
-// What can be stopped gets a token from here in place of its own. A stop that is requested by the token it had, or by that of
-// the awaiting task, goes to all.
+// It is awaited once: a second time it panics, as it does if it is given the same object twice.
+//
+// What can be stopped gets a token from here in place of its own. A stop that is requested by the token it had, or by
+// that of the awaiting task, goes to all.
 #pragma once
 
-#include "async/callback.hpp"
-#include "async/stoppable_branch.hpp"
+#include "inflight/async/callback.hpp"
+#include "inflight/async/stoppable_branch.hpp"
 
 #include <cstddef>
 #include <tuple>
@@ -41,7 +43,7 @@ class [[nodiscard]] when_any : public stop_relay {
   public:
     using result = when_any_result<value_or_monostate<await_result_t<Awaitables>>...>;
 
-    explicit when_any(Awaitables&&... awaitables) noexcept : racers_{awaitables...} {}
+    explicit when_any(Awaitables&&... awaitables) noexcept : racers_{awaitables...} { check_distinct(awaitables...); }
 
     when_any(const when_any&) = delete;
     when_any& operator=(const when_any&) = delete;
@@ -50,6 +52,7 @@ class [[nodiscard]] when_any : public stop_relay {
 
     template <typename Promise>
     [[nodiscard]] bool await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        join_.begin("a when_any was awaited twice: make another one");
         begin(frame);
         std::apply(
             [this](auto&... each) {

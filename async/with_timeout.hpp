@@ -4,31 +4,49 @@
 //         event never;
 //         const std::optional<wait_result> late = co_await with_timeout(never.wait(stop_token{}), 20);
 //         semaphore slots{1};
-//         const std::optional<wait_result> in_time = co_await with_timeout(slots.acquire(stop_token{}), 20);
+//         const auto in_time = co_await with_timeout(slots.acquire(stop_token{}), 20);
 //         co_return !late.has_value() && in_time == wait_result::done;
 //     }
 //
-// Its end is awaited in any case. So the time bounds what can be stopped: a wait in line, not what a device has been given. The
-// answer is its result, however late it is; std::nullopt only if the deadline has come and the result tells, by an overload of
-// was_stopped(), that it came to nothing by that. (An optional without a value tells so, too.)
+// Its end is awaited in any case. So the time bounds what can be stopped: a wait in line, not what a device has been
+// given.
 //
-// It gets a token from here in place of its own. A stop that is requested by the token it had, or by that of the awaiting task,
-// is passed on, and then its result is the answer.
+// The answer is a std::optional: the result of what ended before the deadline, whatever that is; std::nullopt of what
+// ended later. What ends without suspending is in time. A permit, a lock or a set() that comes too late is given back.
+// Any other late result is in `late` of the answer, for who has to know whether a write has reached the disk, or what a
+// task has taken.
+//
+// It gets a token from here in place of its own. A stop that is requested by the token it had, or by that of the
+// awaiting task, is passed on, and then its result is the answer.
+//
+// It is awaited once: a second time it panics.
 #pragma once
 
-#include "async/callback.hpp"
-#include "async/executor.hpp"
-#include "async/scheduler.hpp"
-#include "async/stoppable_branch.hpp"
+#include "inflight/async/callback.hpp"
+#include "inflight/async/executor.hpp"
+#include "inflight/async/scheduler.hpp"
+#include "inflight/async/stoppable_branch.hpp"
 
 #include <optional>
+#include <utility>
 
 namespace inflight::async {
 
+// What with_timeout returns: the result of what ended in time. If there is none, `late` has the result that came after
+// the deadline.
 template <typename T>
-[[nodiscard]] constexpr bool was_stopped(const std::optional<T>& result) noexcept {
-    return !result.has_value();
-}
+class [[nodiscard]] timed_result : public std::optional<T> {
+  public:
+    timed_result(T&& result, bool in_time) noexcept {
+        if (in_time) {
+            this->emplace(std::move(result));
+        } else {
+            late.emplace(std::move(result));
+        }
+    }
+
+    std::optional<T> late;
+};
 
 template <typename Awaitable>
 class [[nodiscard]] with_timeout : public stop_relay {
@@ -49,6 +67,7 @@ class [[nodiscard]] with_timeout : public stop_relay {
 
     template <typename Promise>
     [[nodiscard]] bool await_suspend(std::coroutine_handle<Promise> frame) noexcept {
+        join_.begin("a with_timeout was awaited twice: make another one");
         begin(frame);
         if (branch_.start(*this, ended_.handle())) {
             return false;
@@ -59,29 +78,33 @@ class [[nodiscard]] with_timeout : public stop_relay {
         return join_.suspend(frame);
     }
 
-    std::optional<value> await_resume() noexcept {
+    timed_result<value> await_resume() noexcept {
         end();
-        value result = branch_.result();
-        if constexpr (requires { was_stopped(result); }) {
-            if (late_ && was_stopped(result)) {
-                return std::nullopt;
+        if constexpr (returnable<Awaitable>) {
+            if (late_) {
+                branch_.give_back();
             }
         }
-        return result;
+        return timed_result<value>{branch_.result(), !late_};
     }
+
+    void give_back() noexcept requires returnable<Awaitable> { branch_.give_back(); }
 
   private:
     static void ended(void* self) noexcept {
         with_timeout& waiting = *static_cast<with_timeout*>(self);
         if (executor::current().cancel(waiting.timer_)) {
+            waiting.late_ =
+                waiting.timer_.deadline <= executor::current().now(); // it may have come in the midst of the round
             waiting.join_.ended();
-        } // else the timer is ready and has its turn yet, or has had it
+        } else { // the timer is ready and has its turn yet, or has had it
+            waiting.late_ = true;
+        }
         waiting.join_.ended();
     }
 
     static void expired(void* self) noexcept {
         with_timeout& waiting = *static_cast<with_timeout*>(self);
-        waiting.late_ = true;
         waiting.source().request_stop();
         waiting.join_.ended();
     }

@@ -2,7 +2,10 @@
 #pragma once
 
 #include "arch/arch.hpp"
+#include "async/common_sleep.hpp"
 #include "async/executor.hpp"
+#include "async/schedule_on.hpp"
+#include "async/task.hpp"
 #include "drivers/block/disk.hpp"
 
 #include <cstdint>
@@ -33,8 +36,10 @@ struct device_counters {
 
 // Of the calling hart.
 struct hart_counters {
-    std::uint64_t instructions = 0; // but those of its sleeps: QEMU's -icount lets the counter run on with the clock
-    std::uint64_t allocations = 0;  // of coroutine frames
+    // But those of its sleeps, through which QEMU's --icount lets the counter run on with the clock. Where the machine has other
+    // harts this means nothing, because they share one counter (count_instructions_of_all).
+    std::uint64_t instructions = 0;
+    std::uint64_t allocations = 0; // of coroutine frames
     std::uint64_t mmio_accesses = 0;
     std::uint64_t sleeps = 0;
     std::uint64_t rounds = 0;
@@ -72,5 +77,25 @@ struct hart_counters {
                 .asleep = asleep - before.asleep};
     }
 };
+
+inline async::common_sleep sleep_of_all;
+
+// On each hart: takes part in the count of all harts' instructions.
+inline async::task<void> join_sleep_of_all() {
+    async::executor::current().join(sleep_of_all);
+    co_return;
+}
+
+// Before the first call of instructions_of_all().
+inline async::task<void> count_instructions_of_all() {
+    for (arch::hart_index hart = 0; arch::harts() > 1 && hart < arch::harts(); ++hart) {
+        co_await async::on(hart, join_sleep_of_all());
+    }
+}
+
+// What all harts together have executed, in a machine that counts instructions (--icount).
+inline std::uint64_t instructions_of_all() noexcept {
+    return arch::harts() > 1 ? sleep_of_all.instructions() : hart_counters::now().instructions;
+}
 
 } // namespace inflight::bench

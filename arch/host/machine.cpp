@@ -1,6 +1,6 @@
 #undef _FORTIFY_SOURCE // its longjmp() refuses to change stacks
 
-#include "arch/arch.hpp"
+#include "inflight/arch/arch.hpp"
 
 #include <algorithm>
 #include <atomic>
@@ -190,6 +190,7 @@ machine::machine(machine_options options) : options_{options} {
 }
 
 machine::~machine() {
+    observed_ = nullptr;
     current_machine = nullptr;
     std::free(memory_);
 }
@@ -377,7 +378,7 @@ void machine::take_one(hart_index hart, hart_state& state) {
         } else {
             state.deadline = no_deadline;
         }
-        if (state.deadline > time_) {
+        if (state.deadline > clock()) {
             state.timer_streak = 0;
         } else if (++state.timer_streak > options_.interrupt_storm) {
             report("STORM", "interrupt storm: the deadline stays in the past after the timer handler");
@@ -441,6 +442,17 @@ void machine::restore_interrupts(bool unmask) noexcept {
     take_interrupts();
 }
 
+void machine::set_interrupt_handler(interrupt kind, interrupt_handler handler) {
+    const auto call = [handler] {
+        handler.call(handler.context);
+    };
+    switch (kind) {
+    case interrupt::software: on_software_interrupt(hart_, call); break;
+    case interrupt::timer: on_timer_interrupt(hart_, call); break;
+    case interrupt::external: on_external_interrupt(hart_, call); break;
+    }
+}
+
 void machine::wait_for_interrupt() noexcept {
     ++instructions_;
     step(step_kind::wait);
@@ -454,7 +466,7 @@ void machine::wait_for_interrupt() noexcept {
             return;
         }
         while (stepping_ != this && !pending(hart_)) {
-            const ticks deadline = harts_[hart_].deadline;
+            const ticks deadline = time_of_deadline(harts_[hart_]);
             const ticks event = next_event();
             if (deadline == no_deadline && events_.empty()) {
                 stalled_ = true;
@@ -609,7 +621,7 @@ hart_index machine::elect(hart_index except) noexcept {
             if (each.running && each.paused_until > time_) {
                 next = std::min(next, each.paused_until);
             } else if (each.running && each.waiting) {
-                next = std::min(next, each.deadline);
+                next = std::min(next, time_of_deadline(each));
             }
         }
         if (next == no_deadline) {
@@ -824,8 +836,8 @@ void machine::run_until(ticks time) {
     }
     do {
         ticks next = std::min(std::max(time, time_), next_event());
-        if (harts_[hart_].deadline > time_) {
-            next = std::min(next, harts_[hart_].deadline);
+        if (!timer_pending(hart_)) {
+            next = std::min(next, time_of_deadline(harts_[hart_]));
         }
         time_ = std::max(time_, next);
         run_due_events();
@@ -833,10 +845,19 @@ void machine::run_until(ticks time) {
     } while (time_ < time);
 }
 
+ticks machine::time_of_deadline(const hart_state& hart) const noexcept {
+    if (hart.deadline == no_deadline) {
+        return no_deadline;
+    }
+    const ticks left = hart.deadline > clock() ? hart.deadline - clock() : 0;
+    return left < no_deadline - time_ ? time_ + left : no_deadline;
+}
+
 ticks machine::now() noexcept {
     ++instructions_;
     step(step_kind::now);
-    const ticks value = time_ += options_.cost_of_now;
+    time_ += options_.cost_of_now;
+    const ticks value = clock();
     note(value);
     pass(0);
     return value;
@@ -866,10 +887,20 @@ void machine::detach(mmio_device& device) {
 
 void machine::observe(observer& added) {
     observers_.push_back(&added);
+    observed_ = this;
 }
 
 void machine::stop_observing(observer& removed) {
     std::erase(observers_, &removed);
+    if (observers_.empty()) {
+        observed_ = nullptr;
+    }
+}
+
+void machine::tell_of_read(const void* device_word) noexcept {
+    for (auto* each : observers_) {
+        each->on_device_word_read(device_word);
+    }
 }
 
 const machine::attachment* machine::find(std::uintptr_t address, unsigned width, const char* direction) {

@@ -15,6 +15,8 @@
 // orders of memory weaker than that are not simulated.
 #pragma once
 
+#define INFLIGHT_ARCH_DEFINES_ATOMIC 1
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -50,6 +52,8 @@ class observer {
     virtual void on_mmio_read(std::uintptr_t /*address*/, unsigned /*width*/) {}
     virtual void on_mmio_write(std::uintptr_t /*address*/, unsigned /*width*/, std::uint32_t /*value*/) {}
     virtual void on_wait_for_interrupt() {}
+    // Of a field that a device shares.
+    virtual void on_device_word_read(const void* /*word*/) {}
 };
 
 // Something that the code under test did and must not do.
@@ -194,6 +198,10 @@ class machine {
     // time and events; an event runs as a device, interrupts that it raises are taken when it has returned
     ticks time() const noexcept { return time_; }
     void at(ticks time, callback); // events of the same time run in the order in which they were added
+    // The clock that now() reads and deadlines are compared with goes so far forward, or back, at once; below 0 it wraps, as
+    // the register does. The time of events, and time(), is not affected.
+    ticks clock() const noexcept { return time_ + clock_step_; } // what now() reads, without the cost of it
+    void step_clock(std::int64_t span) noexcept { clock_step_ += static_cast<ticks>(span); }
     void after(ticks span, callback work) { at(time_ + span, std::move(work)); }
     std::size_t events() const noexcept { return events_.size(); }
     void run_as_device(const callback& work); // now; interrupts that it raises are taken when it has returned
@@ -207,6 +215,8 @@ class machine {
     void attach(std::uintptr_t base, std::size_t size, mmio_device&);
     void detach(mmio_device&);
     void observe(observer&);
+    static machine* observed() noexcept { return observed_; } // the machine of this thread, if it has observers
+    void tell_of_read(const void* device_word) noexcept;
     void stop_observing(observer&);
 
     // memory that devices reach; filled with 0xA5 at first, handed out in order and never taken back
@@ -234,6 +244,7 @@ class machine {
     void*& hart_local() noexcept { return harts_[hart_].local; }
     bool mask_interrupts() noexcept;
     void restore_interrupts(bool unmask) noexcept;
+    void set_interrupt_handler(interrupt kind, interrupt_handler handler);
     void wait_for_interrupt() noexcept;
     ticks now() noexcept;
     void set_deadline(ticks) noexcept;
@@ -302,7 +313,10 @@ class machine {
     bool line_pending(const line_state&) const noexcept;
     void refresh_lines() noexcept;
     bool external_pending(hart_index hart) const noexcept { return (external_ >> hart & 1) != 0; }
-    bool timer_pending(hart_index hart) const noexcept { return harts_[hart].deadline <= time_; }
+    bool timer_pending(hart_index hart) const noexcept {
+        return harts_[hart].deadline != no_deadline && harts_[hart].deadline <= clock();
+    }
+    ticks time_of_deadline(const hart_state&) const noexcept; // as the clock goes now; no_deadline: never
     bool pending(hart_index hart) const noexcept {
         return external_pending(hart) || timer_pending(hart) || harts_[hart].software_pending;
     }
@@ -333,6 +347,7 @@ class machine {
     std::size_t allocated_ = 0;
 
     ticks time_ = 0;
+    ticks clock_step_ = 0; // what now() reads beyond it
     std::uint64_t sequence_ = 0;
     std::vector<device_event> events_; // a heap, the next one first
     unsigned device_depth_ = 0;        // devices are running: interrupts wait
@@ -350,6 +365,7 @@ class machine {
     // of run()
     static constexpr hart_index nobody = ~hart_index{0};
     static inline constinit thread_local machine* stepping_ = nullptr;
+    static inline constinit thread_local machine* observed_ = nullptr;
     run_limits limits_;
     run_end outcome_ = run_end::finished;
     std::unique_ptr<context> caller_;
@@ -451,7 +467,25 @@ class atomic {
     // NOLINTEND(bugprone-sizeof-expression)
 };
 
+// A field that a device shares (drivers/virtio/split_ring.hpp): as std::atomic, and observers are told of reads.
+template <typename T>
+class device_word {
+  public:
+    [[nodiscard]] T load(std::memory_order order) const noexcept {
+        if (machine* const its = machine::observed()) {
+            its->tell_of_read(this);
+        }
+        return value_.load(order);
+    }
+    void store(T value, std::memory_order order) noexcept { value_.store(value, order); }
+
+  private:
+    std::atomic<T> value_;
+};
+
 } // namespace inflight::arch::host
+
+#define INFLIGHT_ARCH_DEVICE_WORD inflight::arch::host::device_word
 
 namespace inflight::arch {
 
@@ -476,6 +510,9 @@ inline bool mask_interrupts() noexcept {
 }
 inline void restore_interrupts(bool unmask) noexcept {
     host::machine::current().restore_interrupts(unmask);
+}
+inline void set_interrupt_handler(interrupt kind, interrupt_handler handler) {
+    host::machine::current().set_interrupt_handler(kind, handler);
 }
 inline void wait_for_interrupt() noexcept {
     host::machine::current().wait_for_interrupt();

@@ -25,4 +25,16 @@ inline constexpr std::uint64_t cause_software = cause_is_interrupt | 1;
 inline constexpr std::uint64_t cause_timer = cause_is_interrupt | 5;
 inline constexpr std::uint64_t cause_external = cause_is_interrupt | 9;
 
+// Turns on translation with `satp` on the calling hart. The running code must be mapped to itself. Returns false, with
+// no effect (4.1.11), if the hart does not support the mode.
+[[nodiscard]] inline bool translate(std::uint64_t satp) noexcept {
+    // The first fence: the tables before they are walked. The second: what is cached from the previous mode.
+    asm volatile("sfence.vma\n\tcsrw satp, %0\n\tsfence.vma" : : "r"(satp) : "memory");
+    return INFLIGHT_CSR_READ(satp) == satp;
+}
+
+[[nodiscard]] inline bool translates() noexcept {
+    return INFLIGHT_CSR_READ(satp) != 0;
+}
+
 } // namespace inflight::arch::riscv64

@@ -1,8 +1,7 @@
 // The contract of arch/arch.hpp on RISC-V, in S-mode, with memory mapped to itself.
 #pragma once
 
-#include "arch/riscv64/atomic.hpp"
-#include "arch/riscv64/csr.hpp"
+#include "inflight/arch/riscv64/csr.hpp"
 
 #include <array>
 #include <cstddef>
@@ -12,47 +11,74 @@ namespace inflight::arch {
 
 namespace riscv64 {
 
-// What belongs to one hart. Its address is in the register tp from the first instructions of boot.S on, which nobody
-// changes. boot.S and trap.S know where the first four members are.
+// The handler of an interrupt that is not enabled. It may be pending nevertheless: restore_interrupts() does not ask.
+inline constexpr interrupt_handler no_handler{.call = [](void*) noexcept {}, .context = nullptr};
+
+// One hart. boot.S puts its address into the register tp, which never changes. boot.S and trap.S know the offsets of
+// the first five members.
 struct hart {
     std::byte* trap_stack_end;               // the stack on which a panic runs
-    std::array<std::uint64_t, 32> registers; // x0 to x31 as an exception found them
-    std::byte* stack_end;                    // the stack on which a hart starts that is not the first
-    std::uint64_t hardware_id;               // what the firmware and the device tree call this hart
-    std::uintptr_t software_interrupt;       // the register that makes one pending here; 0: the firmware is asked
-    std::byte* stack_begin;                  // of both stacks: the hart's own, and that of a panic behind it
-    std::uintptr_t claim_register;           // of its context of the PLIC; 0: not opened yet
-    std::uint32_t plic_context;              // the number of that
+    std::array<std::uint64_t, 32> registers; // x0 to x31 at an exception
+    std::byte* stack_end;                    // the stack of a hart that is not the first
+    std::uint64_t hardware_id;               // its id of the firmware and the device tree
+    void (*main)() noexcept;                 // where a hart that is not the first starts; never returns
+    std::uintptr_t software_interrupt;       // register that makes one pending on this hart; 0: by the firmware
+    std::byte* stack_begin;                  // of the hart's own stack. Each stack has a guard below it
+    std::byte* trap_stack_begin;
+    std::array<interrupt_handler, 3> interrupt_handlers{no_handler, no_handler, no_handler}; // by kind
     hart_index index;
     void* local;
     std::uint64_t mmio_accesses; // to registers of 32 bits
 };
 static_assert(offsetof(hart, trap_stack_end) == 0 && offsetof(hart, registers) == 8 &&
-              offsetof(hart, stack_end) == 264 && offsetof(hart, hardware_id) == 272);
+              offsetof(hart, stack_end) == 264 && offsetof(hart, hardware_id) == 272 && offsetof(hart, main) == 280);
+
+// The size of the guard below each stack. No function's frame is larger (CMakeLists.txt), so none skips the guard.
+inline constexpr std::size_t stack_guard_bytes = 8192;
 
 inline hart_index hart_count = 1;
 
-// Every hart that runs, by index; nullptr behind the last. Changed only before they have one another to reckon with.
+extern "C" hart boot_hart; // the first: boot.S puts its address into tp
+
+// Every hart that runs, by index; nullptr after the last. Changed only before the other harts run.
 extern "C" std::array<hart*, most_harts + 1> all_harts;
 
 inline hart& current_hart() noexcept {
     return *static_cast<hart*>(__builtin_thread_pointer()); // so that loads name tp itself
 }
 
-// One instruction, so that an interrupt in between loses no count.
+// A single instruction adds, so that no interrupt can lose a count. The address is computed here, because the compiler would keep it
+// across calls.
 inline void count_mmio_access() noexcept {
-    asm volatile("amoadd.d zero, %1, %0" : "+A"(current_hart().mmio_accesses) : "r"(1UL));
+    std::uint64_t address;
+    asm volatile("addi %0, tp, %1\n\tamoadd.d zero, %2, (%0)"
+                 : "=&r"(address)
+                 : "i"(offsetof(hart, mmio_accesses)), "r"(1UL)
+                 : "memory");
 }
 
-// Set once, before the second hart starts and before the first use.
+// Set once, before the first use and before the other harts run.
 struct clock {
     ticks ticks_per_second;
-    bool has_sstc; // the deadline is a register of S-mode; else it is asked of the firmware
+    bool has_sstc; // deadlines are set by a register of S-mode, else by the firmware
 };
 inline clock the_clock{10'000'000, false};
 
-// Serves an interrupt of this cause (csr.hpp), with interrupts masked. Defined by who routes interrupts; called from trap.S, too.
-extern "C" void interrupt_entry(std::uint64_t cause) noexcept;
+inline void call_handler(interrupt kind) noexcept {
+    const interrupt_handler& handler = current_hart().interrupt_handlers[static_cast<std::size_t>(kind)];
+    handler.call(handler.context);
+}
+
+// What the port calls when the kernel cannot go on: on the hart's stack for panics, with interrupts masked. Neither
+// returns.
+struct fatal_handlers {
+    void (*panic)(const char* message, std::uint64_t frame) noexcept; // the frame pointer of arch::panic()
+    void (*exception)(const std::uint64_t* registers) noexcept;       // x0 to x31; the rest is in the CSRs
+};
+
+// On the first hart, before anything may fail and before the other harts run. Until then, a panic or an exception shuts
+// the machine down without a message.
+void set_fatal_handlers(const fatal_handlers& handlers) noexcept;
 
 void set_deadline_by_firmware(ticks deadline) noexcept;
 void interrupt_hart_by_firmware(std::uint64_t hardware_id) noexcept;
@@ -77,21 +103,29 @@ inline bool mask_interrupts() noexcept {
     return (before & riscv64::sstatus_sie) != 0;
 }
 
-// A device's interrupt that is pending here is served by a call: the trap would have to save registers that nobody needs.
+// Serves a pending external interrupt by a call, because a trap would save registers for nothing.
 inline void restore_interrupts(bool unmasked) noexcept {
     if (unmasked) {
-        if ((INFLIGHT_CSR_READ(sip) & INFLIGHT_CSR_READ(sie) & riscv64::external_interrupt) != 0) {
-            riscv64::interrupt_entry(riscv64::cause_external);
+        if ((INFLIGHT_CSR_READ(sip) & riscv64::external_interrupt) != 0) { // where it is not enabled: no_handler
+            riscv64::call_handler(interrupt::external);
         }
         asm volatile("csrsi sstatus, 2" : : : "memory");
     }
+}
+
+inline void set_interrupt_handler(interrupt kind, interrupt_handler handler) noexcept {
+    constexpr std::uint64_t bits[] = {riscv64::software_interrupt, riscv64::timer_interrupt,
+                                      riscv64::external_interrupt};
+    riscv64::current_hart().interrupt_handlers[static_cast<std::size_t>(kind)] = handler;
+    INFLIGHT_CSR_SET(sie, bits[static_cast<std::size_t>(kind)]);
 }
 
 inline void wait_for_interrupt() noexcept {
     asm volatile("wfi" : : : "memory");
 }
 
-// pause of Zihintpause, by its number, for the assembler is not asked for the extension; a fence without effect elsewhere.
+// pause of Zihintpause, by its encoding, because the extension is not enabled. Other harts execute it as a fence
+// without effect.
 inline void spin_hint() noexcept {
     asm volatile(".4byte 0x0100000f" : : : "memory");
 }
@@ -112,7 +146,7 @@ inline ticks ticks_per_second() noexcept {
 
 inline void set_deadline(ticks deadline) noexcept {
     if (riscv64::the_clock.has_sstc) {
-        asm volatile("csrw 0x14d, %0" : : "r"(deadline) : "memory"); // stimecmp; the assembler is older than its name
+        asm volatile("csrw 0x14d, %0" : : "r"(deadline) : "memory"); // stimecmp; old assemblers do not know its name
     } else {
         riscv64::set_deadline_by_firmware(deadline);
     }
@@ -130,10 +164,8 @@ inline std::uint64_t mmio_accesses() noexcept {
 
 inline void interrupt_hart(hart_index index) noexcept {
     const riscv64::hart& woken = *riscv64::all_harts[index];
-    asm volatile("fence w, o"
-                 :
-                 :
-                 : "memory"); // what it is woken for, before the interrupt: pairs with its reading after
+    // Memory writes before the interrupt: pairs with the woken hart's reads after its wait.
+    asm volatile("fence w, o" : : : "memory");
     if (woken.software_interrupt != 0) {
         asm volatile("sw %0, 0(%1)" : : "r"(1), "r"(woken.software_interrupt) : "memory");
     } else {
@@ -141,8 +173,8 @@ inline void interrupt_hart(hart_index index) noexcept {
     }
 }
 
-// Written as instructions, so that no compiler can merge, split, repeat or address-fold an access. The memory clobber
-// keeps the compiler, and the fence keeps the hart, from moving a later access to memory before a read.
+// In assembly, so that no compiler merges, splits or repeats an access. The memory clobber prevents the compiler, and
+// the fence the hart, from moving a later memory access before a read.
 
 inline std::uint8_t mmio_read8(std::uintptr_t address) noexcept {
     std::uint64_t value;
@@ -200,7 +232,7 @@ inline std::uint64_t device_address(const void* memory) noexcept {
     return reinterpret_cast<std::uintptr_t>(memory);
 }
 
-// Defined by the kernel: prints the message, a backtrace and what it knows, and ends the machine with a failure.
+// Calls the registered riscv64::fatal_handlers::panic.
 [[noreturn]] void panic(const char* message) noexcept;
 
 } // namespace inflight::arch

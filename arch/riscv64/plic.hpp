@@ -1,8 +1,7 @@
 // The platform-level interrupt controller (RISC-V PLIC specification 1.0).
 //
-// It has one set of enables, one threshold and one claim register per context, and a context is a privilege mode of a
-// hart. Which context is S-mode of a hart is not arithmetic: the device tree's `interrupts-extended` lists, context by
-// context, whose interrupt it drives, and harts may lack one (see device_tree.hpp).
+// A context is a privilege mode of a hart, and has its own enables, threshold and claim register. The device tree's
+// `interrupts-extended` says which context is which; a hart may have none (machine_description.hpp).
 #pragma once
 
 #include <cstdint>
@@ -14,14 +13,18 @@ class plic {
     plic() noexcept = default;
     explicit plic(std::uintptr_t registers) noexcept : registers_{registers} {}
 
-    // Lets this context see interrupts of every priority above 0.
-    void open(std::uint32_t context) noexcept;
+    // Sets the threshold of the context to 0 and disables its sources up to `last_source`, which the firmware may have
+    // enabled.
+    void open(std::uint32_t context, std::uint32_t last_source) noexcept;
 
-    // Routes `source` to the context.
+    // Enables `source` in the context. Not concurrently.
     void enable(std::uint32_t source, std::uint32_t context) noexcept;
 
-    // The register of a context that claims and completes. Reading it answers the source to serve now, which then is the
-    // reader's until it writes that number back; 0 if there is none (any more).
+    // Masks `source` in all contexts. Any hart.
+    void mask(std::uint32_t source) noexcept;
+
+    // Returns the address of the context's claim register. A read claims a pending source and returns it, 0 if there is
+    // none; a write of that number completes it.
     [[nodiscard]] std::uintptr_t claim_register(std::uint32_t context) const noexcept;
 
   private:

@@ -1,6 +1,6 @@
-#include "arch/riscv64/sbi.hpp"
+#include "inflight/arch/riscv64/sbi.hpp"
 
-#include "arch/arch.hpp"
+#include "inflight/arch/arch.hpp"
 
 namespace inflight::arch {
 
@@ -41,7 +41,23 @@ void send_interrupt(std::uint64_t hardware_id) noexcept {
 }
 
 long start_hart(std::uint64_t hardware_id, std::uint64_t entry, std::uint64_t argument) noexcept {
+    // Memory writes before whatever the firmware starts the hart with: not every firmware orders them.
+    asm volatile("fence iorw, iorw" : : : "memory");
     return static_cast<long>(call(hart_state_extension, 0, hardware_id, entry, argument).error);
+}
+
+const char* hart_status(std::uint64_t hardware_id) noexcept {
+    const answer status = call(hart_state_extension, 2, hardware_id);
+    if (status.error != 0) {
+        return "unknown";
+    }
+    switch (status.value) {
+    case 0: return "started";
+    case 1: return "stopped";
+    case 2: return "about to start";
+    case 3: return "about to stop";
+    default: return "suspended";
+    }
 }
 
 void shut_down() noexcept {

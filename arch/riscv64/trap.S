@@ -1,10 +1,12 @@
-# Where every trap of S-mode ends up.
+# The trap vector of S-mode.
 #
-# An interrupt is served on the stack that it found, and saves what a function may clobber. An exception is a defect of the
-# kernel: it saves all registers for the dump and never returns. Offsets into struct hart: see machine.hpp.
+# An interrupt runs on the current stack, and saves the registers that a function may clobber. An exception is a defect of the kernel:
+# it saves all registers for the dump and never returns. Offsets into struct hart: see machine.hpp.
 
     .equ HART_TRAP_STACK, 0
     .equ HART_REGISTERS, 8
+    .equ FATAL_PANIC, 0         # offsets into struct fatal_handlers
+    .equ FATAL_EXCEPTION, 8
 
     .text
     .balign 4
@@ -33,7 +35,7 @@ trap_vector:
     sd a6, 112(sp)
     sd a7, 120(sp)
     csrr a0, scause
-    call interrupt_entry
+    call handle_interrupt_trap
     ld ra, 0(sp)
     ld t0, 8(sp)
     ld t1, 16(sp)
@@ -52,6 +54,13 @@ trap_vector:
     ld a7, 120(sp)
     addi sp, sp, 144
     sret
+
+    .globl panic_on_trap_stack  # panic_on_trap_stack(message, frame pointer), with interrupts masked: never returns
+panic_on_trap_stack:
+    ld sp, HART_TRAP_STACK(tp)
+    lla t0, registered_fatal_handlers
+    ld t0, FATAL_PANIC(t0)
+    jalr t0                     # (message, frame pointer), never returns
 
 exception:
     .macro save number
@@ -91,4 +100,6 @@ exception:
     save 31
     ld sp, HART_TRAP_STACK(tp)
     addi a0, tp, HART_REGISTERS
-    call exception_entry        # exception_entry(registers), never returns
+    lla t0, registered_fatal_handlers
+    ld t0, FATAL_EXCEPTION(t0)
+    jalr t0                     # (registers), never returns

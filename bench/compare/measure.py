@@ -121,12 +121,13 @@ def disk_interrupts(lines: Sequence[str]) -> int:
 
 @dataclass(frozen=True)
 class Counted:
-    """Per request of one job."""
+    """Per request of one job. None where the longer run counted less than the shorter one: then two runs differ by more than
+    what the requests take, and the difference says nothing of them."""
 
-    instructions: float
-    accesses: float
-    doorbells: float
-    interrupts: float
+    instructions: float | None
+    accesses: float | None
+    doorbells: float | None
+    interrupts: float | None
 
 
 # The first fio of a boot does more than those behind it: it is not counted.
@@ -217,7 +218,16 @@ def per_request(accesses: counts.Accesses, traced: int, instructions: int, ran: 
     """The differences between the long run and the short one, by request."""
     if traced <= 0 or ran <= 0:
         raise Refusal(f"the job did not do {MANY - FEW} requests more when it was asked to: is the disk too small?")
-    return Counted(instructions / ran, accesses.all / traced, accesses.doorbells / traced, accesses.claims / traced)
+
+    def share(count: int, of: int) -> float | None:
+        return count / of if count >= 0 else None
+
+    return Counted(
+        share(instructions, ran),
+        share(accesses.all, traced),
+        share(accesses.doorbells, traced),
+        share(accesses.claims, traced),
+    )
 
 
 def _requests(report: dict[str, Any]) -> int:
@@ -281,12 +291,12 @@ def rows(
             ("notifications per I/O", "doorbells"),
             ("interrupts per I/O", "interrupts"),
         ):
-            values = [[getattr(counted[name], field)] if name in counted else []
+            values = [[value] if name in counted and (value := getattr(counted[name], field)) is not None else []
                       for counted in (counted_ours, counted_linux)]  # fmt: skip
-            if values != [[], []] and not (iothread and field == "doorbells"):
+            if name in {*counted_ours, *counted_linux} and not (iothread and field == "doorbells"):
                 made.append(Row(name, label, *values))
     said = [report.get("inflight", {}) for report in ours]
-    boot = [float(each["boot_to_first_read_ns"]) / 1e6 for each in said if "boot_to_first_read_ns" in each]
+    boot = [float(each["boot_to_first_read_ns"]) / 1e6 for each in said if each.get("boot_to_first_read_ns")]
     made.append(Row("all", "boot to first I/O, ms", boot, [run.first_read_ns / 1e6 for run in theirs]))
     memory = [float(each["memory_kib"]) / 1024 for each in said if "memory_kib" in each]
     made.append(Row("all", "memory, MiB", memory, [run.memory_kib / 1024 for run in theirs]))

@@ -1,10 +1,8 @@
-#include "drivers/block/disk.hpp"
+#include "inflight/drivers/block/disk.hpp"
 
-#include "arch/arch.hpp"
-#include "drivers/virtio/device.hpp"
+#include "inflight/arch/arch.hpp"
 
 #include <algorithm>
-#include <bit>
 #include <new>
 
 namespace inflight::block {
@@ -17,31 +15,9 @@ using virtio_blk::request_type;
 namespace {
 
 // A request takes three descriptors, and a chain is no longer than its queue.
-constexpr std::uint16_t smallest_queue = 4;
-
-constexpr std::uint32_t round_down(std::uint32_t value, std::uint32_t unit) noexcept {
-    return value - value % unit;
-}
+constexpr std::uint16_t min_queue_size = 4;
 
 } // namespace
-
-const char* to_string(status outcome) noexcept {
-    switch (outcome) {
-    case status::ok: return "ok";
-    case status::io_error: return "io_error";
-    case status::unsupported: return "unsupported";
-    case status::out_of_range: return "out_of_range";
-    case status::invalid_argument: return "invalid_argument";
-    case status::read_only: return "read_only";
-    case status::cancelled: return "cancelled";
-    case status::out_of_memory: return "out_of_memory";
-    case status::device_error: return "device_error";
-    case status::timed_out: return "timed_out";
-    case status::device_reset: return "device_reset";
-    case status::device_lost: return "device_lost";
-    }
-    return "unknown";
-}
 
 // ---- requests ----
 
@@ -69,372 +45,329 @@ request disk::get_id(virtio_blk::id_string& id) noexcept {
     return {channel(), request_type::get_id, 0, reinterpret_cast<const std::byte*>(id.data()), 0};
 }
 
-status disk::check(const request& candidate) const noexcept {
-    if (lost()) {
-        return status::device_lost;
-    }
-    switch (candidate.type_) {
-    case request_type::out:
-        if (properties_.read_only) {
-            return status::read_only;
-        }
-        [[fallthrough]];
-    case request_type::in: {
-        std::uint64_t bytes = candidate.length_;
-        const std::uint32_t segments = candidate.scattered_ || candidate.result_ == request::pieces_in_flight
-                                           ? candidate.pieces_.segments_left
-                                           : 0;
-        for (std::uint32_t i = 0; i < segments; ++i) {
-            const std::uint64_t length = candidate.segment_length(i);
-            if (length == 0 || length % properties_.logical_block_size != 0) {
-                return status::invalid_argument;
-            }
-            bytes += length;
-        }
-        if ((bytes & (sector_size - 1)) != 0) {
-            return status::invalid_argument;
-        }
-        return check_range(candidate.sector_, bytes >> sector_shift);
-    }
-    case request_type::discard:
-    case request_type::write_zeroes: {
-        if (properties_.read_only) {
-            return status::read_only;
-        }
-        const bool possible = candidate.type_ == request_type::discard ? properties_.max_discard_sectors != 0
-                                                                       : properties_.max_write_zeroes_sectors != 0;
-        return possible ? check_range(candidate.sector_, candidate.length_) : status::unsupported;
-    }
-    case request_type::flush:
-    case request_type::get_id: return status::ok;
-    }
-    return status::invalid_argument;
-}
-
-status disk::check_range(std::uint64_t sector, std::uint64_t sectors) const noexcept {
-    const std::uint64_t unaligned = (properties_.logical_block_size >> sector_shift) - 1;
-    if (sectors == 0 || ((sector | sectors) & unaligned) != 0) {
-        return status::invalid_argument;
-    }
-    if (sectors > properties_.capacity || sector > properties_.capacity - sectors) {
-        return status::out_of_range;
-    }
-    return status::ok;
-}
-
 // ---- interrupts ----
 
-// One line serves all queues (VIRTIO 1.2, 4.2.3.4): each that has something is marked. Acknowledged first, then looked at,
-// though the specification has it the other way round: so nothing that completes in between can be lost.
-void disk::handle_interrupt() noexcept {
+// One line serves all queues (VIRTIO 1.2, 4.2.3.4): each that has something is marked. Acknowledged first, then looked
+// at, though the specification has it the other way round: so nothing that completes in between can be lost.
+bool disk::handle_line() noexcept {
     const trace::handler traced{track_};
+    // acquire: the channels are made before a handler finds them; pairs with the store in start().
+    const arch::hart_index told = told_.load(std::memory_order_acquire);
+    if (told != 1 || registers_.interrupt_status == 0) [[unlikely]] {
+        return interrupt_all(told);
+    }
+    if (!has_cause(virtio::acknowledge_interrupt(registers_))) [[unlikely]] {
+        return false;
+    }
+    channels_->interrupted_here();
+    return true;
+}
+
+// The same where there are several harts, or none has a channel yet.
+bool disk::interrupt_all(arch::hart_index told) noexcept {
+    if (told == 0) {
+        return interrupted_before_start(device_.acknowledge_interrupt());
+    }
+    if (!has_cause(device_.acknowledge_interrupt())) {
+        return false;
+    }
+    for (block::channel& each : std::span{channels_, told}) {
+        each.interrupted();
+    }
+    return true;
+}
+
+// Counts an interrupt. Returns true if InterruptStatus named a cause.
+inline bool disk::has_cause(virtio::interrupt_cause cause) noexcept {
     interrupts_.fetch_add(1, std::memory_order_relaxed);
-    const virtio::interrupt_cause cause = device_.acknowledge_interrupt();
     if (cause.none()) [[unlikely]] {
+        spurious_.fetch_add(1, std::memory_order_relaxed);
+        return false;
+    }
+    if (cause.has(virtio::interrupt_cause::configuration_change)) [[unlikely]] {
+        home_->call_attention();
+    }
+    return true;
+}
+
+void disk::handle_queue(std::uint16_t index) noexcept {
+    const trace::handler traced{track_};
+    const arch::hart_index told = told_.load(std::memory_order_acquire); // as in handle_line()
+    if (told == 0) [[unlikely]] {
+        static_cast<void>(interrupted_before_start({.bits = virtio::interrupt_cause::used_buffer}));
+        return;
+    }
+    interrupts_.fetch_add(1, std::memory_order_relaxed);
+    if (index >= queues_in_use_) [[unlikely]] {
         spurious_.fetch_add(1, std::memory_order_relaxed);
         return;
     }
-    if (cause.has(virtio::interrupt_cause::configuration_change)) [[unlikely]] {
-        home_->attention_.store(true, std::memory_order_relaxed);
+    channels_[index % told].interrupted(queues_[index]);
+}
+
+void disk::handle_configuration() noexcept {
+    const trace::handler traced{track_};
+    const arch::hart_index told = told_.load(std::memory_order_acquire); // as in handle_line()
+    if (told == 0) [[unlikely]] {
+        static_cast<void>(interrupted_before_start({.bits = virtio::interrupt_cause::configuration_change}));
+        return;
     }
-    for (io_channel& channel : channels()) {
-        channel.interrupted();
+    interrupts_.fetch_add(1, std::memory_order_relaxed);
+    home_->call_attention();
+    home_->interrupted();
+}
+
+bool disk::interrupted_before_start(virtio::interrupt_cause cause) noexcept {
+    // seq_cst: the mark is set before told_ is read. Pairs with start(), which writes told_ before it reads the mark,
+    // so that one of the two sees the other.
+    interrupted_early_.store(true, std::memory_order_seq_cst);
+    if (told_.load(std::memory_order_seq_cst) != 0) {
+        home_->call_attention();
+        static_cast<void>(look_for_completions());
     }
+    return !cause.none();
+}
+
+bool disk::look_for_completions() noexcept {
+    const arch::hart_index told = told_.load(std::memory_order_acquire); // as in handle_line()
+    if (told == 0) {
+        return false;
+    }
+    if (device_.acknowledge_interrupt().has(virtio::interrupt_cause::configuration_change)) {
+        home_->call_attention();
+    }
+    bool found = false;
+    for (block::channel& each : std::span{channels_, told}) {
+        found |= each.mark_completed();
+    }
+    return found;
 }
 
 // ---- life of the device ----
 
-error disk::start(device_memory& memory, const disk_options& options) noexcept {
-    executor_ = &async::executor::current();
+error disk::start(dma_memory& memory, const disk_options& options) noexcept {
     options_ = options;
     track_ = trace::new_disk();
     properties_.legacy = device_.is_legacy();
     const error outcome = set_up(&memory);
     if (outcome == error::none) {
         home_ = &channel();
-        all_channels(phase::going_on, io_channel::step::open);
+        queues_in_use_ = properties_.queues;
+        // seq_cst: pairs with handle_line(), which finds the channels, and with the mark of interrupted_before_start().
+        told_.store(harts_, std::memory_order_seq_cst);
+        if (interrupted_early_.load(std::memory_order_seq_cst)) {
+            home_->call_attention();
+        }
+        recovery_.open();
     }
     return outcome;
 }
 
-bool disk::open_channels(device_memory& memory) noexcept {
-    harts_ = arch::harts();
-    std::byte* const place = memory.allocate(sizeof(io_channel) * harts_, alignof(io_channel));
+bool disk::open_channels(dma_memory& memory) noexcept {
+    const arch::hart_index harts = arch::harts();
+    std::byte* const place = memory.allocate_private(sizeof(block::channel) * harts, alignof(block::channel));
     if (place == nullptr) {
         return false;
     }
-    channels_ = reinterpret_cast<io_channel*>(place);
-    for (arch::hart_index hart = 0; hart < harts_; ++hart) {
-        io_channel& channel = *::new (channels_ + hart) io_channel{*this, async::executor::of(hart)};
+    const channel::device shared{.transport = device_.underlying_transport(),
+                                 .memory = memory,
+                                 .recoveries = recovery_,
+                                 .properties = properties_,
+                                 .progress = progress_,
+                                 .request_timeout = options_.request_timeout};
+    auto* const channels = reinterpret_cast<block::channel*>(place);
+    for (arch::hart_index hart = 0; hart < harts; ++hart) {
+        async::executor& executor = async::executor::of(hart);
         if (hart < properties_.queues) {
-            channel.own(queues().subspan(hart), harts_);
+            ::new (channels + hart) block::channel{shared, executor, queues().subspan(hart), harts};
         } else {
-            channel.go_through(channels_[hart % properties_.queues]);
+            ::new (channels + hart) block::channel{shared, executor, channels[hart % properties_.queues]};
         }
     }
+    channels_ = channels;
+    harts_ = harts;
     return true;
-}
-
-// Everything from reset to DRIVER_OK (VIRTIO 1.2, 3.1.1). Without `memory`, into the memory of the queues as they are.
-error disk::set_up(device_memory* memory) noexcept {
-    error outcome = virtio::begin_initialisation(device_);
-    if (outcome != error::none) {
-        return outcome; // not even FAILED: the device has not come out of its reset
-    }
-    outcome = memory != nullptr ? negotiate() : negotiate_again();
-    if (outcome != error::none) {
-        return outcome;
-    }
-    outcome = read_properties();
-    if (outcome == error::none) {
-        outcome = set_up_queues(memory);
-    }
-    if (outcome == error::none && memory != nullptr && !open_channels(*memory)) {
-        outcome = error::out_of_memory;
-    }
-    if (outcome == error::none) {
-        virtio::set_driver_ok(device_);
-    } else {
-        virtio::set_failed(device_);
-    }
-    return outcome;
-}
-
-error disk::negotiate() noexcept {
-    const virtio::feature_set offered = device_.offered_features();
-    virtio::feature_set wanted = virtio_blk::known_features | device_.supported_features();
-    wanted &= ~options_.features_off | virtio::feature::version_1;
-    if ((offered & wanted & feature::flush) == 0) {
-        wanted &= ~feature::config_wce; // useless without, and not to be offered alone (5.2.5.2)
-    }
-    if ((offered & feature::zoned) != 0) {
-        wanted &= ~feature::discard; // not to be accepted from a host-managed device (BLKZ-02), and it may be one
-    }
-    properties_.offered = offered;
-    properties_.accepted = offered & wanted;
-    return virtio::agree_on_features(device_, properties_.accepted);
-}
-
-// After a reset, exactly what was accepted before: the queues are built for it, and the device should take it again (2.2.2).
-error disk::negotiate_again() noexcept {
-    if ((properties_.accepted & ~device_.offered_features()) != 0) {
-        virtio::set_failed(device_);
-        return error::features_refused;
-    }
-    return virtio::agree_on_features(device_, properties_.accepted);
 }
 
 namespace {
 
-// The configuration space as it is, as far as the features let us look.
-struct raw_configuration {
-    std::uint64_t capacity = 0;
-    std::uint32_t size_max = request_queue::most_bytes;
-    std::uint32_t seg_max = 1;
-    std::uint32_t blk_size = sector_size;
-    std::uint32_t opt_io_size = 0;
-    std::uint32_t max_discard_sectors = 0;
-    std::uint32_t max_discard_seg = 0;
-    std::uint32_t discard_sector_alignment = 0;
-    std::uint32_t max_write_zeroes_sectors = 0;
-    std::uint32_t max_write_zeroes_seg = 0;
-    std::uint16_t min_io_size = 0;
-    std::uint16_t num_queues = 1;
-    std::uint8_t physical_block_exp = 0;
-    std::uint8_t alignment_offset = 0;
-    std::uint8_t writeback = 0;
+// False if the configuration does not settle.
+bool read_capacity(virtio::device& device, std::uint64_t& capacity) noexcept {
+    return device.read_configuration(capacity,
+                                     [](virtio::device& from) { return from.read_config64(configuration::capacity); });
+}
 
-    bool operator==(const raw_configuration&) const noexcept = default;
-};
-
-raw_configuration read_raw(virtio::transport& device, virtio::feature_set features) noexcept {
+raw_configuration read_raw(virtio::device& device) noexcept {
     raw_configuration raw;
-    raw.capacity = virtio::configuration64(device, configuration::capacity);
-    if ((features & feature::size_max) != 0) {
-        raw.size_max = device.configuration32(configuration::size_max);
+    raw.capacity = device.read_config64(configuration::capacity);
+    if (device.has(feature::size_max)) {
+        raw.size_max = device.read_config32(configuration::size_max);
     }
-    if ((features & feature::seg_max) != 0) {
-        raw.seg_max = device.configuration32(configuration::seg_max);
+    if (device.has(feature::seg_max)) {
+        raw.seg_max = device.read_config32(configuration::seg_max);
     }
-    if ((features & feature::blk_size) != 0) {
-        raw.blk_size = device.configuration32(configuration::blk_size);
+    if (device.has(feature::blk_size)) {
+        raw.blk_size = device.read_config32(configuration::blk_size);
     }
-    if ((features & feature::topology) != 0) {
-        raw.physical_block_exp = device.configuration8(configuration::physical_block_exp);
-        raw.alignment_offset = device.configuration8(configuration::alignment_offset);
-        raw.min_io_size = device.configuration16(configuration::min_io_size);
-        raw.opt_io_size = device.configuration32(configuration::opt_io_size);
+    if (device.has(feature::topology)) {
+        raw.physical_block_exp = device.read_config8(configuration::physical_block_exp);
+        raw.alignment_offset = device.read_config8(configuration::alignment_offset);
+        raw.min_io_size = device.read_config16(configuration::min_io_size);
+        raw.opt_io_size = device.read_config32(configuration::opt_io_size);
     }
-    if ((features & feature::config_wce) != 0) {
-        raw.writeback = device.configuration8(configuration::writeback);
+    if (device.has(feature::config_wce)) {
+        raw.writeback = device.read_config8(configuration::writeback);
     }
-    if ((features & feature::mq) != 0) {
-        raw.num_queues = device.configuration16(configuration::num_queues);
+    if (device.has(feature::mq)) {
+        raw.num_queues = device.read_config16(configuration::num_queues);
     }
-    if ((features & feature::discard) != 0) {
-        raw.max_discard_sectors = device.configuration32(configuration::max_discard_sectors);
-        raw.max_discard_seg = device.configuration32(configuration::max_discard_seg);
-        raw.discard_sector_alignment = device.configuration32(configuration::discard_sector_alignment);
+    if (device.has(feature::discard)) {
+        raw.max_discard_sectors = device.read_config32(configuration::max_discard_sectors);
+        raw.max_discard_seg = device.read_config32(configuration::max_discard_seg);
+        raw.discard_sector_alignment = device.read_config32(configuration::discard_sector_alignment);
     }
-    if ((features & feature::write_zeroes) != 0) {
-        raw.max_write_zeroes_sectors = device.configuration32(configuration::max_write_zeroes_sectors);
-        raw.max_write_zeroes_seg = device.configuration32(configuration::max_write_zeroes_seg);
+    if (device.has(feature::write_zeroes)) {
+        raw.max_write_zeroes_sectors = device.read_config32(configuration::max_write_zeroes_sectors);
+        raw.max_write_zeroes_seg = device.read_config32(configuration::max_write_zeroes_seg);
     }
     return raw;
 }
 
 } // namespace
 
-error disk::read_properties() noexcept {
-    raw_configuration raw;
-    const virtio::feature_set features = properties_.accepted;
-    if (!virtio::read_configuration(device_, raw,
-                                    [features](virtio::transport& device) { return read_raw(device, features); })) {
-        return error::configuration_unstable;
+// Everything from reset to DRIVER_OK. Without `memory`, the queues keep the memory that they have.
+error disk::set_up(dma_memory* memory) noexcept {
+    const auto configure_with = [this, memory]() noexcept {
+        return configure(memory);
+    };
+    const error outcome = memory == nullptr
+                              ? device_.restore(configure_with)
+                              : device_.start(
+                                    [this](virtio::feature_set offered) noexcept {
+                                        return virtio_blk::wanted_features(offered, options_.features_off);
+                                    },
+                                    configure_with, options_.features_off);
+    if (outcome == error::none) {
+        read_configuration(); // a device need not announce a change before DRIVER_OK, and QEMU does not
     }
-    const std::uint32_t block = raw.blk_size;
-    if (!std::has_single_bit(block) || block < sector_size || raw.size_max < block) {
-        return error::limits_unusable;
-    }
-    if (raw.num_queues == 0) {
-        return error::queue_missing;
-    }
-    const std::uint32_t block_sectors = block >> sector_shift;
-
-    disk_properties& known = properties_;
-    known.capacity = raw.capacity;
-    known.logical_block_size = block;
-    known.physical_block_size = raw.physical_block_exp < 16 ? block << raw.physical_block_exp : block;
-    known.alignment_offset = raw.alignment_offset * block;
-    known.minimum_io_size = raw.min_io_size * block;
-    known.optimal_io_size = raw.opt_io_size * block;
-    known.size_max = round_down(std::min(raw.size_max, request_queue::most_bytes), block);
-    known.seg_max = std::clamp<std::uint32_t>(raw.seg_max, 1, request_queue::most_segments);
-    known.max_discard_sectors = raw.max_discard_seg == 0 ? 0 : round_down(raw.max_discard_sectors, block_sectors);
-    known.discard_sector_alignment = raw.discard_sector_alignment;
-    known.max_write_zeroes_sectors =
-        raw.max_write_zeroes_seg == 0 ? 0 : round_down(raw.max_write_zeroes_sectors, block_sectors);
-    known.read_only = accepted(feature::read_only);
-    known.can_flush = accepted(feature::flush);
-    known.write_cache = accepted(feature::config_wce) ? raw.writeback != 0 : known.can_flush;
-    if (known.queues == 0) { // a device that comes back from a reset keeps the queues it had
-        const std::uint16_t wanted = std::min<std::uint16_t>(options_.queues, most_queues);
-        known.queues = std::clamp<std::uint16_t>(raw.num_queues, 1, std::max<std::uint16_t>(wanted, 1));
-    }
-    return error::none;
+    return outcome;
 }
 
-error disk::set_up_queues(device_memory* memory) noexcept {
-    const bool indirect = accepted(virtio::feature::indirect_desc);
+// Step 7 of virtio/device.hpp. May be called several times, also at the start: what is allocated is kept.
+error disk::configure(dma_memory* memory) noexcept {
+    properties_.offered = device_.offered();
+    properties_.accepted = device_.accepted();
+    const std::uint16_t queues = properties_.queues;
+    raw_configuration raw;
+    if (!device_.read_configuration(raw, read_raw)) {
+        return error::configuration_unstable;
+    }
+    error outcome = apply_configuration(raw, properties_);
+    if (outcome != error::none) {
+        return outcome;
+    }
+    if (queues != 0) { // the number of queues never changes after the first attempt
+        properties_.queues = queues;
+    } else {
+        const std::uint16_t wanted = std::min<std::uint16_t>(options_.queues, max_queues);
+        properties_.queues = std::clamp<std::uint16_t>(properties_.queues, 1, std::max<std::uint16_t>(wanted, 1));
+    }
+    outcome = set_up_queues(memory);
+    if (outcome == error::none && memory != nullptr && channels_ == nullptr && !open_channels(*memory)) {
+        return error::out_of_memory;
+    }
+    return outcome;
+}
+
+error disk::set_up_queues(dma_memory* memory) noexcept {
+    const bool indirect = device_.has(virtio::feature::indirect_desc);
     std::uint32_t seg_max = indirect ? properties_.seg_max : 1;
     for (std::uint16_t i = 0; i < properties_.queues; ++i) {
-        request_queue& queue = queues_[i];
+        queue& queue = queues_[i];
         queue.index = i;
         queue.track = track_.queue(i);
-        std::uint32_t largest = 0;
-        const error outcome = device_.queue_size_max(i, largest);
+        queue.on_short_length([](void* self) noexcept { static_cast<disk*>(self)->short_length(); }, this);
+        const std::uint16_t has = queue.is_allocated() ? queue.ring().size() : 0;
+        std::uint16_t size = 0;
+        const error outcome =
+            device_.queue_size(i, has != 0 ? has : min_queue_size, has != 0 ? has : options_.queue_size, size);
+        if (outcome == error::queue_missing && i != 0 && has == 0) {
+            properties_.queues = i; // it has fewer than it says; these will do
+            break;
+        }
         if (outcome != error::none) {
             return outcome;
         }
-        if (memory != nullptr) {
-            if (largest == 0 && i != 0) {
-                properties_.queues = i; // it has fewer than it says; these will do
-                break;
-            }
-            const auto size = static_cast<std::uint16_t>(
-                std::bit_floor(std::min({largest, std::uint32_t{options_.queue_size}, virtio::largest_queue})));
-            if (size < smallest_queue) {
-                return largest == 0 ? error::queue_missing : error::queue_too_small;
+        if (has == 0) {
+            if (memory == nullptr) {
+                return error::queue_missing; // there was none before the reset
             }
             const std::uint32_t segments = std::min<std::uint32_t>(seg_max, size - 2u);
+            if (segments_per_block(properties_) > segments) {
+                return error::limits_unusable;
+            }
             if (!queue.allocate(*memory, size, properties_.legacy, indirect, segments)) {
                 return error::out_of_memory;
             }
             properties_.queue_size = i == 0 ? size : std::min(properties_.queue_size, size);
             properties_.slots_per_queue = i == 0 ? queue.slots() : std::min(properties_.slots_per_queue, queue.slots());
-        } else if (largest < queue.ring().size()) {
-            return error::queue_missing;
         }
         seg_max = std::min(seg_max, queue.segments());
-        queue.reset(properties_.legacy, accepted(virtio::feature::event_idx));
-        device_.enable_queue(i, queue.ring().size(), queue.ring().addresses());
+        queue.reset(properties_.legacy, device_.has(virtio::feature::event_idx), options_.strict_lengths);
+        device_.enable_queue(i, size, queue.ring().addresses());
     }
     properties_.seg_max = seg_max;
-    return error::none;
+    return segments_per_block(properties_) > seg_max ? error::limits_unusable : error::none;
 }
 
-// ---- what concerns all channels ----
+// ---- recovery ----
 
-void disk::all_channels(phase during, io_channel::step next) noexcept {
-    phase_ = during;
-    not_reported_ = harts_;
-    for (io_channel& channel : channels()) {
-        channel.ask(next);
-    }
-}
-
-// The last one's report ends a phase.
-void disk::channel_reports() noexcept {
-    if (--not_reported_ != 0) {
-        return;
-    }
-    if (phase_ == phase::stopping) {
-        change_device();
-        all_channels(phase::going_on, io_channel::step::go_on);
-        return;
-    }
-    phase_ = phase::running;
-    if (wants_change_) { // since
-        stop_channels();
-    }
-}
-
-void disk::stop_channels() noexcept {
-    wants_change_ = true;
-    if (phase_ == phase::running) {
-        all_channels(phase::stopping, io_channel::step::stop);
-    }
+bool disk::needs_reset() noexcept {
+    return device_.needs_reset();
 }
 
 // Any hart.
-void disk::needs_reset(bool resubmit) noexcept {
-    // acq_rel: whoever finds it clear posts; pairs with the exchange in reset(), which takes what was asked until then.
-    if (reset_asked_.fetch_or(resubmit ? asks_reset : asks_reset | asks_end, std::memory_order_acq_rel) == 0) {
-        reset_message_.post(*executor_);
+void disk::short_length() noexcept {
+    if (short_lengths_told_.exchange(1, std::memory_order_relaxed) == 0) {
+        report(disk_event::short_lengths);
     }
 }
 
-void disk::reset() noexcept {
-    const std::uint32_t asked = reset_asked_.exchange(0, std::memory_order_acq_rel);
-    wants_reset_ = true;
-    wants_end_ |= (asked & asks_end) != 0;
-    stop_channels();
-}
-
-// The device says that something has changed: that it needs a reset, or its capacity (VIRTIO 1.2, 3.2.1 and 5.2.6.1).
-void disk::configuration_changed() noexcept {
-    wants_reset_ |= (device_.status() & virtio::status_bit::device_needs_reset) != 0;
-    stop_channels();
-}
-
-// All channels have stopped. Nothing that the device was given is touched before it has confirmed its reset; then the device
-// is set up anew, and the channels deal with what was inside, what waits in line and what comes.
-void disk::change_device() noexcept {
-    wants_change_ = false;
-    was_reset_ = wants_reset_;
-    resubmits_ = !wants_end_;
-    wants_reset_ = false;
-    wants_end_ = false;
-    if (was_reset_) {
-        ++resets_;
-        lost_.store(!device_.reset() || set_up(nullptr) != error::none, std::memory_order_relaxed);
-        return;
+// Returns whether the device has asked for too many resets in a row without completing anything that it had.
+bool disk::asks_for_resets_only(recovery::causes_t causes) noexcept {
+    std::uint64_t completed = 0;
+    std::size_t in_flight = 0;
+    for (const queue& each : queues()) {
+        completed += each.completed();
+        in_flight += each.in_flight();
     }
+    const bool asked_by_device = (causes & ~(recovery::cause::configuration | recovery::cause::needs_reset)) == 0;
+    if (!asked_by_device || completed != completed_then_) {
+        fruitless_resets_ = 0;
+    } else if (in_flight != 0) {
+        ++fruitless_resets_;
+    }
+    completed_then_ = completed;
+    return fruitless_resets_ > max_fruitless_resets;
+}
+
+bool disk::reset(recovery::causes_t causes) noexcept {
+    if ((causes & recovery::cause::device_late) != 0) {
+        report(disk_event::late);
+    }
+    report(disk_event::reset_begins);
+    failure_ = asks_for_resets_only(causes) ? device_.give_up() : set_up(nullptr);
+    return failure_ == error::none;
+}
+
+void disk::reset_ended() noexcept {
+    report(lost() ? disk_event::lost : disk_event::reset_ended);
+}
+
+void disk::read_configuration() noexcept {
     std::uint64_t capacity = 0;
-    if (virtio::read_configuration(device_, capacity, [](virtio::transport& device) {
-            return virtio::configuration64(device, configuration::capacity);
-        })) {
-        properties_.capacity = capacity;
+    if (read_capacity(device_, capacity)) {
+        properties_.capacity = usable_capacity(capacity, properties_.logical_block_size);
     }
 }
 
@@ -442,15 +375,15 @@ disk::counters disk::count() const noexcept {
     counters sum{.interrupts = interrupts_.load(std::memory_order_relaxed),
                  .spurious = spurious_.load(std::memory_order_relaxed),
                  .waited = 0,
-                 .sent = 0,
-                 .device_lies = 0,
-                 .resets = resets_,
+                 .forwarded = 0,
+                 .protocol_violations = 0,
+                 .resets = recovery_.resets(),
                  .lost_interrupts = 0};
     for (arch::hart_index hart = 0; hart < harts_; ++hart) {
-        const io_channel::counters& of_hart = channels_[hart].count();
+        const block::channel::counters& of_hart = channels_[hart].count();
         sum.waited += of_hart.waited;
-        sum.sent += of_hart.sent;
-        sum.device_lies += of_hart.device_lies;
+        sum.forwarded += of_hart.forwarded;
+        sum.protocol_violations += of_hart.protocol_violations;
         sum.lost_interrupts += of_hart.lost_interrupts;
     }
     return sum;

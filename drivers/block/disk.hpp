@@ -6,24 +6,29 @@
 //         ...
 //     }
 //
-// Every hart may use it, from coroutines, once it has been started; each has a channel of its own to it (io_channel.hpp), and
-// a request resumes on the hart that awaited it. handle_interrupt() alone is called from an interrupt. Any number of requests
-// may be awaited at once; what does not fit into the queues waits in line, first come, first served on each hart. Requests in
-// flight are not ordered among each other.
+// Every hart may use it, from coroutines, once it was started; each has a channel of its own to it (channel.hpp), and a
+// request resumes on the hart that awaited it. The three handle_…() alone are called from interrupts. Any number of
+// requests may be awaited at once; what does not fit into the queues waits in line, first come, first served on each
+// hart. Requests in flight are not ordered among each other.
 //
-// The hart that started the disk is its home: what concerns the whole device happens there, with all channels stopped.
+// The hart that started the disk is its home: what concerns the whole device is done there, with all channels quiesced
+// (recovery.hpp).
 #pragma once
 
-#include "arch/arch.hpp"
-#include "async/executor.hpp"
-#include "async/message.hpp"
-#include "async/trace.hpp"
-#include "drivers/block/io_channel.hpp"
-#include "drivers/block/request.hpp"
-#include "drivers/block/request_queue.hpp"
-#include "drivers/block/status.hpp"
-#include "drivers/block/virtio_blk.hpp"
-#include "drivers/virtio/transport.hpp"
+#include "inflight/arch/arch.hpp"
+#include "inflight/async/executor.hpp"
+#include "inflight/async/trace.hpp"
+#include "inflight/drivers/block/channel.hpp"
+#include "inflight/drivers/block/limits.hpp"
+#include "inflight/drivers/block/queue.hpp"
+#include "inflight/drivers/block/recovery.hpp"
+#include "inflight/drivers/block/request.hpp"
+#include "inflight/drivers/block/status.hpp"
+#include "inflight/drivers/block/virtio_blk.hpp"
+#include "inflight/drivers/block/watchdog.hpp"
+#include "inflight/drivers/memory/dma_memory.hpp"
+#include "inflight/drivers/virtio/device.hpp"
+#include "inflight/drivers/virtio/transport.hpp"
 
 #include <array>
 #include <cstddef>
@@ -32,67 +37,73 @@
 
 namespace inflight::block {
 
+// What a disk reports. short_lengths comes on any hart, the others come on the home hart.
+enum class disk_event : std::uint8_t {
+    late,          // the device had requests and completed none of them for the time limit
+    reset_begins,  // for any reason. The reset may block for as long as the storage behind the device does not answer
+    reset_ended,   // the device works again
+    lost,          // the reset failed: disk::failure() returns why
+    short_lengths, // a used length was too short, for the first time. The status byte decides
+};
+
 struct disk_options {
-    std::uint16_t queues = 64;            // use no more than so many of the device's queues
-    std::uint16_t queue_size = 1024;      // use no more than so many descriptors of each
+    std::uint16_t queues = 64;            // at most this many of the device's queues
+    std::uint16_t queue_size = 1024;      // at most this many descriptors in each
     virtio::feature_set features_off = 0; // accept none of these
-    arch::ticks request_timeout = 0;      // how long the device may take for a request before it is reset; 0: for ever
+
+    // How long the device may have requests and complete none of them before it is reset, in ticks; 0: for ever. A slow
+    // device is not late, however long its queue is. When the device is late, the requests that it has had for this
+    // long end with timed_out, and the others are submitted again. The same happens to a single request if the device
+    // has had it for this long and has since completed several times as many others as the queue holds.
+    // request::set_timeout() sets a limit for one request.
+    arch::ticks request_timeout = 0;
+
+    // If true, a request ends with device_error when its used length is shorter than it must be. If false, the status
+    // byte decides, because it was poisoned, and the short length is only counted: some devices report wrong lengths.
+    bool strict_lengths = false;
+
+    // Called with `report_context` for each event; nullptr: nobody is told. Of the disk it may call lost() and
+    // failure() only.
+    void (*report)(void* context, disk_event what) noexcept = nullptr;
+    void* report_context = nullptr;
 };
 
-// What a device says about itself, checked. Sizes in the unit that is named.
-struct disk_properties {
-    std::uint64_t capacity;                 // sectors of 512 bytes
-    std::uint32_t logical_block_size;       // bytes; sector numbers and lengths are multiples of it
-    std::uint32_t physical_block_size;      // bytes
-    std::uint32_t alignment_offset;         // bytes to the first aligned physical block
-    std::uint32_t minimum_io_size;          // bytes; 0: not said
-    std::uint32_t optimal_io_size;          // bytes; 0: not said
-    std::uint32_t size_max;                 // bytes in one segment
-    std::uint32_t seg_max;                  // segments in one request of the device, as far as this driver uses them
-    std::uint32_t max_discard_sectors;      // in one request of the device; 0: the device cannot
-    std::uint32_t discard_sector_alignment; // sectors
-    std::uint32_t max_write_zeroes_sectors; // in one request of the device; 0: the device cannot
-    bool read_only;
-    bool write_cache; // what is written is lost with the power unless flush() has ended after it
-    bool can_flush;
-    bool legacy;
-    std::uint16_t queues;
-    std::uint16_t queue_size;
-    std::uint32_t slots_per_queue; // requests of the device that one queue holds
-    virtio::feature_set offered;
-    virtio::feature_set accepted;
-};
-
-class disk final {
+class disk final : private recovery::target {
   public:
-    static constexpr std::size_t most_queues = 64;
+    static constexpr std::size_t max_queues = 64;
 
     struct counters {
-        std::uint64_t interrupts;      // of the device, whatever they were for
-        std::uint64_t spurious;        // of these, with no cause
-        std::uint64_t waited;          // requests that found all slots taken
-        std::uint64_t sent;            // requests that went through another hart, for want of a queue
-        std::uint64_t device_lies;     // times the device broke the rules of the ring
-        std::uint64_t resets;          // times the device was reset while in use
-        std::uint64_t lost_interrupts; // times something was found that an interrupt should have told of
+        std::uint64_t interrupts;          // of the device, whatever they were for
+        std::uint64_t spurious;            // of these, with no cause
+        std::uint64_t waited;              // requests that found all slots taken, or no room to share their data
+        std::uint64_t forwarded;           // requests that went through another hart, for want of a queue
+        std::uint64_t protocol_violations; // times the device broke the rules of a ring
+        std::uint64_t resets;              // times the device was reset while in use
+        std::uint64_t lost_interrupts;     // times something was found that an interrupt should have told of
     };
 
-    // The device stays untouched until start(). `device` must outlive the disk.
-    explicit disk(virtio::transport& device) noexcept : device_{device} {}
+    // How many resets in a row a device may ask for without completing anything before it is lost.
+    static constexpr std::uint32_t max_fruitless_resets = 16;
+
+    // The device stays untouched until start(). `transport` must outlive the disk.
+    explicit disk(virtio::transport& transport) noexcept : device_{transport} {}
 
     disk(const disk&) = delete;
     disk& operator=(const disk&) = delete;
 
-    // Initialises the device, takes its queues into use, and opens a channel on every hart. Once; every hart has its executor
-    // by then. `memory` is kept for ever. On failure the device has been given up, and the cause is answered.
-    [[nodiscard]] virtio::error start(device_memory& memory, const disk_options& options) noexcept;
+    // Initialises the device, takes its queues into use, and opens a channel on every hart. Once; every hart has its
+    // executor by then. `memory` outlives the disk, and keeps what was allocated. On failure the device was given up,
+    // and the cause is returned.
+    [[nodiscard]] virtio::error start(dma_memory& memory, const disk_options& options) noexcept;
 
-    // The home hart rewrites them when the device is reset or says that it has another capacity: so the others should read
-    // them before there is anything in flight, or be told.
-    [[nodiscard]] const disk_properties& properties() const noexcept { return properties_; }
+    // What the calling hart knows of the device. They change when the device is reset or has another capacity: on each
+    // hart before a request that is judged by them, and only while none of its coroutines runs.
+    [[nodiscard]] const disk_properties& properties() const noexcept {
+        return channels_ != nullptr ? channels_[arch::this_hart()].properties() : properties_;
+    }
 
-    // Reads whole logical blocks, from `sector` (512 bytes each) on. (The span by reference: what an await expression gets by
-    // value is copied into the coroutine's frame.)
+    // Reads whole logical blocks, from `sector` (512 bytes each) on. (The span by reference: what an await expression
+    // gets by value is copied into the coroutine's frame.)
     request read(std::uint64_t sector, const std::span<std::byte>& buffer) noexcept {
         return {channel(), virtio_blk::request_type::in, sector, buffer.data(), buffer.size()};
     }
@@ -104,6 +115,11 @@ class disk final {
         return {channel(), virtio_blk::request_type::in, sector, buffer.data(), buffer.size(), token};
     }
 
+    // The same with a stop token, or with a time limit for this request alone: `disk.read(0, buffer, {.timeout = …})`.
+    request read(std::uint64_t sector, const std::span<std::byte>& buffer, const request_options& options) noexcept {
+        return {channel(), virtio_blk::request_type::in, sector, buffer.data(), buffer.size(), options};
+    }
+
     // Writes whole logical blocks. After it ends the data is in the device; in a write cache, where there is one.
     request write(std::uint64_t sector, const std::span<const std::byte>& buffer) noexcept {
         return {channel(), virtio_blk::request_type::out, sector, buffer.data(), buffer.size()};
@@ -112,9 +128,13 @@ class disk final {
     request write(std::uint64_t sector, const std::span<const std::byte>& buffer, async::stop_token token) noexcept {
         return {channel(), virtio_blk::request_type::out, sector, buffer.data(), buffer.size(), token};
     }
+    request write(std::uint64_t sector, const std::span<const std::byte>& buffer,
+                  const request_options& options) noexcept {
+        return {channel(), virtio_blk::request_type::out, sector, buffer.data(), buffer.size(), options};
+    }
 
-    // Makes all writes durable that ended before this began; those still in flight are not covered (VIRTIO 1.2, 5.2.6.2).
-    // Where the device has no write cache that could be flushed, there is nothing to do, and it ends at once.
+    // Makes all writes durable that ended before this began; those still in flight are not covered (VIRTIO 1.2,
+    // 5.2.6.2). Where the device has no write cache that could be flushed, there is nothing to do, and it ends at once.
     request flush() noexcept;
 
     // Tells the device that these sectors are not needed. What they hold afterwards is undefined.
@@ -126,78 +146,86 @@ class disk final {
     // The device's serial number: up to 20 characters, padded with NUL.
     request get_id(virtio_blk::id_string& id) noexcept;
 
-    // For the interrupt of this device. Interrupt context, of any hart, but of one at a time.
-    void handle_interrupt() noexcept;
+    // To be called for each interrupt of this device, as its transport delivers them (virtio::interrupt_delivery): a
+    // shared line calls handle_line(); the interrupt of queue `index` calls handle_queue(), and that of configuration
+    // changes handle_configuration(). Interrupt context, of any hart, and of several harts at once. Before start() has
+    // returned, an interrupt is acknowledged and remembered. handle_line() returns whether the device named a cause.
+    bool handle_line() noexcept;
+    void handle_queue(std::uint16_t index) noexcept;
+    void handle_configuration() noexcept;
+
+    // For a device whose interrupts do not arrive: looks for completions, and wakes the harts that own them. Returns
+    // whether it found any. Any context and hart, after start() has returned.
+    bool look_for_completions() noexcept;
 
     // Figures of all harts; exact while the others rest.
     [[nodiscard]] counters count() const noexcept;
-    [[nodiscard]] request_queue::counters count(std::uint16_t queue) const noexcept { return queues_[queue].count(); }
+    [[nodiscard]] queue::counters count(std::uint16_t index) const noexcept { return queues_[index].count(); }
 
     // True once the device is beyond repair: every request ends with device_lost.
-    [[nodiscard]] bool lost() const noexcept { return lost_.load(std::memory_order_relaxed); }
+    [[nodiscard]] bool lost() const noexcept { return recovery_.lost(); }
 
-    // The queues themselves, for a benchmark that drives their rings without requests. Nothing may be in flight, and the
-    // executor must not run meanwhile.
-    [[nodiscard]] request_queue& queue(std::uint16_t index) noexcept { return queues_[index]; }
-    [[nodiscard]] virtio::transport& device() noexcept { return device_; }
+    // Why the disk is lost; error::none if it is not lost.
+    [[nodiscard]] virtio::error failure() const noexcept { return failure_; }
+
+    // For a benchmark that drives the rings without requests. Nothing may be in flight, and the executor must not run
+    // meanwhile.
+    [[nodiscard]] queue& unsafe_queue(std::uint16_t index) noexcept { return queues_[index]; }
+    [[nodiscard]] virtio::transport& unsafe_transport() noexcept { return device_.underlying_transport(); }
 
   private:
-    friend class io_channel;
+    [[nodiscard]] block::channel& channel() noexcept { return channels_[arch::this_hart()]; }
+    [[nodiscard]] std::span<queue> queues() noexcept { return {queues_.data(), properties_.queues}; }
 
-    // What keeps the channels busy together: nothing; coming to a stop, or going on, of which some have not reported yet.
-    enum class phase : std::uint8_t { running, stopping, going_on };
+    // For the recovery.
+    [[nodiscard]] bool needs_reset() noexcept override;
+    [[nodiscard]] bool reset(recovery::causes_t causes) noexcept override;
+    void reset_ended() noexcept override;
+    void read_configuration() noexcept override;
 
-    [[nodiscard]] io_channel& channel() noexcept { return channels_[arch::this_hart()]; }
-    [[nodiscard]] std::span<io_channel> channels() noexcept { return {channels_, harts_}; }
-    [[nodiscard]] std::span<request_queue> queues() noexcept { return {queues_.data(), properties_.queues}; }
+    void short_length() noexcept;
+    void report(disk_event what) const noexcept {
+        if (options_.report != nullptr) {
+            options_.report(options_.report_context, what);
+        }
+    }
 
-    // For the channels.
-    [[nodiscard]] status check(const request& candidate) const noexcept;
-    [[nodiscard]] status check_range(std::uint64_t sector, std::uint64_t sectors) const noexcept;
-    void needs_reset(bool resubmit) noexcept;
-    void configuration_changed() noexcept;
-    void channel_reports() noexcept;
+    [[nodiscard]] virtio::error set_up(dma_memory* memory) noexcept;
+    [[nodiscard]] virtio::error configure(dma_memory* memory) noexcept;
+    [[nodiscard]] virtio::error set_up_queues(dma_memory* memory) noexcept;
+    [[nodiscard]] bool asks_for_resets_only(recovery::causes_t causes) noexcept;
+    [[nodiscard]] bool open_channels(dma_memory& memory) noexcept;
+    [[nodiscard]] bool interrupted_before_start(virtio::interrupt_cause cause) noexcept;
+    [[nodiscard, gnu::noinline]] bool interrupt_all(arch::hart_index told) noexcept;
+    [[nodiscard, gnu::always_inline]] inline bool has_cause(virtio::interrupt_cause cause) noexcept;
 
-    [[nodiscard]] virtio::error set_up(device_memory* memory) noexcept;
-    [[nodiscard]] virtio::error negotiate() noexcept;
-    [[nodiscard]] virtio::error negotiate_again() noexcept;
-    [[nodiscard]] virtio::error read_properties() noexcept;
-    [[nodiscard]] virtio::error set_up_queues(device_memory* memory) noexcept;
-    [[nodiscard]] bool open_channels(device_memory& memory) noexcept;
-    [[nodiscard]] bool accepted(virtio::feature_set bits) const noexcept { return (properties_.accepted & bits) != 0; }
-    void stop_channels() noexcept;
-    void change_device() noexcept;
-    void reset() noexcept;
-    void all_channels(phase during, io_channel::step next) noexcept;
-
-    virtio::transport& device_;
-    io_channel* channels_ = nullptr;
+    virtio::device device_;
+    virtio::batch_registers registers_ = device_.registers_of_batches();
+    recovery recovery_{*this};
+    block::channel* channels_ = nullptr;
     arch::hart_index harts_ = 0;
 
-    // Of the home hart. The channels read them when they are told to go on.
-    async::executor* executor_ = nullptr;
-    io_channel* home_ = nullptr;
+    // Of the home hart. The channels copy the properties when they are opened or resumed.
+    block::channel* home_ = nullptr;
     disk_options options_;
     disk_properties properties_{};
-    arch::atomic<bool> lost_{false};
-    bool was_reset_ = false;
-    bool resubmits_ = false;    // after that reset: what was inside and is not late goes in again, or else ends
-    bool wants_change_ = false; // a look at the configuration, or a reset
-    bool wants_reset_ = false;
-    bool wants_end_ = false; // of what is inside, with the reset
-    phase phase_ = phase::running;
-    std::size_t not_reported_ = 0;
-    std::uint64_t resets_ = 0;
+    virtio::error failure_ = virtio::error::none;
 
-    // Asked by a channel: 0, or what of these.
-    static constexpr std::uint32_t asks_reset = 1;
-    static constexpr std::uint32_t asks_end = 2;
-    arch::atomic<std::uint32_t> reset_asked_{0};
-    async::message reset_message_{[](void* self) noexcept { static_cast<disk*>(self)->reset(); }, this};
+    std::uint32_t fruitless_resets_ = 0; // in a row, asked for by the device
+    std::uint64_t completed_then_ = 0;   // when the device was last reset
+
+    // How many channels the interrupt handler may call: 0 until start() has opened them. interrupted_early_ keeps an
+    // interrupt that came before that.
+    arch::atomic<arch::hart_index> told_{0};
+    arch::atomic<bool> interrupted_early_{false};
+    std::uint16_t queues_in_use_ = 0; // for the interrupt handler: the number of queues, which never changes again
+
+    watchdog::progress progress_{0};
+    arch::atomic<std::uint32_t> short_lengths_told_{0}; // a flag; GCC 12 exchanges words, not bytes
     arch::atomic<std::uint64_t> interrupts_{0};
     arch::atomic<std::uint64_t> spurious_{0};
     [[no_unique_address]] trace::track track_;
-    std::array<request_queue, most_queues> queues_;
+    std::array<queue, max_queues> queues_;
 };
 
 } // namespace inflight::block

@@ -9,8 +9,8 @@ namespace inflight::block {
 enum class [[nodiscard]] status : std::int8_t{
     ok,
 
-    // The device's own answers (VIRTIO 1.2, 5.2.6). After io_error nothing is known about the sectors: a part of a write may
-    // be on the disk.
+    // What the device returned (VIRTIO 1.2, 5.2.6). After io_error nothing is known about the sectors: a part of a
+    // write may be on the disk.
     io_error,
     unsupported, // also: the device never offered this kind of request, and was not asked
 
@@ -20,8 +20,9 @@ enum class [[nodiscard]] status : std::int8_t{
     read_only,        // a write, discard or write-zeroes on a read-only disk
 
     // Given up before the device had all of it. After a write, a part may be on the disk.
-    cancelled,     // a stop was requested while it waited in line
-    out_of_memory, // there was no frame for the coroutine that would have made it
+    cancelled, // a stop was requested while it waited in line
+    out_of_memory, // there was no frame for the coroutine that would have made it; or dma_memory::share() had no room for its
+                   // data, and this hart had nothing in flight on the disk whose end would have made room
 
     // The device broke the protocol, or had to be reset. Nothing is known about the sectors.
     device_error, // it ended this request without a credible status
@@ -34,10 +35,7 @@ enum class [[nodiscard]] status : std::int8_t{
 // The name of a status, as above.
 const char* to_string(status outcome) noexcept;
 
-// For async: what tells that a request was stopped, and what a task<status> without a frame answers.
-constexpr bool was_stopped(status outcome) noexcept {
-    return outcome == status::cancelled;
-}
+// For async: what a task<status> without a frame returns.
 constexpr status out_of_memory_value(std::type_identity<status>) noexcept {
     return status::out_of_memory;
 }

@@ -1,7 +1,7 @@
 // The block device as the VIRTIO specification describes it (1.2, 5.2): features, configuration space, request.
 #pragma once
 
-#include "drivers/virtio/features.hpp"
+#include "inflight/drivers/virtio/features.hpp"
 
 #include <array>
 #include <cstddef>
@@ -28,6 +28,13 @@ inline constexpr virtio::feature_set zoned = 1u << 17; // known only to be kept 
 inline constexpr virtio::feature_set known_features =
     feature::size_max | feature::seg_max | feature::read_only | feature::blk_size | feature::flush | feature::topology |
     feature::config_wce | feature::mq | feature::discard | feature::write_zeroes;
+
+// What of the features of a block device that offers `offered` the driver accepts; none of `off`.
+[[nodiscard]] virtio::feature_set wanted_features(virtio::feature_set offered, virtio::feature_set off) noexcept;
+
+// The name of feature bit `bit` (0 to 63) as the specification spells it, without its prefix. nullptr if the bit has no
+// name.
+const char* feature_name(unsigned bit) noexcept;
 
 // 5.2.4: offsets into the configuration space. Each field but capacity exists only with its feature.
 namespace configuration {

@@ -1,78 +1,82 @@
-#include "drivers/virtio/device.hpp"
+#include "inflight/drivers/virtio/device.hpp"
+
+#include <algorithm>
+#include <bit>
 
 namespace inflight::virtio {
 
-const char* to_string(error why) noexcept {
-    switch (why) {
-    case error::none: return "no error";
-    case error::not_virtio: return "there is no VIRTIO device at this address: its magic value is wrong";
-    case error::unknown_version: return "the device's register layout is neither version 1 nor version 2";
-    case error::no_device: return "the slot is empty";
-    case error::reset_timeout:
-        return "the device does not finish its reset within a second: it is broken, or hangs in I/O";
-    case error::version_1_missing: return "the device has the modern register layout but does not offer VERSION_1";
-    case error::features_refused:
-        return "the device refused the features (FEATURES_OK did not stay set): accept fewer of the optional ones";
-    case error::configuration_unstable: return "the device's configuration changes all the time";
-    case error::queue_missing: return "the device says that it has no queues, or its first has size 0";
-    case error::queue_in_use: return "a queue of the device is in use right after its reset";
-    case error::queue_too_small:
-        return "a queue has fewer than 4 descriptors, and a request takes 3: give it larger queues";
-    case error::limits_unusable: return "the device's limits (size_max, blk_size) allow no request at all";
-    case error::out_of_memory:
-        return "no memory is left for the queues: use fewer or smaller ones, or give more memory";
-    }
-    return "unknown error";
-}
-
-error begin_initialisation(transport& device) noexcept {
-    if (!device.reset()) {
+// Steps 1 to 3. After an error not even FAILED is set, because the device has not come out of its reset.
+error device::begin(feature_set& offered) noexcept {
+    if (!transport_.reset()) {
         return error::reset_timeout;
     }
-    device.set_status(status_bit::acknowledge);
-    device.set_status(status_bit::acknowledge | status_bit::driver);
+    transport_.set_status(status_bit::acknowledge);
+    transport_.set_status(status_bit::acknowledge | status_bit::driver);
+    offered = transport_.offered_features();
     return error::none;
 }
 
-error agree_on_features(transport& device, feature_set accepted) noexcept {
-    if (!device.is_legacy() && (accepted & feature::version_1) == 0) {
-        set_failed(device);
+// Steps 4 to 6. The first time, `chosen` is of the device type; after that, it is what was accepted before: the queues
+// are built for it, and the device should take it again (2.2.2).
+error device::negotiate(feature_set offered, feature_set chosen) noexcept {
+    if (has_queues_) {
+        if ((chosen & ~offered) != 0) {
+            return error::features_refused;
+        }
+    } else {
+        const feature_set allowed = (chosen & feature::of_device_types) | transport_.supported_features();
+        offered_ = offered;
+        accepted_ = offered & allowed & (~features_off_ | feature::version_1);
+    }
+    if (!is_legacy() && !has(feature::version_1)) {
         return error::version_1_missing;
     }
-    device.accept_features(accepted);
-    if (!device.is_legacy()) {
-        device.set_status(status_bit::acknowledge | status_bit::driver | status_bit::features_ok);
-        if ((device.status() & status_bit::features_ok) == 0) {
-            set_failed(device);
+    transport_.accept_features(accepted_);
+    if (!is_legacy()) {
+        transport_.set_status(status_bit::acknowledge | status_bit::driver | status_bit::features_ok);
+        if ((transport_.status() & status_bit::features_ok) == 0) {
             return error::features_refused;
         }
     }
     return error::none;
 }
 
-namespace {
+// Step 8, or the end of an attempt that has failed. Returns false if the device has spoiled the attempt by
+// DEVICE_NEEDS_RESET, for which it need not interrupt before DRIVER_OK: the status is read after each attempt.
+bool device::end_attempt(error outcome) noexcept {
+    if (outcome == error::none) {
+        add_status(status_bit::driver_ok);
+    } else if (outcome != error::reset_timeout) {
+        set_failed();
+    }
+    return outcome == error::reset_timeout || outcome == error::out_of_memory || !needs_reset();
+}
 
 // Adds a bit to those that the driver has set; DEVICE_NEEDS_RESET is the device's to write.
-void add_status(transport& device, std::uint8_t bit) noexcept {
+void device::add_status(std::uint8_t bit) noexcept {
     constexpr std::uint8_t mine = status_bit::acknowledge | status_bit::driver | status_bit::driver_ok |
                                   status_bit::features_ok | status_bit::failed;
-    device.set_status(static_cast<std::uint8_t>((device.status() & mine) | bit));
+    transport_.set_status(static_cast<std::uint8_t>((transport_.status() & mine) | bit));
 }
 
-} // namespace
-
-void set_driver_ok(transport& device) noexcept {
-    add_status(device, status_bit::driver_ok);
-}
-
-void set_failed(transport& device) noexcept {
-    add_status(device, status_bit::failed);
-}
-
-std::uint64_t configuration64(transport& device, std::size_t offset) noexcept {
-    const std::uint64_t low = device.configuration32(offset);
-    const std::uint64_t high = device.configuration32(offset + 4);
+std::uint64_t device::read_config64(std::size_t offset) noexcept {
+    const std::uint64_t low = transport_.read_config32(offset);
+    const std::uint64_t high = transport_.read_config32(offset + 4);
     return low | high << 32;
+}
+
+error device::queue_size(std::uint16_t index, std::uint32_t at_least, std::uint32_t at_most,
+                         std::uint16_t& size) noexcept {
+    std::uint32_t largest = 0;
+    const error outcome = transport_.queue_size_max(index, largest);
+    if (outcome != error::none) {
+        return outcome;
+    }
+    if (largest == 0) {
+        return error::queue_missing;
+    }
+    size = static_cast<std::uint16_t>(std::bit_floor(std::min({largest, at_most, max_queue_size})));
+    return size < at_least ? error::queue_too_small : error::none;
 }
 
 } // namespace inflight::virtio

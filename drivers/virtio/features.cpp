@@ -1,4 +1,4 @@
-#include "drivers/virtio/features.hpp"
+#include "inflight/drivers/virtio/features.hpp"
 
 namespace inflight::virtio {
 
@@ -21,24 +21,8 @@ const char* to_string(device_id id) noexcept {
     return "unknown device";
 }
 
-const char* block_feature_name(unsigned bit) noexcept {
+const char* feature_name(unsigned bit) noexcept {
     switch (bit) {
-    case 0: return "BARRIER";
-    case 1: return "SIZE_MAX";
-    case 2: return "SEG_MAX";
-    case 4: return "GEOMETRY";
-    case 5: return "RO";
-    case 6: return "BLK_SIZE";
-    case 7: return "SCSI";
-    case 9: return "FLUSH";
-    case 10: return "TOPOLOGY";
-    case 11: return "CONFIG_WCE";
-    case 12: return "MQ";
-    case 13: return "DISCARD";
-    case 14: return "WRITE_ZEROES";
-    case 15: return "LIFETIME";
-    case 16: return "SECURE_ERASE";
-    case 17: return "ZONED";
     case 24: return "NOTIFY_ON_EMPTY";
     case 27: return "ANY_LAYOUT";
     case 28: return "INDIRECT_DESC";

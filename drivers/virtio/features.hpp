@@ -1,4 +1,4 @@
-// Feature bits of VIRTIO (1.2, chapter 6 and 5.2.3), device status bits (2.1) and device types (chapter 5).
+// Feature bits of ring and transport (VIRTIO 1.2, chapter 6), device status bits (2.1) and device types (chapter 5).
 #pragma once
 
 #include <cstdint>
@@ -8,6 +8,9 @@ namespace inflight::virtio {
 using feature_set = std::uint64_t;
 
 namespace feature {
+// The bits that mean something else for each device type (2.2). Those between are of the ring and the transport.
+inline constexpr feature_set of_device_types = ~(((feature_set{1} << 26) - 1) << 24);
+
 // Of the ring and the transport.
 inline constexpr feature_set notify_on_empty = feature_set{1} << 24; // legacy
 inline constexpr feature_set any_layout = feature_set{1} << 27;      // legacy
@@ -50,8 +53,8 @@ enum class device_id : std::uint32_t {
 // The type's name, or "unknown device".
 const char* to_string(device_id id) noexcept;
 
-// The name of feature bit `bit` (0 to 63) as the specification spells it, without its prefix; those of the block device
-// for the bits that belong to device types. nullptr if the bit has no name.
-const char* block_feature_name(unsigned bit) noexcept;
+// The name of feature bit `bit` (0 to 63) of ring or transport as the specification spells it, without its prefix.
+// nullptr if the bit has no name, or belongs to device types.
+const char* feature_name(unsigned bit) noexcept;
 
 } // namespace inflight::virtio

@@ -1,7 +1,8 @@
-#include "drivers/virtio/mmio.hpp"
+#include "inflight/drivers/virtio/mmio.hpp"
 
-#include "arch/arch.hpp"
-#include "drivers/virtio/split_ring.hpp"
+#include "inflight/arch/arch.hpp"
+#include "inflight/arch/time_limit.hpp"
+#include "inflight/drivers/virtio/split_ring.hpp"
 
 namespace inflight::virtio {
 
@@ -65,19 +66,23 @@ mmio_identity identify_mmio(std::uintptr_t registers) noexcept {
     return slot;
 }
 
-// ACCESS_PLATFORM: the device's addresses are physical ones here (no IOMMU on this path), so accepting it promises nothing
-// that is not kept. Not accepted: RING_PACKED, IN_ORDER, NOTIFICATION_DATA (not built), ORDER_PLATFORM (the fences of
-// arch.hpp order memory, not device memory; see RSVD-08), RING_RESET (QEMU offers it over MMIO and does not do it).
+// ACCESS_PLATFORM: the device's addresses are physical ones here (no IOMMU on this path), so accepting it promises
+// nothing that is not kept. Not accepted: RING_PACKED, IN_ORDER, NOTIFICATION_DATA (not built), ORDER_PLATFORM (the
+// fences of arch.hpp order memory, not device memory; see RSVD-08), RING_RESET (QEMU offers it over MMIO and does not
+// do it).
 feature_set mmio_transport::supported_features() const noexcept {
     return feature::version_1 | feature::indirect_desc | feature::event_idx | feature::access_platform;
 }
 
 bool mmio_transport::reset() noexcept {
     arch::mmio_write32(registers_ + device_status, 0);
-    const arch::ticks patience = arch::now() + arch::ticks_per_second();
-    while (arch::mmio_read32(registers_ + device_status) != 0) {
-        if (arch::now() >= patience) {
+    arch::time_limit patience{arch::ticks_per_second()};
+    for (std::uint32_t status; (status = arch::mmio_read32(registers_ + device_status)) != 0;) {
+        if (patience.is_over()) {
             return false;
+        }
+        if (status == status_bit::device_needs_reset) { // one has ended, and it asks for the next
+            arch::mmio_write32(registers_ + device_status, 0);
         }
     }
     return true;
@@ -106,15 +111,15 @@ void mmio_transport::accept_features(feature_set accepted) noexcept {
     arch::mmio_write32(registers_ + driver_features, high(accepted));
 }
 
-std::uint8_t mmio_transport::configuration8(std::size_t offset) noexcept {
+std::uint8_t mmio_transport::read_config8(std::size_t offset) noexcept {
     return arch::mmio_read8(registers_ + config + offset);
 }
 
-std::uint16_t mmio_transport::configuration16(std::size_t offset) noexcept {
+std::uint16_t mmio_transport::read_config16(std::size_t offset) noexcept {
     return arch::mmio_read16(registers_ + config + offset);
 }
 
-std::uint32_t mmio_transport::configuration32(std::size_t offset) noexcept {
+std::uint32_t mmio_transport::read_config32(std::size_t offset) noexcept {
     return arch::mmio_read32(registers_ + config + offset);
 }
 
@@ -140,24 +145,23 @@ void mmio_transport::enable_queue(std::uint16_t index, std::uint16_t size, const
     arch::mmio_write32(registers_ + queue_driver_low + 4, high(where.driver_area));
     arch::mmio_write32(registers_ + queue_device_low, low(where.device_area));
     arch::mmio_write32(registers_ + queue_device_low + 4, high(where.device_area));
-    arch::fence_doorbell(); // the zeroed rings, before the device may read them
+    // The zeroed rings before the write that enables the queue: pairs with the device's first read of the rings.
+    arch::fence_doorbell();
     arch::mmio_write32(registers_ + queue_ready, 1);
 }
 
 void mmio_transport::notify(std::uint16_t index) noexcept {
-    arch::fence_doorbell(); // the published index, before the device looks for it
-    arch::mmio_write32(registers_ + queue_notify, index);
+    virtio::notify(registers_of_batches(), index);
 }
 
 interrupt_cause mmio_transport::acknowledge_interrupt() noexcept {
-    const std::uint32_t bits = arch::mmio_read32(registers_ + interrupt_status) &
-                               (interrupt_cause::used_buffer | interrupt_cause::configuration_change);
-    if (bits != 0) {
-        arch::mmio_write32(registers_ + interrupt_ack, bits);
-        arch::
-            fence_acknowledge(); // before the used index is read: pairs with the device's setting InterruptStatus after it
-    }
-    return {.bits = bits};
+    return virtio::acknowledge_interrupt(registers_of_batches());
+}
+
+batch_registers mmio_transport::registers_of_batches() const noexcept {
+    return {.queue_notify = registers_ + queue_notify,
+            .interrupt_status = registers_ + interrupt_status,
+            .interrupt_ack = registers_ + interrupt_ack};
 }
 
 // ANY_LAYOUT must be accepted when offered (LEG-13), though the framing is the fixed one either way.
@@ -198,7 +202,8 @@ void legacy_mmio_transport::enable_queue(std::uint16_t index, std::uint16_t size
     arch::mmio_write32(registers_ + queue_sel, index);
     arch::mmio_write32(registers_ + queue_num, size);
     arch::mmio_write32(registers_ + queue_align, legacy_page_size);
-    arch::fence_doorbell(); // the zeroed rings, before the device may read them
+    // The zeroed rings before the write that enables the queue: pairs with the device's first read of the rings.
+    arch::fence_doorbell();
     arch::mmio_write32(registers_ + queue_pfn, static_cast<std::uint32_t>(where.descriptors / legacy_page_size));
 }
 

@@ -1,7 +1,7 @@
 // VIRTIO over MMIO (VIRTIO 1.2, 4.2): version 2, and version 1, the legacy interface (4.2.4).
 #pragma once
 
-#include "drivers/virtio/transport.hpp"
+#include "inflight/drivers/virtio/transport.hpp"
 
 #include <cstdint>
 
@@ -32,14 +32,16 @@ class mmio_transport : public transport {
     void set_status(std::uint8_t bits) noexcept override;
     [[nodiscard]] feature_set offered_features() noexcept override;
     void accept_features(feature_set accepted) noexcept override;
-    [[nodiscard]] std::uint8_t configuration8(std::size_t offset) noexcept override;
-    [[nodiscard]] std::uint16_t configuration16(std::size_t offset) noexcept override;
-    [[nodiscard]] std::uint32_t configuration32(std::size_t offset) noexcept override;
+    [[nodiscard]] std::uint8_t read_config8(std::size_t offset) noexcept override;
+    [[nodiscard]] std::uint16_t read_config16(std::size_t offset) noexcept override;
+    [[nodiscard]] std::uint32_t read_config32(std::size_t offset) noexcept override;
     [[nodiscard]] std::uint32_t configuration_generation() noexcept override;
     [[nodiscard]] error queue_size_max(std::uint16_t index, std::uint32_t& size) noexcept override;
     void enable_queue(std::uint16_t index, std::uint16_t size, const queue_addresses& where) noexcept override;
     void notify(std::uint16_t index) noexcept override;
+    [[nodiscard]] interrupt_delivery interrupts() const noexcept override { return interrupt_delivery::shared_line; }
     interrupt_cause acknowledge_interrupt() noexcept override;
+    [[nodiscard]] batch_registers registers_of_batches() const noexcept override;
 
   protected:
     std::uintptr_t registers_;

@@ -1,4 +1,4 @@
-#include "drivers/virtio/split_virtqueue.hpp"
+#include "inflight/drivers/virtio/split_virtqueue.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -11,26 +11,26 @@ void split_virtqueue::lay_out(std::byte* memory, std::uint16_t size, bool legacy
     driver_area_ = memory + layout.driver_area;
     device_area_ = memory + layout.device_area;
     descriptors_ = reinterpret_cast<descriptor*>(memory);
-    available_ = reinterpret_cast<shared<std::uint16_t>*>(driver_area_ + ring_entries);
+    available_ = reinterpret_cast<driver_written<std::uint16_t>*>(driver_area_ + ring_entries);
     used_ = reinterpret_cast<const used_element*>(device_area_ + ring_entries);
     used_end_ = used_ + size;
     next_used_ = used_;
     size_ = size;
     next_available_ = available_;
-    stretch_end_ = available_;
+    run_end_ = available_;
     before_this_lap_ = 0;
     published_ = 0;
     taken_ = 0;
-    event_idx_ = event_idx;
+    used_event_ = event_idx ? available_ + size : nullptr;
 }
 
-void split_virtqueue::begin_stretch(std::size_t entries) noexcept {
-    shared<std::uint16_t>* const ring_end = available_ + size_;
+void split_virtqueue::begin_run(std::size_t entries) noexcept {
+    driver_written<std::uint16_t>* const ring_end = available_ + size_;
     if (next_available_ == ring_end) {
         next_available_ = available_;
         before_this_lap_ += size_;
     }
-    stretch_end_ = next_available_ + std::min(entries, static_cast<std::size_t>(ring_end - next_available_));
+    run_end_ = next_available_ + std::min(entries, static_cast<std::size_t>(ring_end - next_available_));
 }
 
 queue_addresses split_virtqueue::addresses() const noexcept {

@@ -1,27 +1,22 @@
-// A split virtqueue, driver side (VIRTIO 1.2, 2.7): puts chains in, takes used ones out, and says when to notify.
+// A split virtqueue, driver side (VIRTIO 1.2, 2.7): makes buffers available, takes used ones, and tells when to notify.
 //
-// It knows rings, not requests. The indices it works with are its own; what the device can write is read once and never
-// taken for state. One hart uses it.
+// This is one of the ring formats of virtqueue.hpp. It knows rings, not requests. The indices that it works with are
+// its own. What the device can write is loaded once and never taken for state (see driver_written and device_written).
+// One hart uses it; used_index() alone is for any hart.
 #pragma once
 
-#include "arch/arch.hpp"
-#include "drivers/virtio/split_ring.hpp"
-#include "drivers/virtio/transport.hpp"
+#include "inflight/arch/arch.hpp"
+#include "inflight/drivers/virtio/split_ring.hpp"
+#include "inflight/drivers/virtio/transport.hpp"
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 
 namespace inflight::virtio {
 
 class split_virtqueue {
   public:
-    // A used element. Both fields have 32 bits in the ring, and are widened as numbers with a sign, as the hart does it when it
-    // loads them: what is 2^31 or more there, which no honest device says, is larger still here.
-    struct used {
-        std::uint64_t id;
-        std::uint64_t length;
-    };
-
     split_virtqueue() noexcept = default;
 
     // Lays a queue of `size` descriptors (a power of two) into `memory`, which has ring_layout::of(size, legacy).bytes
@@ -34,150 +29,186 @@ class split_virtqueue {
     // The descriptor table. A descriptor of a chain in flight must not be touched.
     [[nodiscard]] descriptor& descriptor_at(std::uint16_t index) noexcept { return descriptors_[index]; }
 
-    // Puts the chain that begins at `head` into the available ring. The device sees it at the next publish(). There is
-    // always room: heads in flight are distinct, and no more than there are descriptors.
-    void offer(std::uint16_t head) noexcept {
-        if (stretch_has_ended()) [[unlikely]] {
-            begin_stretch(size_);
+    // Puts the chain that begins at `head` into the available ring (2.7.13). The device sees it at the next publish().
+    // There is always room, because heads in flight are distinct and no more than there are descriptors.
+    void make_available(std::uint16_t head) noexcept {
+        if (run_has_ended()) [[unlikely]] {
+            begin_run(size_);
         }
-        shared<std::uint16_t>* const place = next_available_;
+        driver_written<std::uint16_t>* const place = next_available_;
         next_available_ = place + 1;
         place->store(head);
     }
 
-    // Chains are offered in stretches of entries that lie in a row, so that one comparison tells both that the ring ends here
-    // and that a caller wants to be told. begin_stretch() begins one of so many entries, or fewer where the ring ends.
-    void begin_stretch(std::size_t entries) noexcept;
-    [[nodiscard]] bool stretch_has_ended() const noexcept { return next_available_ == stretch_end_; }
+    // Chains are made available in runs of contiguous entries, so that one comparison tells both that the ring ends
+    // here and that a caller wants to be told. begin_run() begins one of `entries` entries, or fewer where the ring
+    // ends.
+    void begin_run(std::size_t entries) noexcept;
+    [[nodiscard]] bool run_has_ended() const noexcept { return next_available_ == run_end_; }
 
-    // How many chains were ever offered, and how many of them have not been taken out again.
-    [[nodiscard]] std::size_t offered() const noexcept {
+    // How many chains were made available since lay_out(), and how many of them have not been taken back as used.
+    [[nodiscard]] std::size_t available() const noexcept {
         return before_this_lap_ + static_cast<std::size_t>(next_available_ - available_);
     }
-    [[nodiscard]] std::size_t in_flight() const noexcept { return offered() - taken_; }
+    [[nodiscard]] std::size_t in_flight() const noexcept { return available() - taken_; }
 
-    [[nodiscard]] bool has_unpublished() const noexcept { return offered() != published_; }
+    // How many chains the device has been shown, and how many of them have not been taken back: more cannot have been
+    // used.
+    [[nodiscard]] std::size_t published() const noexcept { return published_; }
+    [[nodiscard]] std::size_t in_flight_published() const noexcept { return published_ - taken_; }
+    [[nodiscard]] bool has_unpublished() const noexcept { return available() != published_; }
 
-    // Shows the device all that was offered since the last time. True if the device wants to be notified of it.
+    // How many used chains were taken since lay_out().
+    [[nodiscard]] std::size_t taken() const noexcept { return taken_; }
+
+    // Shows the device all that was made available since the last time. True if the device wants a notification for it.
     [[nodiscard]] bool publish() noexcept {
         const std::uint16_t before = low16(published_);
-        published_ = offered();
+        published_ = available();
         const std::uint16_t now = low16(published_);
-        arch::fence_publish(); // chains and ring entries before the index: pairs with the device's read of the index
-        field(driver_area_, ring_index).store(now);
-        arch::
-            fence_full(); // the index before the device's wish is read: pairs with its wish, then its look at the index
-        if (event_idx_) {
-            const std::uint16_t event = field(device_area_, ring_entries + sizeof(used_element) * size_).load();
-            return crossed(event, now, before);
+        // Chains and ring entries before the index: pairs with the device's read of the index.
+        arch::fence_publish();
+        own_field(ring_index).store(now);
+        // The index before the read of the device's notification request: pairs with the device, which writes its
+        // request before it reads the index.
+        arch::fence_full();
+        if (used_event_ != nullptr) {
+            return crossed(notification_event(), now, before);
         }
-        return (field(device_area_, ring_flags).load() & used_no_notify) == 0;
+        return (device_field(ring_flags).load() & used_no_notify) == 0;
     }
 
-    // The device's index of used chains, which any hart may read; and the index of the next one to take.
-    [[nodiscard]] std::uint16_t used_index() const noexcept { return field(device_area_, ring_index).load(); }
-    [[nodiscard]] std::uint16_t next_used() const noexcept { return low16(taken_); }
+    // enable_interrupts() and publish() with one full fence. `available_now` is available(), and not published(). Calls
+    // notify() if the device wants a notification. Returns what enable_interrupts() does.
+    template <typename Notify>
+    [[nodiscard, gnu::always_inline]] inline bool enable_interrupts_and_publish(std::size_t available_now,
+                                                                                Notify&& notify) noexcept {
+        const std::size_t before = published_;
+        const std::size_t taken = taken_;
+        published_ = available_now;
+        driver_written<std::uint16_t>* const used_event = used_event_;
+        if (used_event != nullptr) [[likely]] {
+            used_event->store(low16(taken));
+        } else {
+            own_field(ring_flags).store(0);
+        }
+        // Chains and ring entries before the index: pairs with the device's read of the index.
+        arch::fence_publish();
+        own_field(ring_index).store(low16(available_now));
+        // The interrupt request before the read of the used index, and the available index before the read of the
+        // device's notification request: pairs with the device, which writes its own before it reads ours, in both
+        // cases; and with the fence in virtqueue::mark_if_completed().
+        arch::fence_full();
+        const bool found = in_high_bits(used_index() - taken) != 0;
+        if (used_event != nullptr ? crossed(notification_event(), available_now, before)
+                                  : (device_field(ring_flags).load() & used_no_notify) == 0) {
+            notify();
+        }
+        return found;
+    }
 
-    // How many used chains the device says are waiting. More than are in flight is a lie; the caller checks.
+    // How many used chains the device says are waiting. The device may say anything.
     [[nodiscard]] std::size_t used_count() const noexcept { return low16(used_index() - taken_); }
 
-    // The first used chains, one after the other: as many as used_count() has said, after one fence_consume() since.
-    class used_chains {
-      public:
-        [[nodiscard]] bool empty() noexcept {
-            if (next_ == end_ && behind_the_end_ != 0) [[unlikely]] {
-                next_ = ring_;
-                end_ = ring_ + behind_the_end_;
-                behind_the_end_ = 0;
+    // Takes used chains one after the other, up to `count`, which used_count() has returned and is not 0, after one
+    // fence_consume() since. Calls visit(id, length) for each, until a call returns false, which leaves that chain
+    // where it is, or until the ring begins again. Returns how many were taken. Both fields have 32 bits in the ring
+    // and are sign-extended, as the hart does it when it loads them: 2^31 and more, which no honest device says, stays
+    // out of every valid range.
+    template <typename Visit>
+    [[gnu::always_inline]] inline std::size_t for_each_used(std::size_t count, Visit&& visit) noexcept {
+        const used_element* next = next_used_;
+        if (next == used_end_) [[unlikely]] {
+            next = used_;
+        }
+        const auto contiguous = static_cast<std::size_t>(used_end_ - next);
+        std::size_t took = count;
+        if (count > contiguous) [[unlikely]] {
+            took = contiguous;
+            asm("" : "+r"(took)); // a branch, because a minimum is computed without one, in three instructions more
+        }
+        const used_element* const end = next + took;
+        do {
+            // Each field is loaded once, because the device may write it again.
+            if (!visit(widened(next->id.load()), widened(next->length.load()))) [[unlikely]] {
+                took -= static_cast<std::size_t>(end - next);
+                break;
             }
-            return next_ == end_;
-        }
-        // Read once: the device may write it again.
-        [[nodiscard]] used front() const noexcept {
-            return {.id = widened(next_->id.load()), .length = widened(next_->length.load())};
-        }
-        void pop_front() noexcept { ++next_; }
-        [[nodiscard]] std::size_t size() const noexcept {
-            return static_cast<std::size_t>(end_ - next_) + behind_the_end_;
-        }
-
-      private:
-        friend class split_virtqueue;
-        static constexpr std::uint64_t widened(std::uint32_t field) noexcept {
-            return static_cast<std::uint64_t>(static_cast<std::int32_t>(field));
-        }
-        used_chains(const used_element* ring, const used_element* ring_end, const used_element* next,
-                    std::size_t count) noexcept
-            : ring_{ring}, next_{next}, end_{ring_end} {
-            const auto in_a_row = static_cast<std::size_t>(ring_end - next);
-            if (count <= in_a_row) [[likely]] {
-                end_ = next + count;
-            } else {
-                behind_the_end_ = count - in_a_row;
-            }
-        }
-
-        const used_element* ring_;
-        const used_element* next_;
-        const used_element* end_;        // of those in a row
-        std::size_t behind_the_end_ = 0; // how many follow where the ring begins again
-    };
-    [[nodiscard]] used_chains first_used(std::size_t count) const noexcept {
-        return {used_, used_end_, next_used_, count};
+        } while (++next != end);
+        next_used_ = next;
+        taken_ += took;
+        return took;
     }
 
-    // Steps over so many used chains, which have been popped.
-    void advance_used(const used_chains& popped, std::size_t count) noexcept {
-        next_used_ = popped.next_;
-        taken_ += count;
-    }
+    // The used index at which used_count() is 0. used_index() is for any hart, interrupt handlers too: if it returns
+    // another value than that, the device has used a chain since.
+    [[nodiscard]] std::size_t used_position() const noexcept { return taken_; }
+    [[nodiscard]] std::uint16_t used_index() const noexcept { return device_field(ring_index).load(); }
 
     // Asks for an interrupt at the next used chain. True if chains are waiting already, for which none may come.
     [[nodiscard]] bool enable_interrupts() noexcept {
-        if (event_idx_) {
-            field(driver_area_, ring_entries + sizeof(std::uint16_t) * size_).store(low16(taken_));
+        if (used_event_ != nullptr) {
+            used_event_->store(low16(taken_));
         } else {
-            field(driver_area_, ring_flags).store(0);
+            own_field(ring_flags).store(0);
         }
-        arch::fence_full(); // the wish before the look: pairs with the device's used index, then its read of the wish
+        // The interrupt request before the read of the used index: pairs with the device, which writes the index before
+        // it reads the request; and with the fence in virtqueue::mark_if_completed().
+        arch::fence_full();
         return used_count() != 0;
     }
 
-    // Asks for no interrupt. A hint: one may come nevertheless. With EVENT_IDX there is nothing to say: the index named
-    // last has passed, and comes round again only after 65536 chains.
+    // Asks for no interrupt. It is a hint, and one may come nevertheless. With EVENT_IDX there is nothing to write: the
+    // index written last has passed, and comes round again only after 65536 chains.
     void disable_interrupts() noexcept {
-        if (!event_idx_) {
-            field(driver_area_, ring_flags).store(avail_no_interrupt);
+        if (used_event_ == nullptr) {
+            own_field(ring_flags).store(avail_no_interrupt);
         }
     }
 
   private:
     // 2.7.10: whether the step from `before` to `now` put an entry at `event`.
-    static bool crossed(std::uint16_t event, std::uint16_t now, std::uint16_t before) noexcept {
-        return static_cast<std::uint16_t>(now - event - 1) < static_cast<std::uint16_t>(now - before);
+    static bool crossed(std::size_t event, std::size_t now, std::size_t before) noexcept {
+        return in_high_bits(now - event - 1) < in_high_bits(now - before);
     }
 
+    // Compares like the low 16 bits of an index, and takes an instruction less.
+    static constexpr std::size_t in_high_bits(std::size_t index) noexcept {
+        return index << (std::numeric_limits<std::size_t>::digits - 16);
+    }
+
+    // With EVENT_IDX: at which index of available chains the device wants a notification. It lies behind the used ring.
+    [[nodiscard]] std::uint16_t notification_event() const noexcept {
+        return reinterpret_cast<const device_written<std::uint16_t>*>(used_end_)->load();
+    }
+
+    static constexpr std::uint64_t widened(std::uint32_t field) noexcept {
+        return static_cast<std::uint64_t>(static_cast<std::int32_t>(field));
+    }
     static constexpr std::uint16_t low16(std::size_t index) noexcept { return static_cast<std::uint16_t>(index); }
 
-    static shared<std::uint16_t>& field(std::byte* area, std::size_t offset) noexcept {
-        return *reinterpret_cast<shared<std::uint16_t>*>(area + offset);
+    [[nodiscard]] driver_written<std::uint16_t>& own_field(std::size_t offset) const noexcept {
+        return *reinterpret_cast<driver_written<std::uint16_t>*>(driver_area_ + offset);
+    }
+    [[nodiscard]] const device_written<std::uint16_t>& device_field(std::size_t offset) const noexcept {
+        return *reinterpret_cast<const device_written<std::uint16_t>*>(device_area_ + offset);
     }
 
     descriptor* descriptors_ = nullptr;
-    shared<std::uint16_t>* available_ = nullptr;
+    driver_written<std::uint16_t>* available_ = nullptr;
     std::byte* driver_area_ = nullptr;
-    std::byte* device_area_ = nullptr;
-    shared<std::uint16_t>* next_available_ = nullptr; // where the next chain goes
-    shared<std::uint16_t>* stretch_end_ = nullptr;
+    const std::byte* device_area_ = nullptr;
+    driver_written<std::uint16_t>* next_available_ = nullptr; // where the next chain goes
+    driver_written<std::uint16_t>* run_end_ = nullptr;
     const used_element* used_ = nullptr;
     const used_element* used_end_ = nullptr;
     const used_element* next_used_ = nullptr; // the next used chain to take, or where the ring ends
-    // Indices count on in whole words, which saves the hart cutting them; the ring sees their low 16 bits.
-    std::size_t before_this_lap_ = 0; // of chains offered: how many until the ring began again
-    std::size_t published_ = 0;       // what the device has been shown
-    std::size_t taken_ = 0;           // how many used chains
+    // Indices are whole words, which saves instructions. The ring has their low 16 bits.
+    std::size_t before_this_lap_ = 0; // of chains made available: how many until the ring began again
+    std::size_t published_ = 0;
+    std::size_t taken_ = 0;
+    driver_written<std::uint16_t>* used_event_ = nullptr; // without EVENT_IDX: there is none
     std::uint16_t size_ = 0;
-    bool event_idx_ = false;
 };
 
 } // namespace inflight::virtio

@@ -3,14 +3,17 @@
 // What is called once per device or per batch is here; nothing of it is on the path of a single request.
 #pragma once
 
-#include "drivers/virtio/features.hpp"
+#include "inflight/arch/arch.hpp"
+#include "inflight/drivers/virtio/features.hpp"
 
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 namespace inflight::virtio {
 
-// Why a device cannot be used. to_string() tells the cause and what to do about it.
+// Why a device cannot be used, or does not do what it is asked for. to_string() tells the cause and what to do about
+// it.
 enum class error : std::uint8_t {
     none,
     not_virtio,             // MagicValue is not "virt"
@@ -22,12 +25,27 @@ enum class error : std::uint8_t {
     configuration_unstable, // ConfigGeneration never settles
     queue_missing,          // QueueSizeMax is 0 where a queue must be, or num_queues is 0
     queue_in_use,           // QueueReady or QueuePFN is not 0 after a reset
-    queue_too_small,        // fewer descriptors than one request needs
+    queue_too_small,        // fewer descriptors than the driver needs, or than the queue had before the reset
     limits_unusable,        // a limit in the configuration space leaves no room for any request
     out_of_memory,
+    needs_reset,        // it asks for a reset again and again (DEVICE_NEEDS_RESET)
+    protocol_violation, // it broke the rules of a queue
+    timed_out,          // it kept a buffer for too long
 };
 
 const char* to_string(error why) noexcept;
+
+// For async: what a task<error> without a frame returns.
+constexpr error out_of_memory_value(std::type_identity<error>) noexcept {
+    return error::out_of_memory;
+}
+
+// How a transport delivers the interrupts of its device.
+enum class interrupt_delivery : std::uint8_t {
+    shared_line, // one line for everything; acknowledge_interrupt() tells why (MMIO, PCI with INTx)
+    per_queue,   // one for each queue and one for configuration changes; nothing to acknowledge (PCI with MSI-X)
+    polled,      // none: the driver has to look
+};
 
 // Why a device interrupted (VIRTIO 1.2, 4.2.2, InterruptStatus).
 struct interrupt_cause {
@@ -40,11 +58,22 @@ struct interrupt_cause {
     [[nodiscard]] bool has(std::uint32_t cause) const noexcept { return (bits & cause) != 0; }
 };
 
+// The largest number of descriptors in a queue (2.7).
+inline constexpr std::uint32_t max_queue_size = 32768;
+
 // Where a split virtqueue lies, as addresses for the device.
 struct queue_addresses {
     std::uint64_t descriptors; // descriptor table
     std::uint64_t driver_area; // available ring
     std::uint64_t device_area; // used ring
+};
+
+// The registers of 32 bits that a batch of requests takes, for inline code; all 0 if the transport has none of that
+// kind.
+struct batch_registers {
+    std::uintptr_t queue_notify;
+    std::uintptr_t interrupt_status;
+    std::uintptr_t interrupt_ack;
 };
 
 class transport {
@@ -59,8 +88,8 @@ class transport {
     // The features of ring and transport that this transport can carry (a list per transport: FEAT-10).
     [[nodiscard]] virtual feature_set supported_features() const noexcept = 0;
 
-    // Resets the device and waits for Status to read 0. False if it has not within `patience`, a tenth of a second or so
-    // to a second: then the device may still write to memory that it was given.
+    // Resets the device and waits for Status to read 0. False if it has not within `patience`, a tenth of a second or
+    // so to a second: then the device may still write to memory that it was given.
     [[nodiscard]] virtual bool reset() noexcept = 0;
 
     [[nodiscard]] virtual std::uint8_t status() noexcept = 0;
@@ -72,10 +101,10 @@ class transport {
     virtual void accept_features(feature_set accepted) noexcept = 0;
 
     // The device-specific configuration, each field read at its own width (MMIO-05). 64-bit fields: two 32-bit reads,
-    // see read_configuration() in device.hpp.
-    [[nodiscard]] virtual std::uint8_t configuration8(std::size_t offset) noexcept = 0;
-    [[nodiscard]] virtual std::uint16_t configuration16(std::size_t offset) noexcept = 0;
-    [[nodiscard]] virtual std::uint32_t configuration32(std::size_t offset) noexcept = 0;
+    // see device::read_config64().
+    [[nodiscard]] virtual std::uint8_t read_config8(std::size_t offset) noexcept = 0;
+    [[nodiscard]] virtual std::uint16_t read_config16(std::size_t offset) noexcept = 0;
+    [[nodiscard]] virtual std::uint32_t read_config32(std::size_t offset) noexcept = 0;
 
     // Changes whenever the configuration may have; always 0 on legacy transports, which have none.
     [[nodiscard]] virtual std::uint32_t configuration_generation() noexcept = 0;
@@ -89,12 +118,38 @@ class transport {
     // Tells the device that queue `index` has new buffers; orders all earlier writes to memory before that.
     virtual void notify(std::uint16_t index) noexcept = 0;
 
+    [[nodiscard]] virtual interrupt_delivery interrupts() const noexcept = 0;
+
     // Reads why the device interrupts and acknowledges it. The caller looks at the rings after that, never before: what
-    // completes in between is then seen or interrupts again. Interrupt context.
+    // completes in between is then seen or interrupts again. Interrupt context. No cause where interrupts come per
+    // queue.
     virtual interrupt_cause acknowledge_interrupt() noexcept = 0;
+
+    // Where the registers are that notify() and acknowledge_interrupt() use. The functions of the same names below do
+    // the same inline, and drivers call those instead where the addresses are not 0. So a transport that overrides one
+    // of the two must return {} here.
+    [[nodiscard]] virtual batch_registers registers_of_batches() const noexcept { return {}; }
 
   protected:
     ~transport() = default;
 };
+
+inline void notify(const batch_registers& registers, std::uint16_t index) noexcept {
+    // The published index before the doorbell: pairs with the device's read of the index after it.
+    arch::fence_doorbell();
+    arch::mmio_write32(registers.queue_notify, index);
+}
+
+[[gnu::always_inline]] inline interrupt_cause acknowledge_interrupt(const batch_registers& registers) noexcept {
+    const std::uint32_t bits = arch::mmio_read32(registers.interrupt_status) &
+                               (interrupt_cause::used_buffer | interrupt_cause::configuration_change);
+    if (bits != 0) [[likely]] {
+        arch::mmio_write32(registers.interrupt_ack, bits);
+        // The acknowledgement before the read of the used index: pairs with the device, which writes the index before
+        // it sets InterruptStatus.
+        arch::fence_acknowledge();
+    }
+    return {.bits = bits};
+}
 
 } // namespace inflight::virtio

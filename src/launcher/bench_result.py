@@ -93,7 +93,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Direction:
-    """What a job did in one direction; `runtime` in ns."""
+    """What a job did in one direction; `runtime` in ns, 0 if the clock stepped back."""
 
     ios: int
     bytes: int
@@ -106,11 +106,16 @@ class Direction:
         return Direction(
             self.ios + other.ios,
             self.bytes + other.bytes,
-            max(self.runtime, other.runtime),
+            0 if self.is_untimed or other.is_untimed else max(self.runtime, other.runtime),
             self.latencies + other.latencies,
             self.bandwidth + other.bandwidth,
             self.iops + other.iops,
         )
+
+    @property
+    def is_untimed(self) -> bool:
+        """True if something was done, and no time is told."""
+        return self.ios != 0 and self.runtime == 0
 
     def per_second(self, number: int) -> float:
         """What a number of this whole run is in a second."""
@@ -119,7 +124,9 @@ class Direction:
 
 @dataclass(frozen=True)
 class Job:
-    """One job, or several clones that report together. Times in ns; `elapsed` is the sum of theirs."""
+    """One job, or several clones that report together. Times in ns; `elapsed` is the sum of theirs.
+
+    Where the clock stepped back no time is told, and all are 0."""
 
     name: str
     group: int
@@ -177,7 +184,6 @@ class Hart:
     sleeps: int
     rounds: int
     resumptions: int
-    instructions: int
 
 
 @dataclass(frozen=True)
@@ -193,7 +199,8 @@ class Queue:
 
 @dataclass(frozen=True)
 class Group:
-    """Jobs that ran together. Times in ns; without a floor, `floor_elapsed` is 0."""
+    """Jobs that ran together. Times in ns; without a floor, `floor_elapsed` is 0; where the clock stepped back no time is told,
+    and all are 0."""
 
     number: int
     elapsed: int
@@ -201,6 +208,7 @@ class Group:
     notifications: int
     interrupts: int
     mmio_accesses: int
+    instructions: int  # of all harts
     floor_ios: int
     floor_elapsed: int
     harts: tuple[Hart, ...]
@@ -216,7 +224,7 @@ class Group:
 class Run:
     """All of it. `entries` are what fio reports of: jobs, those that report together as one."""
 
-    boot_to_first_read: int  # ns
+    boot_to_first_read: int  # ns; 0: not measured
     memory_kib: int
     counts_instructions: bool
     jobs: tuple[Job, ...]
@@ -350,7 +358,7 @@ def parse(result: Mapping[str, Any]) -> Run:
         )
 
     def hart(of: _Fields) -> Hart:
-        counts = (of.whole(key) for key in ("sleeps", "rounds", "resumptions", "instructions"))
+        counts = (of.whole(key) for key in ("sleeps", "rounds", "resumptions"))
         return Hart(of.whole("hart"), nanoseconds(of.whole("asleep")), *counts)
 
     def queue(of: _Fields) -> Queue:
@@ -365,6 +373,7 @@ def parse(result: Mapping[str, Any]) -> Run:
             notifications=of.whole("notifications"),
             interrupts=of.whole("interrupts"),
             mmio_accesses=of.whole("mmio_accesses"),
+            instructions=of.whole("instructions"),
             floor_ios=of.whole("floor_ios"),
             floor_elapsed=nanoseconds(of.whole("floor_elapsed")),
             harts=of.each("harts", hart),

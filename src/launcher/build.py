@@ -1,16 +1,19 @@
 """Builds the kernel, quietly unless that fails."""
 
 import fcntl
+import shutil
 import subprocess
 from typing import Any
 
 from console import ProgressLine
-from options import ROOT
+from options import CLANG_PRESET, ROOT
 from values import Refusal
 
 
 def build_kernel(preset: str, progress: ProgressLine) -> None:
-    """Brings the kernel of the preset up to date; raises Refusal after showing why it could not."""
+    """Brings the kernel of the preset up to date; raises Refusal, after showing why it could not."""
+    if preset == CLANG_PRESET and shutil.which("clang++") is None:
+        raise Refusal("--compiler clang: there is no clang++; install clang (on Debian: apt-get install clang)")
     directory = ROOT / "build" / preset
     directory.mkdir(parents=True, exist_ok=True)
     with open(directory.parent / ".lock", "w", encoding="utf-8") as lock:

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
-from symbols import places
+from symbols import object_at, places
+from values import printable
 
 PROGRESS_INTERVAL = 5.0  # seconds between progress lines where they cannot be rewritten
 LONGEST_LINE = 1 << 20
@@ -56,6 +57,7 @@ class Console:
         self.broken_results: list[str] = []
         self.trace: list[str] = []
         self.last_line = ""
+        self.in_reset: set[str] = set()  # the disks whose reset has begun and not ended
         self.spoke = False
         self._kernel = kernel
         self._progress = progress
@@ -95,7 +97,7 @@ class Console:
         print(line, file=self._stream, flush=True)
 
     def _take(self, raw: bytes) -> None:
-        line = raw.decode("utf-8", errors="replace").rstrip("\r")
+        line = printable(raw.decode("utf-8", errors="replace").rstrip("\r"))
         if line.strip():
             self.last_line = line.strip()
         if self._is_firmware(line):
@@ -107,7 +109,14 @@ class Console:
         elif line.startswith("@trace "):
             self.trace.append(line)
         else:
+            self._note_reset(line)
             self.say(line + self._place_of(line))
+
+    def _note_reset(self, line: str) -> None:
+        if begins := re.fullmatch(r"note: (vd[a-z]+) is being reset", line):
+            self.in_reset.add(begins[1])
+        elif ends := re.fullmatch(r"note: (vd[a-z]+) (?:works again|is lost: .*)", line):
+            self.in_reset.discard(ends[1])
 
     def _is_firmware(self, line: str) -> bool:
         """OpenSBI's banner goes from its name to its last line; blank lines around it belong to it."""
@@ -130,16 +139,18 @@ class Console:
             self.broken_results.append(text)
 
     def _place_of(self, line: str) -> str:
-        """The function and line of an address of a backtrace, or in a table of tasks.
+        """The function and line of an address of a backtrace, or in a table of tasks; or the name of an object.
 
-        "in" is the beginning of a function. "pc" is the instruction that failed. "at" is a return address, and may lie in
-        another line than the call or, after a call that never returns, in another function: the byte before it is asked
-        for.
+        "in" is the beginning of a function. "pc" is the instruction that failed, "to" what it would have reached. "at" is a
+        return address, and may lie in another line than the call or, after a call that never returns, in another
+        function: the byte before it is asked for.
         """
-        match = re.fullmatch(r" +(?:(pc|at)|.+, (in)) (0x[0-9a-f]+)", line)
+        match = re.fullmatch(r" +(?:(pc|at|to)|.+, (in)) (0x[0-9a-f]+)", line)
         if match is None:
             return ""
         address = int(match[3], 16) - (match[1] == "at")
+        if match[1] in ("pc", "to") and (name := object_at(self._kernel, address)):
+            return f"  {name}"
         place = places(self._kernel, [address]).get(address)
         if place is None:
             return ""

@@ -15,9 +15,9 @@ DEMO_IMAGE = IMAGES / "demo.ext4"
 DEMO_SIZE = 64 << 20
 
 
-def disk(name: str) -> Disk:
+def disk(name: str, serial: str) -> Disk:
     """The image as a disk of the machine; it need not be there yet."""
-    return Disk(name, Kind.FILE, str(DEMO_IMAGE), "file", DEMO_SIZE)
+    return Disk(DEMO_IMAGE.name, name, serial, Kind.FILE, str(DEMO_IMAGE), "file", DEMO_SIZE)
 
 
 def ensure() -> None:

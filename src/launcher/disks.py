@@ -28,9 +28,15 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Disk:
-    """One disk. `size` is None where only QEMU could tell; `driver` is empty where `location` says it (json:{…})."""
+    """One disk. `size` is None where only QEMU could tell; `driver` is empty where `location` says it (json:{…}).
 
+    `name` is the launcher's own, for files and nodes of QEMU: the guest may have another, for there may be disks that
+    the launcher did not attach. What the guest says of a disk is known by the disk's serial number.
+    """
+
+    given: str  # what the user wrote after --disk
     name: str
+    serial: str
     kind: Kind
     location: str
     driver: str
@@ -60,18 +66,23 @@ def name_of(index: int) -> str:
     return "vd" + chr(ord("a") + index)
 
 
+def serial_of(index: int, options: Options) -> str:
+    """20 characters, which is all that a device tells, and of this run alone: no other disk has it by chance."""
+    return f"inflight{index}-{options.token}"
+
+
 def parse(specification: str, index: int, options: Options, scratch: Path) -> Disk:
     """What one `--disk` means. A new image is going to be in `scratch`, but is not made here."""
     what = f"--disk {specification}"
-    name = name_of(index)
+    name, serial = name_of(index), serial_of(index, options)
     if specification.startswith("null:"):
-        return Disk(name, Kind.NULL, "", "null-co", parse_sectors(specification.removeprefix("null:"), what))
+        return Disk(specification, name, serial, Kind.NULL, "", "null-co", parse_sectors(specification.removeprefix("null:"), what))
     if re.fullmatch(r"[0-9]+[KMGT]?(i?B)?", specification, re.IGNORECASE):
         size = parse_sectors(specification, what)
-        return Disk(name, Kind.MADE, str(scratch / f"{name}.raw"), "file", size)
+        return Disk(specification, name, serial, Kind.MADE, str(scratch / f"{name}.raw"), "file", size)
     if not os.path.lexists(specification) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", specification):
-        return Disk(name, Kind.URI, specification, _uri_format(specification, what), None)
-    return _parse_file(specification, name, what, options)
+        return Disk(specification, name, serial, Kind.URI, specification, _uri_format(specification, what), None)
+    return _parse_file(specification, name, serial, what, options)
 
 
 def make(disk: Disk) -> None:
@@ -86,7 +97,7 @@ def make(disk: Disk) -> None:
         raise Refusal(f"--disk: an image of {disk.size} bytes cannot be made: {error.strerror}") from error
 
 
-def arguments(disk: Disk, index: int, options: Options) -> list[str]:
+def arguments(disk: Disk, options: Options) -> list[str]:
     """QEMU's arguments for one disk: where its contents are, and the device in front of them."""
     read_only = ",read-only=on" if options.read_only else ""
     location = _escaped(disk.location)
@@ -102,10 +113,10 @@ def arguments(disk: Disk, index: int, options: Options) -> list[str]:
     else:
         file = f"file.driver=file,file.filename={location}"
         contents = ["-blockdev", f"driver={disk.driver},{node},discard=unmap{read_only},{file}"]
-    # Of a property that is named twice, QEMU takes the last: the user's.
+    # Of a property that is named twice, QEMU takes the last: the user's. (`serial` and `drive` are refused.)
     properties = [
         f"drive={disk.name}",
-        f"serial=inflight{index}",
+        f"serial={disk.serial}",
         f"num-queues={options.queues}",
         *([] if options.queue_size is None else [f"queue-size={options.queue_size}"]),
         *([f"iothread={IOTHREAD}"] if options.iothread else []),
@@ -116,8 +127,8 @@ def arguments(disk: Disk, index: int, options: Options) -> list[str]:
 
 def check_may_write(disk: Disk, options: Options) -> None:
     """Refuses to let a program write to a disk that may hold something."""
-    if options.program == "verify" and disk.kind is Kind.NULL:
-        raise Refusal(f"--disk {disk.name}: verify needs a disk that keeps what is written; give a size such as 64M")
+    if options.program in ("verify", "soak", "durable") and disk.kind is Kind.NULL:
+        raise Refusal(f"--disk {disk.name}: {options.program} needs a disk that keeps what is written; give a size such as 64M")
     if options.program == "verify" and disk.size is not None and disk.size < 4096:
         raise Refusal(f"--disk {disk.name}: verify needs a disk of 4096 bytes or more, not {disk.size}")
     if not disk.is_ours and not options.destroy:
@@ -132,7 +143,7 @@ def _escaped(value: str) -> str:
     return value.replace(",", ",,")
 
 
-def _parse_file(path: str, name: str, what: str, options: Options) -> Disk:
+def _parse_file(path: str, name: str, serial: str, what: str, options: Options) -> Disk:
     try:
         status = os.stat(path)
     except FileNotFoundError as error:
@@ -150,11 +161,11 @@ def _parse_file(path: str, name: str, what: str, options: Options) -> Disk:
         raise Refusal(f"{what}: may not be written; add --read-only")
     if stat.S_ISBLK(status.st_mode):
         with open(path, "rb") as device:
-            return Disk(name, Kind.FILE, path, "host_device", device.seek(0, os.SEEK_END))
+            return Disk(path, name, serial, Kind.FILE, path, "host_device", device.seek(0, os.SEEK_END))
     if status.st_size == 0:
         raise Refusal(f"{what}: the file is empty; give an image with at least one sector of {SECTOR} bytes")
     # What ./run made is raw whatever it holds: a guest may have written the header of another format.
-    if Disk(name, Kind.FILE, path, "file", None).is_ours:
+    if Disk(path, name, serial, Kind.FILE, path, "file", None).is_ours:
         image = {"format": "raw"}
     else:
         image = _image_information(os.path.abspath(path), what)
@@ -162,12 +173,12 @@ def _parse_file(path: str, name: str, what: str, options: Options) -> Disk:
         size = int(image["virtual-size"])
         if size == 0 or size % SECTOR != 0:
             raise Refusal(f"{what}: the {image['format']} image holds {size} bytes, not a multiple of {SECTOR} above 0")
-        return Disk(name, Kind.FILE, path, str(image["format"]), size)
+        return Disk(path, name, serial, Kind.FILE, path, str(image["format"]), size)
     if status.st_size % SECTOR != 0:
         size = status.st_size
         right = size // SECTOR * SECTOR + SECTOR
         raise Refusal(f"{what}: {size} bytes are not a multiple of {SECTOR}; truncate -s {right} would mend it")
-    return Disk(name, Kind.FILE, path, "file", status.st_size)
+    return Disk(path, name, serial, Kind.FILE, path, "file", status.st_size)
 
 
 def _uri_format(uri: str, what: str) -> str:

@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from bench_result import DIRECTIONS, SECOND, Group, Hart, Job, Latencies, Run, ratio
+from bench_result import DIRECTIONS, SECOND, Group, Job, Latencies, Run, ratio
 
 # Tools ask for the prefix "fio-" and for the version of the format; a reader is to see that fio did not write it.
 VERSION = "fio-3.33-inflight"
@@ -124,7 +124,7 @@ def _json_of_latencies(latencies: Latencies, percentiles: Sequence[int], with_bi
 
 
 def _inflight(run: Run) -> Object:
-    instructions = _instructions(run, [hart for group in run.groups for hart in group.harts])
+    instructions = _instructions(run, run.groups)
     asleep = sum(hart.asleep for group in run.groups for hart in group.harts)
     time_of_harts = sum(group.elapsed * len(group.harts) for group in run.groups)
     return {
@@ -142,21 +142,22 @@ def _inflight(run: Run) -> Object:
         "interrupts": sum(group.interrupts for group in run.groups),
         "mmio_accesses": sum(group.mmio_accesses for group in run.groups),
         "guest_instructions": instructions,
-        "asleep_share": _rounded(ratio(asleep, time_of_harts)),
-        "boot_to_first_read_ns": run.boot_to_first_read,
+        "asleep_share": _rounded(ratio(asleep, time_of_harts)) if all(group.elapsed for group in run.groups) else None,
+        "boot_to_first_read_ns": run.boot_to_first_read or None,
         "memory_kib": run.memory_kib,
     }
 
 
 def _inflight_of_group(run: Run, group: Group) -> Object:
-    instructions = _instructions(run, group.harts)
+    instructions = _instructions(run, [group])
+    measured = group.elapsed != 0
     iops = ratio(group.ios * SECOND, group.elapsed)
     floor_iops = ratio(group.floor_ios * SECOND, group.floor_elapsed)
     return {
         "groupid": group.number,
-        "elapsed_ns": group.elapsed,
+        "elapsed_ns": group.elapsed if measured else None,
         "total_ios": group.ios,
-        "iops": _rounded(iops),
+        "iops": _rounded(iops) if measured else None,
         "notifications": group.notifications,
         "interrupts": group.interrupts,
         "mmio_accesses": group.mmio_accesses,
@@ -165,17 +166,16 @@ def _inflight_of_group(run: Run, group: Group) -> Object:
         "interrupts_per_io": _rounded(ratio(group.interrupts, group.ios)),
         "mmio_accesses_per_io": _rounded(ratio(group.mmio_accesses, group.ios)),
         "guest_instructions_per_io": None if instructions is None else _rounded(ratio(instructions, group.ios)),
-        "idle_share": _rounded(group.asleep_share()),
+        "idle_share": _rounded(group.asleep_share()) if measured else None,
         "floor_iops": _rounded(floor_iops) if floor_iops else None,
         "floor_ratio": _rounded(iops / floor_iops) if floor_iops else None,
         "harts": [
             {
                 "hart": hart.number,
-                "idle_share": _rounded(ratio(hart.asleep, group.elapsed)),
+                "idle_share": _rounded(ratio(hart.asleep, group.elapsed)) if measured else None,
                 "sleeps": hart.sleeps,
                 "rounds": hart.rounds,
                 "resumptions": hart.resumptions,
-                "guest_instructions": _instructions(run, [hart]),
             }
             for hart in group.harts
         ],
@@ -249,6 +249,8 @@ def _text_of_job(run: Run, job: Job, now: float) -> list[str]:
 
 def _text_of_direction(run: Run, job: Job, name: str) -> list[str]:
     direction = job.directions[name]
+    if direction.is_untimed:
+        return [f"  {name}: IOPS and BW not measured ({_short(direction.bytes, 1024)}B)"]
     bandwidth = int(direction.per_second(direction.bytes))
     iops = _short(int(direction.per_second(direction.ios)))
     amount = f"{_short(direction.bytes, 1024)}B/{_milliseconds(direction.runtime)}msec"
@@ -304,6 +306,9 @@ def _text_of_group(run: Run, group: Group) -> list[str]:
     lines = ["", f"Run status group {group.number} (all jobs):"]
     for name in DIRECTIONS:
         members = [job.directions[name] for job in run.entries if job.group == group.number]
+        if any(direction.is_untimed for direction in members):
+            lines.append(f"{name.upper():>7}: bw not measured")
+            continue
         members = [direction for direction in members if direction.runtime]
         if not members:
             continue
@@ -334,11 +339,10 @@ def _text_of_inflight(run: Run) -> list[str]:
             floor = f"IOPS={_short(int(group['floor_iops']))}, ratio={group['floor_ratio']:.3f}"
         lines.append(f"     floor     : {floor}")
         for hart in group["harts"]:
-            counted = hart["guest_instructions"]
+            idle = "not measured" if hart["idle_share"] is None else f"{hart['idle_share'] * 100:.1f}%"
             lines.append(
-                f"     hart {hart['hart']:<5}: idle={hart['idle_share'] * 100:.1f}%, sleeps={hart['sleeps']}, "
+                f"     hart {hart['hart']:<5}: idle={idle}, sleeps={hart['sleeps']}, "
                 f"rounds={hart['rounds']}, resumptions={hart['resumptions']}"
-                + ("" if counted is None else f", instructions={counted}")
             )
         for queue in group["queues"]:
             name = f"{queue['disk']} q{queue['queue']}"
@@ -346,7 +350,8 @@ def _text_of_inflight(run: Run) -> list[str]:
                 f"     {name:10}: requests={queue['requests']}, notifications={queue['notifications']}, "
                 f"interrupts={queue['interrupts']}"
             )
-    lines.append(f"  boot to first read={run.boot_to_first_read // 1000}usec, memory={run.memory_kib}KiB")
+    first_read = f"{run.boot_to_first_read // 1000}usec" if run.boot_to_first_read else "not measured"
+    lines.append(f"  boot to first read={first_read}, memory={run.memory_kib}KiB")
     return lines
 
 
@@ -400,6 +405,8 @@ def _names_of_ranges(ranges: Sequence[int]) -> list[str]:
 def _bandwidth_of_group(run: Run, group: int, name: str) -> int:
     """Bytes per second of all its jobs in this direction, while any of them ran."""
     members = [job.directions[name] for job in run.entries if job.group == group]
+    if any(one.is_untimed for one in members):
+        return 0
     return int(ratio(sum(one.bytes for one in members) * SECOND, max(one.runtime for one in members)))
 
 
@@ -413,13 +420,13 @@ def _share_of_group(run: Run, job: Job, name: str) -> float:
 
 
 def _awake_percent(group: Group, job: Job) -> float:
-    return 100 - 100 * group.asleep_share(job.harts)
+    return 100 - 100 * group.asleep_share(job.harts) if group.elapsed else 0.0
 
 
 def _sleeps(group: Group, job: Job) -> int:
     return sum(hart.sleeps for hart in group.harts if hart.number in job.harts)
 
 
-def _instructions(run: Run, harts: Iterable[Hart]) -> int | None:
-    """Only a clock that counts instructions makes them mean something."""
-    return sum(hart.instructions for hart in harts) if run.counts_instructions else None
+def _instructions(run: Run, groups: Iterable[Group]) -> int | None:
+    """Only a clock that counts instructions makes them mean something. It is one for all harts, so none has a number of its own."""
+    return sum(group.instructions for group in groups) if run.counts_instructions else None

@@ -25,8 +25,8 @@ import trace_json
 from console import Console, ProgressLine
 from disks import Disk, Kind
 from host_sum import HostSum
-from options import KERNEL, TRACE_KERNEL, Options, parse, parse_seed
-from values import Refusal
+from options import KERNELS, Options, parse, parse_seed
+from values import Refusal, printable
 
 REFUSED = 2
 BROKEN_PROTOCOL = 3
@@ -38,7 +38,7 @@ def attached_disks(options: Options, directory: Path) -> list[Disk]:
     attached = [disks.parse(word, index, options, directory) for index, word in enumerate(options.disks)]
     if options.program == "demo":
         if not attached:
-            attached.append(demo_image.disk(disks.name_of(0)))
+            attached.append(demo_image.disk(disks.name_of(0), disks.serial_of(0, options)))
         if len(attached) == 1:
             attached.append(disks.parse("null:1G", 1, options, directory))
     if options.program == "bench" and not attached:
@@ -46,6 +46,10 @@ def attached_disks(options: Options, directory: Path) -> list[Disk]:
     if options.writes():
         for disk in attached:
             disks.check_may_write(disk, options)
+    for name, file in options.outputs():
+        for disk in attached:
+            if file.exists() and os.path.exists(disk.location) and file.samefile(disk.location):
+                raise Refusal(f"{name}: '{file}' is the image of --disk {disk.given}; name another file")
     return attached
 
 
@@ -97,7 +101,8 @@ def say_as_fio(options: Options, results: Sequence[dict[str, Any]]) -> None:
         whole = fio_output.to_json(run, options.job.global_options(), time.time(), "json+" in options.output_formats)
         pieces.append(fio_output.dump(whole))
     if "normal" in options.output_formats:
-        pieces.append(fio_output.to_text(run, time.time()))
+        text = fio_output.to_text(run, time.time())
+        pieces.append("\n".join(map(printable, text.split("\n"))))  # with names of jobs, which may hold anything
     if options.output is None:
         print("\n".join(pieces), end="", flush=True)
     else:
@@ -118,32 +123,39 @@ def boot(options: Options, attached: Sequence[Disk], directory: Path, progress: 
     console = Console(options.kernel, progress, sys.stderr if options.prints_json() else None)
     if gdb_port is not None:
         console.say(f"run: attach with: gdb-multiarch {options.kernel} -ex 'target remote :{gdb_port}'")
-    host_sums: dict[str, HostSum] = {}
+    host_sums: list[tuple[Disk, HostSum]] = []
     reports: list[checks.Report] = []
     try:
         for disk in digested_disks(options.program, attached):
-            host_sums[disk.name] = HostSum(disk, directory)
-        ending = machine.run(words, console, None if options.gdb else options.timeout)
+            host_sums.append((disk, HostSum(disk, directory)))
+        ending = machine.run(words, console, None if options.gdb else options.timeout, options.program == "requests")
         status, failure = ending.status, ending.failure
         if status == 0 and console.broken_results:
             status = BROKEN_PROTOCOL
             failure = f"the kernel reported a result that is no JSON object: {console.broken_results[0][:200]}"
         elif status == 0 and not console.results:
             status, failure = BROKEN_PROTOCOL, "the kernel ended well but reported no result"
-        if status == 0:
-            digests = checks.disks_of(console.results, "digest")
-            for name, host_sum in host_sums.items():
-                reports.append(checks.check_digest(name, digests.get(name), host_sum, console))
+        if status in (0, 1):
+            # A guest that failed has said why: then only those disks are checked of which it reports no fault.
+            failed = status == 1
+            digests = checks.match(checks.disks_of(console.results, "digest"), attached)
+            for disk, host_sum in host_sums:
+                guest = digests.reports.get(disk.serial)
+                if guest is not None or not failed:
+                    reports.append(checks.check_digest(disk, guest, host_sum, console))
+            reports += checks.unchecked("digest", digests, console)
             if options.program == "verify":
                 seed = parse_seed(options.boot_arguments()["seed"])
-                verified = checks.disks_of(console.results, "verify")
+                verified = checks.match(checks.disks_of(console.results, "verify"), attached)
                 for disk in attached:
-                    guest = verified.get(disk.name)
-                    reports.append(checks.check_verify(disk, guest, seed, directory, console, progress))
+                    guest = verified.reports.get(disk.serial)
+                    if not failed or (guest is not None and guest.get("passed") is True):
+                        reports.append(checks.check_verify(disk, guest, seed, directory, console, progress))
+                reports += checks.unchecked("verify", verified, console)
             progress.clear()
-            status = 0 if all(report["passed"] for report in reports) else 1
+            status = 0 if status == 0 and all(report["passed"] for report in reports) else 1
     finally:
-        for host_sum in host_sums.values():
+        for _, host_sum in host_sums:
             host_sum.stop()
     if options.program == "bench" and (console.results or status == 0):
         try:
@@ -179,7 +191,7 @@ def keep(attached: Sequence[Disk], directory: Path, stream: TextIO) -> None:
         if disk.kind is Kind.MADE and os.path.exists(disk.location):
             kept.mkdir(exist_ok=True)
             os.replace(disk.location, kept / f"{disk.name}.raw")
-            print(f"run: {disk.name} is kept as {kept / f'{disk.name}.raw'}", file=stream)
+            print(f"run: --disk {disk.given} is kept as {kept / f'{disk.name}.raw'}", file=stream)
 
 
 def launch(arguments: Sequence[str]) -> int:
@@ -197,7 +209,7 @@ def launch(arguments: Sequence[str]) -> int:
         if options.build:
             build.build_kernel(options.preset, progress)
         if not options.kernel.is_file():
-            ours = options.kernel in (KERNEL, TRACE_KERNEL)
+            ours = options.kernel in KERNELS.values()
             remedy = "./run without --no-build builds it" if ours else "give a kernel's ELF file"
             raise Refusal(f"there is no kernel {options.kernel}; {remedy}")
         try:

@@ -37,7 +37,9 @@ class Ending:
 
 def command(options: Options, attached: Sequence[Disk], directory: Path, gdb_port: int | None) -> list[str]:
     """The command of QEMU. The disks are in order: QEMU gives the first the last slot, which the tree names first."""
-    boot_arguments = " ".join(f"{key}={value}" for key, value in options.boot_arguments().items())
+    # Not those that the program only reads: what may be written to is allowed to be.
+    overwritten = [disk.serial for disk in attached] if options.writes() else []
+    boot_arguments = " ".join(f"{key}={value}" for key, value in options.boot_arguments(overwritten).items())
     # With several harts, the device by which one interrupts another without the firmware.
     machine = "virt,aclint=on" if options.harts > 1 else "virt"
     words = [options.qemu, "-machine", machine, "-smp", str(options.harts), "-m", human_size(options.memory)]
@@ -55,10 +57,12 @@ def command(options: Options, attached: Sequence[Disk], directory: Path, gdb_por
         words += ["-S", "-gdb", f"tcp:127.0.0.1:{gdb_port}"]
     # Before the disks, so that a device of the user's can have a slot in front of theirs (bus=virtio-mmio-bus.7).
     words += options.qemu_arguments
+    if options.program == "random":
+        words += ["-device", "virtio-rng-device"]
     if options.iothread:
         words += ["-object", f"iothread,id={disks.IOTHREAD}"]
-    for index, disk in enumerate(attached):
-        words += disks.arguments(disk, index, options)
+    for disk in attached:
+        words += disks.arguments(disk, options)
     return words
 
 
@@ -105,21 +109,29 @@ def free_gdb_port() -> int:
     raise Refusal("--gdb: no free port on 127.0.0.1")
 
 
-def run(words: Sequence[str], console: Console, timeout: float | None) -> Ending:
-    """Runs QEMU to its end, or kills it after `timeout` seconds of silence. It never outlives this."""
+def run(words: Sequence[str], console: Console, timeout: float | None, passes_input: bool = False) -> Ending:
+    """Runs QEMU to its end, or kills it after `timeout` seconds of silence. It never outlives this.
+
+    The guest gets the standard input of `./run` if it is to have it.
+    """
     try:
         pipe = subprocess.PIPE
-        process = processes.start(words, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)
+        stdin = None if passes_input else subprocess.DEVNULL
+        process = processes.start(words, stdin=stdin, stdout=pipe, stderr=pipe)
     except OSError as error:
         return Ending(1, f"{words[0]} cannot be started: {error.strerror}")
     try:
         timely = _forward(process, console, timeout)
         console.end()
         if not timely:
+            why, remedy = "", "--gdb shows where the guest is"
+            if console.in_reset:
+                why = f"QEMU has not ended the reset of {', '.join(sorted(console.in_reset))}; "
+                remedy = "see whether the storage behind the disk answers: QEMU waits for it"
             return Ending(
                 NO_PROGRESS,
-                f'no progress for {timeout:g} s (last output: "{console.last_line[-200:]}"): QEMU was killed\n'
-                "run: --timeout SECONDS waits longer; --gdb shows where the guest is",
+                f'no progress for {timeout:g} s: {why}last output: "{console.last_line[-200:]}"; QEMU was killed\n'
+                f"run: --timeout SECONDS waits longer; {remedy}",
             )
         status = process.wait()
     finally:

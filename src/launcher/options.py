@@ -4,6 +4,7 @@ import argparse
 import difflib
 import os
 import re
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, Sequence
@@ -21,7 +22,11 @@ PROGRAMS = {
     "iops": "I/O per second, latency, notifications and interrupts by depth",
     "bench": "a fio job file, or one job in words; reports as fio does (without --disk on null:1G)",
     "costs": "guest instructions of the runtime's steps; needs --icount, no disk",
-    "crash": "ends in a panic on purpose: shows what a panic looks like (exit status 101)",
+    "random": "bytes of a source of entropy in hexadecimal digits; attaches one; --append bytes=N",
+    "soak": "random I/O on disks of zeroes, each sector checked; goes on after errors, and counts them",
+    "durable": "writes, flushes, and says what must survive the end of the machine (tests/guest/crash_consistency)",
+    "requests": "does the requests that standard input names, and says how each ended (src/programs/requests.cpp)",
+    "crash": "ends in a panic on purpose (exit status 101): --append kind=null, stack, text, rodata or data",
 }
 DEFAULT_DEPTH = {"digest": 128, "verify": 128}
 DEFAULT_SEED = 1
@@ -35,8 +40,8 @@ OUTPUT_FORMATS = ("normal", "json", "json+")
 ROOT = Path(__file__).resolve().parents[2]
 PRESET = "riscv64"
 TRACE_PRESET = "riscv64-trace"
-KERNEL = ROOT / "build" / PRESET / "inflight.elf"
-TRACE_KERNEL = ROOT / "build" / TRACE_PRESET / "inflight.elf"
+CLANG_PRESET = "riscv64-clang"
+KERNELS = {preset: ROOT / "build" / preset / "inflight.elf" for preset in (PRESET, TRACE_PRESET, CLANG_PRESET)}
 
 
 @dataclass(frozen=True)
@@ -69,34 +74,42 @@ class Options:
     destroy: bool
     keep: bool
     build: bool
+    preset: str  # which build of the kernel is meant, unless another kernel is
     kernel: Path
+    token: str  # of this run, in the serial numbers of its disks
 
-    @property
-    def preset(self) -> str:
-        """Which build of the kernel is meant, unless another kernel is."""
-        return PRESET if self.trace is None else TRACE_PRESET
+    def boot_arguments(self, overwritten: Sequence[str] = ()) -> dict[str, str]:
+        """The kernel's command line; what the user wrote with --append comes last and wins.
 
-    def boot_arguments(self) -> dict[str, str]:
-        """The kernel's command line; what the user wrote with --append comes last and wins."""
+        `overwritten`: the serial numbers of disks of ours that the program may write to, beside those that the user names.
+        """
         arguments = {"program": self.program}
         if (depth := self.depth or DEFAULT_DEPTH.get(self.program)) is not None:
             arguments["depth"] = str(depth)
         if self.queue_size is not None:
             # QEMU's MMIO transport offers 1024 entries whatever the device was told: the guest has to hear of it, too.
             arguments["queue_size"] = str(self.queue_size)
-        if self.program == "verify":
+        if self.program in ("verify", "soak", "durable", "requests"):
             arguments["seed"] = str(DEFAULT_SEED)
         if self.icount:
             arguments["icount"] = "1"
-        return arguments | self.append
+        arguments |= self.append
+        if overwritten:
+            arguments["overwrite"] = ",".join([*overwritten, *filter(None, [self.append.get("overwrite")])])
+        return arguments
 
     def writes(self) -> bool:
         """Whether the program changes the contents of its disks."""
         if self.job is not None:
             return self.job.writes()
-        return self.program == "verify" or (
+        return self.program in ("verify", "soak", "durable", "requests") or (
             self.program == "iops" and self.append.get("rw", "read") not in ("read", "randread")
         )
+
+    def outputs(self) -> list[tuple[str, Path]]:
+        """The files that the run writes beside its disks, each with the option that names it."""
+        named = (("--json", self.json), ("--trace", self.trace), ("--output", self.output))
+        return [(name, file) for name, file in named if file is not None]
 
     def prints_json(self) -> bool:
         """Whether standard output is for a program that reads JSON."""
@@ -169,6 +182,7 @@ def _make_parser() -> _Parser:
     add("--dry-run", action="store_true", help="print the command of QEMU and do nothing")
     add("--destroy", action="store_true", help="let a program overwrite a disk that ./run did not make")
     add("--keep", action="store_true", help="keep the images that were made for --disk SIZE")
+    add("--compiler", default="gcc", metavar="NAME", help="what builds the kernel: gcc or clang (default: gcc)")
     add("--no-build", action="store_true", help="boot the kernel as it was built before")
     add("--kernel", metavar="FILE", help="boot this kernel and build nothing")
     return parser
@@ -256,6 +270,18 @@ def _parse_formats(text: str | None) -> tuple[str, ...]:
     return formats
 
 
+def _preset(given: argparse.Namespace) -> str:
+    if given.compiler not in ("gcc", "clang"):
+        raise Refusal(f"--compiler: '{given.compiler}' is unknown; the compilers are gcc and clang")
+    if given.compiler == "gcc":
+        return PRESET if given.trace is None else TRACE_PRESET
+    if given.trace is not None:
+        raise Refusal("--compiler clang: the kernel with the trace is built by gcc; leave --compiler or --trace out")
+    if given.kernel is not None:
+        raise Refusal("--compiler clang: --kernel names a kernel that is built already; leave one of them out")
+    return CLANG_PRESET
+
+
 def parse(arguments: Sequence[str]) -> Options:
     """Reads the command line; raises Refusal, or SystemExit after --help."""
     parser = _make_parser()
@@ -273,13 +299,17 @@ def parse(arguments: Sequence[str]) -> Options:
     memory = parse_size(given.memory, "--memory")
     if memory < LEAST_MEMORY or memory % (1 << 20) != 0:
         raise Refusal(f"--memory: '{given.memory}' is wrong; give {human_size(LEAST_MEMORY)} or more, in whole M")
-    if "drive" in _parse_pairs(given.device, "--device", r"[A-Za-z][A-Za-z0-9_-]*"):
+    properties = _parse_pairs(given.device, "--device", r"[A-Za-z][A-Za-z0-9_-]*")
+    if "drive" in properties:
         raise Refusal("--device: drive= belongs to ./run; name the disk with --disk")
+    if "serial" in properties:
+        raise Refusal("--device: serial= belongs to ./run, which knows its disks by it; leave it out")
     append = _parse_pairs(" ".join(given.append).split(), "--append", r"[A-Za-z_][A-Za-z0-9_.-]*")
     if "program" in append:
         raise Refusal("--append: the program is named without it: ./run " + append["program"])
     if "seed" in append:
         parse_seed(append["seed"])
+    preset = _preset(given)
     options = Options(
         program=given.program,
         disks=tuple(given.disk),
@@ -306,12 +336,14 @@ def parse(arguments: Sequence[str]) -> Options:
         dry_run=given.dry_run,
         destroy=given.destroy,
         keep=given.keep,
-        build=not given.no_build and given.kernel in (None, str(KERNEL)),
-        kernel=Path(given.kernel or (KERNEL if given.trace is None else TRACE_KERNEL)),
+        build=not given.no_build and given.kernel in (None, str(KERNELS[PRESET])),
+        preset=preset,
+        kernel=Path(given.kernel or KERNELS[preset]),
+        token=secrets.token_hex(5),
     )
     if options.writes() and options.read_only:
         raise Refusal(f"--read-only: {options.program} writes its disks; leave --read-only out")
-    for name, file in (("--json", options.json), ("--trace", options.trace), ("--output", options.output)):
-        if file is not None and (not os.access(file.parent, os.W_OK) or file.is_dir()):
+    for name, file in options.outputs():
+        if not os.access(file.parent, os.W_OK) or file.is_dir():
             raise Refusal(f"{name}: '{file}' cannot be written; name a file in a directory that exists")
     return options

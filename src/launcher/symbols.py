@@ -21,6 +21,19 @@ class Place:
         return re.sub(r"\(anonymous namespace\)::", "", self.function).split("(")[0].split(" [clone")[0]
 
 
+def object_at(kernel: Path, address: int) -> str | None:
+    """The name of the variable or constant that holds the address."""
+    program = shutil.which("riscv64-linux-gnu-nm")
+    if program is None or not kernel.exists():
+        return None
+    command = [program, "-CS", "--defined-only", str(kernel)]
+    listed = subprocess.run(command, capture_output=True, text=True, errors="replace").stdout
+    for begin, size, name in re.findall(r"^([0-9a-f]+) ([0-9a-f]+) [bBdDgGrRsSuV] (.+)$", listed, re.MULTILINE):
+        if int(begin, 16) <= address < int(begin, 16) + int(size, 16):
+            return str(name)
+    return None
+
+
 def places(kernel: Path, addresses: Sequence[int]) -> dict[int, Place]:
     """The places of those addresses that have one."""
     program = shutil.which("riscv64-linux-gnu-addr2line")

@@ -211,6 +211,8 @@ class Picture:
             self._instant(here, f"interrupt hart {record.argument}", {"hart": record.argument})
         elif letter == "m":
             self._instant(here, "message", {"resumes": hex(record.argument)})
+        elif letter == "k":
+            self._instant(here, "counters", {})
         if ended is not None and letter != "g":
             self._flow(ended)
 

@@ -39,6 +39,11 @@ def parse_whole(text: str, what: str, least: int, most: int | None = None) -> in
     return int(text)
 
 
+def printable(text: str) -> str:
+    """Foreign text as it may be shown: what a terminal might take for a command is written as an escape of Python."""
+    return "".join(each if each.isprintable() or each == "\t" else ascii(each)[1:-1] for each in text)
+
+
 def human_size(size: int) -> str:
     """64M for 67108864: the largest unit that leaves a whole number."""
     for unit in "TGMK":

@@ -1,7 +1,7 @@
-// info: what there is. Every VIRTIO device, and of a disk everything that it says about itself.
+// info: prints every VIRTIO device, and for a disk all its properties.
 
-#include "src/console.hpp"
-#include "src/programs/programs.hpp"
+#include "src/kernel/console.hpp"
+#include "src/kernel/program.hpp"
 
 namespace inflight::kernel {
 
@@ -9,11 +9,12 @@ namespace {
 
 using console::print;
 
-void print_features(const char* label, virtio::feature_set features) noexcept {
+void print_features(const char* label, virtio::feature_set features,
+                    const char* (*name_of)(unsigned bit) noexcept) noexcept {
     print("  %-18s", label);
     for (unsigned bit = 0; bit < 64; ++bit) {
         if ((features >> bit & 1) != 0) {
-            const char* const name = virtio::block_feature_name(bit);
+            const char* const name = name_of(bit);
             if (name != nullptr) {
                 print(" %s", name);
             } else {
@@ -24,12 +25,20 @@ void print_features(const char* label, virtio::feature_set features) noexcept {
     print("\n");
 }
 
-void print_disk(const virtio_device& device, const block::virtio_blk::id_string& id) noexcept {
+std::uint64_t short_lengths(const block::disk& disk) noexcept {
+    std::uint64_t sum = 0;
+    for (std::uint16_t queue = 0; queue < disk.properties().queues; ++queue) {
+        sum += disk.count(queue).short_lengths;
+    }
+    return sum;
+}
+
+void print_disk(const virtio_device& device) noexcept {
     const block::disk_properties& disk = device.disk->properties();
     print("  %-18s %lu sectors of 512 bytes (%lu MiB)\n", "capacity", disk.capacity, disk.capacity >> 11);
-    print("  %-18s logical %u, physical %u, alignment offset %u bytes\n", "block size", disk.logical_block_size,
+    print("  %-18s logical %u, physical %lu, alignment offset %lu bytes\n", "block size", disk.logical_block_size,
           disk.physical_block_size, disk.alignment_offset);
-    print("  %-18s minimum %u, optimal %u bytes\n", "I/O size", disk.minimum_io_size, disk.optimal_io_size);
+    print("  %-18s minimum %lu, optimal %lu bytes\n", "I/O size", disk.minimum_io_size, disk.optimal_io_size);
     print("  %-18s %u bytes in a segment, %u segments in a request\n", "limits", disk.size_max, disk.seg_max);
     if (disk.max_discard_sectors != 0) {
         print("  %-18s up to %u sectors, aligned to %u\n", "discard", disk.max_discard_sectors,
@@ -46,9 +55,22 @@ void print_disk(const virtio_device& device, const block::virtio_blk::id_string&
     print("  %-18s %s\n", "write cache", disk.write_cache ? "write-back, flushed on request" : "write-through");
     print("  %-18s %u of %u descriptors, %u requests each\n", "queues", disk.queues, disk.queue_size,
           disk.slots_per_queue);
-    print("  %-18s %.*s\n", "serial", static_cast<int>(id.size()), id.data());
-    print_features("features offered", disk.offered);
-    print_features("features accepted", disk.accepted);
+    switch (const block::status outcome = device.disk_id->outcome(); outcome) {
+    case block::status::ok: print("  %-18s %s\n", "serial", device.disk_id->printable().c_str()); break;
+    case block::status::timed_out: print("  %-18s unknown: the device has not replied\n", "serial"); break;
+    default: print("  %-18s unknown: %s\n", "serial", block::to_string(outcome)); break;
+    }
+    print_features("features offered", disk.offered, block::virtio_blk::feature_name);
+    print_features("features accepted", disk.accepted, block::virtio_blk::feature_name);
+    if (const std::uint64_t wrong = short_lengths(*device.disk); wrong != 0) {
+        print("  %-18s %lu of the requests since the start: too short\n", "used lengths", wrong);
+    }
+}
+
+void print_entropy(const entropy& rng) noexcept {
+    print("  %-18s 1 of %u descriptors, 1 buffer of %zu bytes\n", "queues", rng.queue_size(), entropy::buffer_size);
+    print_features("features offered", rng.device().offered(), virtio::feature_name);
+    print_features("features accepted", rng.device().accepted(), virtio::feature_name);
 }
 
 void print_json(std::span<const virtio_device> devices) noexcept {
@@ -59,12 +81,17 @@ void print_json(std::span<const virtio_device> devices) noexcept {
               device.identity.version, virtio::to_string(device.identity.id), device.interrupt);
         if (device.disk != nullptr) {
             const block::disk_properties& disk = device.disk->properties();
-            print(",\"name\":\"%s\",\"capacity\":%lu,\"logical_block_size\":%u,\"physical_block_size\":%u", device.name,
-                  disk.capacity, disk.logical_block_size, disk.physical_block_size);
+            print(",\"name\":\"%s\",\"capacity\":%lu,\"logical_block_size\":%u,\"physical_block_size\":%lu",
+                  device.name, disk.capacity, disk.logical_block_size, disk.physical_block_size);
             print(",\"read_only\":%s,\"write_cache\":%s,\"queues\":%u,\"queue_size\":%u,\"slots_per_queue\":%u",
                   disk.read_only ? "true" : "false", disk.write_cache ? "true" : "false", disk.queues, disk.queue_size,
                   disk.slots_per_queue);
-            print(",\"features_offered\":%lu,\"features_accepted\":%lu", disk.offered, disk.accepted);
+            print(",\"features_offered\":%lu,\"features_accepted\":%lu,", disk.offered, disk.accepted);
+            device.disk_id->print_json();
+            print(",\"short_lengths\":%lu", short_lengths(*device.disk));
+        } else if (device.rng != nullptr) {
+            print(",\"name\":\"%s\",\"queue_size\":%u,\"features_offered\":%lu,\"features_accepted\":%lu", device.name,
+                  device.rng->queue_size(), device.rng->device().offered(), device.rng->device().accepted());
         }
         print("}");
         first = false;
@@ -72,36 +99,34 @@ void print_json(std::span<const virtio_device> devices) noexcept {
     print("]}\n");
 }
 
-} // namespace
-
 async::task<bool> run_info(const environment& here) {
     print("inflight on %lu hart%s, interrupts through the PLIC, %lu MiB free\n", here.machine.harts.size(),
           here.machine.harts.size() == 1 ? "" : "s", here.free_memory.available() >> 20);
-    bool passed = true;
+    co_await identify_disks(here.devices, here.wanted);
     for (const virtio_device& device : here.devices) {
-        print("%s%sslot 0x%lx: ", device.name, device.disk != nullptr ? ", " : "", device.address);
-        if (device.identity.outcome != virtio::error::none) {
-            print("%s\n", virtio::to_string(device.identity.outcome));
+        print("%s%sslot 0x%lx: ", device.name, device.name[0] != '\0' ? ", " : "", device.address);
+        if (device.failure != nullptr) {
+            print("cannot be used: %s\n", device.failure);
             continue;
         }
         print("%s (device id %u), register layout version %u%s, interrupt %u\n", virtio::to_string(device.identity.id),
               static_cast<unsigned>(device.identity.id), device.identity.version,
               device.identity.version == 1 ? " (legacy)" : "", device.interrupt);
         if (device.disk != nullptr) {
-            block::virtio_blk::id_string id{};
-            const block::status outcome = co_await device.disk->get_id(id);
-            print_disk(device, id);
-            if (outcome != block::status::ok) {
-                print("error: %s does not tell its serial: %s\n", device.name, block::to_string(outcome));
-                passed = false;
-            }
+            print_disk(device);
+        } else if (device.rng != nullptr) {
+            print_entropy(*device.rng);
         }
     }
     if (here.devices.empty()) {
         print("there is no VIRTIO device in any of the %lu slots\n", here.machine.virtio.size());
     }
     print_json(here.devices);
-    co_return passed;
+    co_return true;
 }
+
+const program registered{"info", "what devices there are, and what the disks say about themselves", run_info};
+
+} // namespace
 
 } // namespace inflight::kernel

@@ -1,16 +1,17 @@
-// verify: fills every disk in random order with blocks that know where they belong, many requests in flight, rewrites,
-// zeroes and discards some of them, and reads everything back. What must be on the disk afterwards follows from the seed
-// alone, so that the host checks the image again with code of its own.
+// verify: fills every disk in random order with blocks that contain their own number, with many requests in flight,
+// rewrites, zeroes and discards some of them, and reads everything back. The contents afterwards follow from the seed
+// alone, so the host checks the image again with its own code.
 //
 // A block of 4096 bytes, little-endian: "inflight", u64 seed, u64 block number, u32 generation, u32 0; 507 words of
 // splitmix64; 4 bytes of zero; CRC-32 of all before.
 
 #include "async/counting_scope.hpp"
-#include "src/checksum.hpp"
-#include "src/console.hpp"
-#include "src/end.hpp"
-#include "src/programs/programs.hpp"
-#include "src/random.hpp"
+#include "src/kernel/console.hpp"
+#include "src/kernel/end.hpp"
+#include "src/kernel/program.hpp"
+#include "src/support/checksum.hpp"
+#include "src/support/permutation.hpp"
+#include "src/support/random.hpp"
 
 #include <cstring>
 
@@ -45,12 +46,12 @@ void fill_block(std::span<std::byte> buffer, std::uint64_t seed, std::uint64_t n
     std::memcpy(buffer.data(), &header, sizeof header);
     std::uint64_t state = seed ^ number ^ std::uint64_t{generation} << 32;
     for (std::size_t i = 0; i < words; ++i) {
-        const std::uint64_t word = mix(state);
+        const std::uint64_t word = support::mix(state);
         std::memcpy(buffer.data() + words_offset + i * sizeof word, &word, sizeof word);
-        state += golden_gamma;
+        state += support::golden_gamma;
     }
     std::memset(buffer.data() + words_offset + words * 8, 0, 4);
-    const std::uint32_t crc = crc32(buffer.first(crc_offset));
+    const std::uint32_t crc = support::crc32(buffer.first(crc_offset));
     std::memcpy(buffer.data() + crc_offset, &crc, sizeof crc);
 }
 
@@ -65,7 +66,7 @@ bool is_zero(std::span<const std::byte> buffer) noexcept {
     return true;
 }
 
-// Whether `buffer` is block `number` of that generation: the checksum covers all that is not in the header.
+// Returns whether `buffer` is block `number` of that generation. The checksum covers what is not in the header.
 bool is_block(std::span<const std::byte> buffer, std::uint64_t seed, std::uint64_t number,
               std::uint32_t generation) noexcept {
     block_header header;
@@ -73,14 +74,14 @@ bool is_block(std::span<const std::byte> buffer, std::uint64_t seed, std::uint64
     std::uint32_t crc;
     std::memcpy(&crc, buffer.data() + crc_offset, sizeof crc);
     return std::memcmp(header.magic, "inflight", 8) == 0 && header.seed == seed && header.number == number &&
-           header.generation == generation && header.reserved == 0 && crc == crc32(buffer.first(crc_offset));
+           header.generation == generation && header.reserved == 0 && crc == support::crc32(buffer.first(crc_offset));
 }
 
-// What becomes of a block after it was first written.
+// What happens to a block after the first write.
 enum class fate : std::uint8_t { stays, rewritten, zeroed, discarded, discarded_and_rewritten };
 
 fate fate_of(std::uint64_t seed, std::uint64_t number, bool zeroes, bool discards) noexcept {
-    switch (mix(seed + number * golden_gamma) % 8) {
+    switch (support::mix(seed + number * support::golden_gamma) % 8) {
     case 0: return fate::rewritten;
     case 1: return zeroes ? fate::zeroed : fate::stays;
     case 2: return discards ? fate::discarded : fate::stays;
@@ -100,7 +101,7 @@ bool is_as_due(std::span<const std::byte> buffer, std::uint64_t seed, std::uint6
     return false;
 }
 
-// What the workers of one disk share on one hart: a stretch of its blocks.
+// What the workers of one disk share on one hart: a contiguous range of its blocks.
 struct verification {
     block::disk& disk;
     part share;
@@ -109,8 +110,8 @@ struct verification {
     std::uint64_t blocks;
     bool zeroes;
     bool discards;
-    permutation order;
-    std::uint64_t steps = 0; // blocks begun in this phase
+    support::permutation order{};
+    std::uint64_t place = 0; // in that order: blocks that this phase has started
     progress* meter = nullptr;
 
     std::uint64_t writes = 0;
@@ -124,7 +125,7 @@ struct verification {
     block::status outcome = block::status::ok;
     const char* what = "";
 
-    // True if all is well so far, this too.
+    // Returns true if there has been no error, including this result.
     bool expect(block::status result, const char* operation, std::uint64_t number) noexcept {
         if (result != block::status::ok && outcome == block::status::ok) {
             outcome = result;
@@ -140,10 +141,11 @@ struct verification {
         }
     }
 
-    // The next block in this phase's order.
-    std::uint64_t next_block() noexcept { return first_block + order.next(); }
+    // Whether this phase has another block, and the next block in the phase's order.
+    [[nodiscard]] bool has_next() const noexcept { return place < order.count(); }
+    std::uint64_t next_block() noexcept { return first_block + order(place++); }
 
-    // What another hart has found.
+    // Adds the result of another hart.
     void add(const verification& other) noexcept {
         writes += other.writes;
         reads += other.reads;
@@ -165,11 +167,11 @@ struct verification {
 constexpr std::uint64_t flush_every = 64;
 constexpr std::uint64_t read_back_every = 4;
 
-// Phase 1: every block once, in random order; some read back at once, a flush now and then.
+// Phase 1: writes every block once, in random order; reads some back at once, and flushes now and then.
 async::task<void> fill(verification& shared, std::span<std::byte> buffer) {
-    while (shared.order.has_next() && shared.outcome == block::status::ok) {
+    while (shared.has_next() && shared.outcome == block::status::ok) {
+        const std::uint64_t step = shared.place;
         const std::uint64_t number = shared.next_block();
-        const std::uint64_t step = shared.steps++;
         shared.meter->add(1);
         fill_block(buffer, shared.seed, number, 1);
         block::status result = co_await shared.disk.write(number * block_sectors, buffer);
@@ -198,9 +200,9 @@ async::task<void> fill(verification& shared, std::span<std::byte> buffer) {
     }
 }
 
-// Phase 2: what the seed has in store for each block.
+// Phase 2: does with each block what the seed decides.
 async::task<void> change(verification& shared, std::span<std::byte> buffer) {
-    while (shared.order.has_next() && shared.outcome == block::status::ok) {
+    while (shared.has_next() && shared.outcome == block::status::ok) {
         const std::uint64_t number = shared.next_block();
         const std::uint64_t sector = number * block_sectors;
         shared.meter->add(1);
@@ -230,9 +232,9 @@ async::task<void> change(verification& shared, std::span<std::byte> buffer) {
     }
 }
 
-// Phase 3: every block is as it should be.
+// Phase 3: reads and checks every block.
 async::task<void> check(verification& shared, std::span<std::byte> buffer) {
-    while (shared.order.has_next() && shared.outcome == block::status::ok) {
+    while (shared.has_next() && shared.outcome == block::status::ok) {
         const std::uint64_t number = shared.next_block();
         shared.meter->add(1);
         std::memset(buffer.data(), 0x5a, buffer.size());
@@ -247,13 +249,13 @@ async::task<void> check(verification& shared, std::span<std::byte> buffer) {
     }
 }
 
-// One phase of a part, on its hart.
+// Runs one phase of a part, on its hart.
 async::task<void> run_part(verification& shared, common_progress& done, std::span<std::byte> buffers,
                            async::task<void> (*worker)(verification&, std::span<std::byte>)) {
     progress meter{done};
     shared.meter = &meter;
-    shared.order = permutation{shared.blocks, shared.seed};
-    shared.steps = 0;
+    shared.order = support::permutation{shared.blocks, shared.seed};
+    shared.place = 0;
     async::counting_scope workers;
     for (std::uint32_t i = 0; i < shared.share.depth && i < shared.blocks; ++i) {
         spawn(workers, worker(shared, buffers.subspan((shared.share.first_request + i) * block_bytes, block_bytes)),
@@ -262,7 +264,7 @@ async::task<void> run_part(verification& shared, common_progress& done, std::spa
     co_await workers.join();
 }
 
-// One phase on all harts. True if nothing has failed.
+// Runs one phase on all harts. Returns true if nothing has failed.
 async::task<bool> run_phase(std::span<verification> parts, const char* name, std::uint64_t blocks,
                             std::span<std::byte> buffers,
                             async::task<void> (*worker)(verification&, std::span<std::byte>)) {
@@ -290,9 +292,28 @@ std::span<verification> divide(memory& from, block::disk& disk, std::uint64_t se
                             .first_block = share.first(blocks),
                             .blocks = share.last(blocks) - share.first(blocks),
                             .zeroes = properties.max_write_zeroes_sectors >= block_sectors,
-                            .discards = properties.max_discard_sectors >= block_sectors,
-                            .order = permutation{0, 0}};
+                            .discards = properties.max_discard_sectors >= block_sectors};
     });
+}
+
+// Prints a note if `max` sectors in a request are too few.
+void print_left_out(const char* disk, const char* requests, std::uint32_t max) noexcept {
+    if (max == 0) {
+        console::print("verify: %s, %s are left out: the disk does not take them\n", disk, requests);
+    } else if (max < block_sectors) {
+        console::print("verify: %s, %s are left out: the disk takes %u sectors in one, and a block has %lu\n", disk,
+                       requests, max, block_sectors);
+    }
+}
+
+// Prints what is not verified on a disk.
+void print_left_out(const char* disk, const block::disk_properties& properties) noexcept {
+    print_left_out(disk, "discards", properties.max_discard_sectors);
+    print_left_out(disk, "write-zeroes", properties.max_write_zeroes_sectors);
+    if (const std::uint64_t tail = properties.capacity % block_sectors; tail != 0) {
+        console::print("verify: %s, the last sectors are left out, as they fill no block: %lu of %lu\n", disk, tail,
+                       properties.capacity);
+    }
 }
 
 async::task<bool> verify_disk(const environment& here, const virtio_device& device, std::uint32_t depth,
@@ -317,6 +338,7 @@ async::task<bool> verify_disk(const environment& here, const virtio_device& devi
         shared.add(each);
     }
 
+    const bool passed = shared.outcome == block::status::ok && shared.wrong_blocks == 0;
     if (shared.outcome != block::status::ok) {
         console::print("error: verify: %s of block %lu (sector %lu) of %s failed: %s\n", shared.what,
                        shared.first_wrong, shared.first_wrong * block_sectors, device.name,
@@ -330,17 +352,18 @@ async::task<bool> verify_disk(const environment& here, const virtio_device& devi
                        "%lu reads, %lu flushes, %lu write-zeroes, %lu discards\n",
                        device.name, blocks, seed, depth, shared.writes, shared.reads, shared.flushes, shared.zeroed,
                        shared.discarded);
+        print_left_out(device.name, device.disk->properties());
     }
     console::print("@result {\"program\":\"verify\",\"seed\":%lu,\"disks\":[{\"name\":\"%s\",\"blocks\":%lu,"
-                   "\"write_zeroes\":%s,\"discard\":%s,\"wrong_blocks\":%lu,",
+                   "\"write_zeroes\":%s,\"discard\":%s,\"wrong_blocks\":%lu,\"passed\":%s,",
                    seed, device.name, blocks, shared.zeroes ? "true" : "false", shared.discards ? "true" : "false",
-                   shared.wrong_blocks);
+                   shared.wrong_blocks, passed ? "true" : "false");
+    device.disk_id->print_json();
+    console::print(",");
     print_queues_json(*device.disk);
     console::print("}]}\n");
-    co_return shared.outcome == block::status::ok&& shared.wrong_blocks == 0;
+    co_return passed;
 }
-
-} // namespace
 
 async::task<bool> run_verify(const environment& here) {
     require_disks(here);
@@ -348,8 +371,17 @@ async::task<bool> run_verify(const environment& here) {
     const memory::mark given_back{here.free_memory};
     const std::span<std::byte> buffers = allocate_buffers(here.free_memory, depth, block_bytes);
     bool passed = true;
+    co_await identify_disks(here.devices, here.wanted);
     for (const virtio_device& device : here.devices) {
         if (device.disk == nullptr) {
+            passed = !is_unusable(device, "verify") && passed;
+            continue;
+        }
+        if (const char* const why = device.disk_id->write_refusal(); why != nullptr) {
+            console::print("error: verify: %s (serial '%s') is left out, not overwritten: %s; ./run names the disks "
+                           "that it made and, with --destroy, every --disk\n",
+                           device.name, device.disk_id->printable().c_str(), why);
+            passed = false;
             continue;
         }
         const block::disk_properties& properties = device.disk->properties();
@@ -367,5 +399,10 @@ async::task<bool> run_verify(const environment& here) {
     }
     co_return passed;
 }
+
+const program registered{"verify", "writes every disk in random order, reads all of it back, and checks it",
+                         run_verify};
+
+} // namespace
 
 } // namespace inflight::kernel

@@ -1,23 +1,19 @@
 #!/usr/bin/env python3
 """Runs one case of the guest tests, or lists them all for CMake: one line "NAME LIMIT full|usual" each."""
 
-import argparse
 import sys
-from pathlib import Path
 
 import matrix
-from case import ROOT, check
+from case import argument_parser, check
 from cases import CASES
 
 
 def main() -> int:
     """The exit status: 0 if all cases named passed."""
     every = {case.name: case for case in [*matrix.cases(), *CASES]}
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argument_parser(__doc__)
     parser.add_argument("names", nargs="*", metavar="CASE", help="what to run")
     parser.add_argument("--list", action="store_true", help="print all cases and run nothing")
-    parser.add_argument("--kernel", type=Path, default=ROOT / "build/riscv64/inflight.elf", help="the kernel to boot")
-    parser.add_argument("--scratch", type=Path, default=Path("."), help="where images go (default: here)")
     given = parser.parse_args()
     if given.list:
         for case in every.values():

@@ -1,5 +1,6 @@
 """One test of the real kernel on the real QEMU: a run of `./run`, and what is expected of it."""
 
+import argparse
 import json
 import operator
 import os
@@ -21,6 +22,14 @@ LAST_LINES = 40
 SILENCE = 30  # seconds without a word from the guest, after which ./run gives up
 
 OPERATORS = {"==": operator.eq, ">": operator.gt, ">=": operator.ge, "<=": operator.le}
+
+
+def argument_parser(description: str | None) -> argparse.ArgumentParser:
+    """What every test takes that boots the kernel."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--kernel", type=Path, default=ROOT / "build/riscv64/inflight.elf", help="the kernel to boot")
+    parser.add_argument("--scratch", type=Path, default=Path("."), help="where files go (default: here)")
+    return parser
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,7 @@ class Case:
     refuses: a regular expression for the one line "error: …" (of the kernel) or "run: …" (of ./run) that there must be.
     guest: expectations of what the guest reported with --json, such as "disks.*.queues.*.requests > 0"; "*" stands for
     every element, of which there must be at least one, and "#" for their number.
+    untouched: names of images that are as they were before the run.
     seconds: the least and the most that the run may take.
     times: how often it is repeated.
     """
@@ -74,6 +84,7 @@ class Case:
     refuses: str | None = None
     guest: tuple[str, ...] = ()
     images: tuple[Image, ...] = ()
+    untouched: tuple[str, ...] = ()
     seconds: tuple[float, float] = (0, 60)
     times: int = 1
     full_only: bool = False
@@ -190,10 +201,15 @@ def check(case: Case, kernel: Path, scratch: Path) -> Outcome | None:
     """
     directory = Path(tempfile.mkdtemp(dir=scratch, prefix=f"{case.name}-"))
     places = {image.name: str(image.make(directory)) for image in case.images}
+    before = {name: Path(places[name]).read_bytes() for name in case.untouched}
     arguments = [re.sub(r"\{(\w+)\}", lambda match: places[match[1]], word) for word in case.arguments]
     for _ in range(case.times):
         outcome = run(arguments, kernel, directory, case.seconds[1])
-        if complaints := judge(case, outcome):
+        complaints = judge(case, outcome)
+        for name, contents in before.items():
+            if Path(places[name]).read_bytes() != contents:
+                complaints.append(f"expected the image {name} to be as before, and it was written")
+        if complaints:
             print(f"{case.name} FAILED", outcome.explain(complaints), sep="\n", file=sys.stderr)
             return None
     shutil.rmtree(directory)

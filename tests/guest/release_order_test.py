@@ -2,7 +2,7 @@
 """Holds the compiler of the kernel to what a release has to be on RISC-V: before the instruction that writes what another
 hart acquires, a fence of earlier reads and writes before later writes, or .rl on the instruction itself.
 
-GCC 12 drops it from some exchanges (arch/riscv64/atomic.hpp); the model checks of memory orders do not see what a compiler
+GCC 12 drops it from some exchanges (arch/atomic.hpp); the model checks of memory orders do not see what a compiler
 makes of them. What is looked at is the code of functions that do nothing else, compiled as the driver is. A function that
 releases nothing must not pass, or this would find nothing.
 """
@@ -36,13 +36,14 @@ NOT_RELEASING = {
     "relaxed_flag": "bool relaxed_flag(arch::atomic<std::uint32_t>& flag) {"
     " return flag.exchange(1, std::memory_order_relaxed) == 0; }",
 }
-SOURCE = f"""#include "arch/arch.hpp"
-#include "async/inbox.hpp"
+SOURCE = f"""#include "inflight/arch/arch.hpp"
+#include "inflight/async/inbox.hpp"
 #include <atomic>
 #include <cstdint>
-using namespace inflight;
+namespace inflight {{
 extern "C" {{
 {chr(10).join([*RELEASING.values(), *NOT_RELEASING.values()])}
+}}
 }}
 """
 
@@ -60,7 +61,7 @@ def disassemble(build: Path) -> str:
         source.write_text(SOURCE)
         words = [str(source) if word == str(COMPILED_LIKE) else word for word in command]
         words[words.index("-o") + 1] = str(made)
-        # GCC 12 warns of what arch/riscv64/atomic.hpp has to do, where it sees through it as here.
+        # GCC 12 warns of what arch/atomic.hpp has to do, where it sees through it as here.
         subprocess.run([*words, "-Wno-invalid-memory-model"], cwd=build, check=True)
         dump = [words[0].replace("g++", "objdump"), "-d", "--no-show-raw-insn", str(made)]
         return subprocess.run(dump, check=True, capture_output=True, text=True).stdout

@@ -17,11 +17,11 @@ ROOT = Path(__file__).resolve().parents[2]
 HOT = (
     "async/executor.cpp",
     "drivers/block/disk.cpp",
-    "drivers/block/io_channel.cpp",
-    "drivers/block/request_queue.cpp",
+    "drivers/block/channel.cpp",
+    "drivers/block/queue.cpp",
     "src/programs/digest.cpp",
 )
-FOLDERS = ("arch", "async", "bench", "drivers", "src")
+FOLDERS = ("arch", "async", "bench", "drivers", "include", "src")
 EQUALITY = re.compile(r"\b(beq|bne)\t(\w+),(\w+),")
 SPEAKS_OF_IT = re.compile(r"trace::|\btrack_?\b")
 
@@ -29,7 +29,8 @@ SPEAKS_OF_IT = re.compile(r"trace::|\btrack_?\b")
 def copy_without_trace(to: Path) -> None:
     """Copies the sources, leaving those lines out; the trace itself stays."""
     for folder in FOLDERS:
-        shutil.copytree(ROOT / folder, to / folder, ignore=shutil.ignore_patterns("__pycache__"))
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / folder, to / folder, symlinks=True, ignore=ignored)
     for path in [*to.rglob("*.hpp"), *to.rglob("*.cpp")]:
         if path.stem != "trace":
             lines = path.read_text().splitlines(keepends=True)
@@ -43,7 +44,8 @@ def code_of(source: str, command: list[str], root: Path, objects: Path, *more: s
     """
     target = objects / "object"
     words = [word.replace(str(ROOT / source), str(root / source)) for word in command]
-    words = [f"-I{root}" if word == f"-I{ROOT}" else word for word in words]
+    folders = {f"-I{ROOT / name}": f"-I{root / name}" for name in ("", "include")}
+    words = [folders.get(word, word) for word in words]
     words[words.index("-o") + 1] = str(target)
     subprocess.run([*words, *more, "-g0"], check=True)
     disassemble = [words[0].replace("g++", "objdump"), "-dr", "--no-show-raw-insn", str(target)]

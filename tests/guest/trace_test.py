@@ -50,7 +50,12 @@ def check_digest(directory: Path) -> list[str]:
     })  # fmt: skip
     if notified != expected:
         complaints.append(f"notifications by disk and queue: {notified}, but the guest counted {expected}")
-    handlers = Counter(each["args"]["disk"] for each in events if each["name"].startswith("interrupt of"))
+    # What the program does has ended when it reads a disk's counters. The device may still interrupt.
+    counters_read = dict(enumerate(each["ts"] for each in events if each["name"] == "counters"))
+    if len(counters_read) != len(guest["disks"]):
+        return [*complaints, f"counters were read {len(counters_read)} times"]
+    interrupted = [(each["args"]["disk"], each["ts"]) for each in events if each["name"].startswith("interrupt of")]
+    handlers = Counter(disk for disk, time in interrupted if time < counters_read[disk])
     counted_handlers = {number: disk["interrupts"] for number, disk in enumerate(guest["disks"]) if disk["interrupts"]}
     if handlers != counted_handlers or not handlers:
         complaints.append(f"interrupts by disk: {handlers}, but the guest counted {counted_handlers}")
@@ -59,9 +64,14 @@ def check_digest(directory: Path) -> list[str]:
     if len(resumed) != requests:
         complaints.append(f"{len(resumed)} arrows for {requests} requests")
     ends = {(each["tid"], each["ts"]) for each in resumed}
-    readers = {(each["tid"], each["ts"]) for each in events if each["ph"] == "X" and each["name"] == "reader"}
-    if not ends <= readers:
-        complaints.append(f"{len(ends - readers)} arrows that do not end where a reader resumes")
+    resumptions = {
+        name: {(each["tid"], each["ts"]) for each in events if each["ph"] == "X" and each["name"] == name}
+        for name in ("reader", "serial")  # who asks each disk for its serial number, once
+    }
+    if not ends <= set.union(*resumptions.values()):
+        complaints.append(f"{len(ends - set.union(*resumptions.values()))} arrows that do not end where a task resumes")
+    if len(ends & resumptions["serial"]) != len(guest["disks"]):
+        complaints.append(f"{len(ends & resumptions['serial'])} arrows to who asks for a serial number, not one a disk")
     return complaints
 
 

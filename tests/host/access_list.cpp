@@ -1,6 +1,6 @@
 // Prints the requests of one pass, a line each, for fio_interop.py: access_list RW BEGIN END SEED [OPTION=VALUE]...
 // with bs, blockalign, rwmixread, norandommap, and bssplit=BYTES/PERCENT:BYTES/PERCENT.
-#include "bench/access.hpp"
+#include "bench/fio/access.hpp"
 
 #include <iostream>
 #include <map>

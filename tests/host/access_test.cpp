@@ -1,5 +1,5 @@
 // Tests of the order of requests: what each pattern promises, from the list of a pass.
-#include "bench/access.hpp"
+#include "bench/fio/access.hpp"
 #include "tests/host/chi_square.hpp"
 #include "tests/host/seed.hpp"
 

@@ -1,6 +1,7 @@
 #pragma once
 
-#include "src/device_tree.hpp"
+#include "src/kernel/device_tree.hpp"
+#include "src/kernel/machine_description.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -278,7 +279,10 @@ inline void exercise(const device_tree& tree, const exact_copy& blob) {
                 require(!range || range->size == 0 || range->base + (range->size - 1) >= range->base, "a range wraps");
             }
         }
-        static_cast<void>(node.interrupt(0));
+        if (const auto controller = node.interrupt_parent()) {
+            require(node.interrupt_at(controller->as_interrupt_controller(), 0) == node.interrupt(0),
+                    "the interrupt at a known controller differs");
+        }
         std::size_t interrupts = 0;
         node.for_each_extended_interrupt(
             [&](std::size_t index, const device_tree::node& controller, const device_tree::property& cells) {
@@ -291,9 +295,9 @@ inline void exercise(const device_tree& tree, const exact_copy& blob) {
     require(compatible_nodes == 0, "the visitor misses a compatible node");
 
     const auto machine = std::make_unique<machine_description>();
-    const device_tree_error error = describe(tree, *machine);
+    const machine_error error = describe(tree, *machine);
     require(!text(error).empty(), "an error has no text");
-    if (error != device_tree_error::none) {
+    if (error != machine_error::none) {
         return;
     }
     require(!machine->memory.empty() && !machine->harts.empty() && machine->timebase_frequency != 0 &&
@@ -316,6 +320,17 @@ inline void exercise(const device_tree& tree, const exact_copy& blob) {
                     machine->bootargs.data()[machine->bootargs.size()] == '\0',
                 "bootargs has no NUL");
     }
+}
+
+// What holds of any bytes, without a second opinion. Returns whether the blob was accepted.
+inline bool check_alone(std::span<const std::uint8_t> bytes) {
+    const exact_copy blob(bytes);
+    const auto opened = device_tree::open(blob.data(), blob.size());
+    require(!text(opened.error).empty(), "an error has no text");
+    if (opened) {
+        exercise(opened.tree, blob);
+    }
+    return static_cast<bool>(opened);
 }
 
 // All of the above. Returns whether the blob was accepted.

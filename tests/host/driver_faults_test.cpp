@@ -1,7 +1,7 @@
 // The villain matrix: all that a device must not do, in every state of the driver. Whatever it does, every waiter
 // ends once, no buffer that was handed back is written again, and the disk works afterwards or is lost cleanly.
 //
-// Without a time limit (driver_deadlines_test.cpp has those) what a device keeps for ever ends when the device is found
+// Without a time limit (watchdog_test.cpp has those) what a device keeps for ever ends when the device is found
 // to need a reset. Where a fault leaves requests behind, the test says so to the driver, first by an interrupt, then by
 // DEVICE_NEEDS_RESET.
 #include "tests/host/driver_fixture.hpp"
@@ -20,38 +20,37 @@ struct villainy {
     const char* name;
     bool needs_a_reset_to_show; // its opportunity comes when the device is set up again
     bool hidden;                // the data may be wrong and nothing tells
-    bool corrupts;              // what the model says about the driver's rings means nothing afterwards
 };
 
 constexpr villainy villainies[] = {
-    {fault::used_index_jump, "used_index_jump", false, false, false},
-    {fault::used_index_backwards, "used_index_backwards", false, false, false},
-    {fault::used_id_out_of_range, "used_id_out_of_range", false, false, false},
-    {fault::used_id_free, "used_id_free", false, false, false},
-    {fault::used_id_mid_chain, "used_id_mid_chain", false, false, false},
-    {fault::used_duplicate, "used_duplicate", false, false, false},
-    {fault::length_too_long, "length_too_long", false, false, false},
-    {fault::length_too_short, "length_too_short", false, false, false},
-    {fault::status_not_written, "status_not_written", false, false, false},
-    {fault::status_unknown, "status_unknown", false, false, false},
-    {fault::io_error, "io_error", false, false, false},
-    {fault::unsupported, "unsupported", false, false, false},
-    {fault::wrong_data, "wrong_data", false, true, false},
-    {fault::no_interrupt, "no_interrupt", false, false, false},
-    {fault::never_complete, "never_complete", false, false, false},
-    {fault::scribble, "scribble", false, false, true},
-    {fault::needs_reset, "needs_reset", false, false, false},
-    {fault::spurious_interrupt, "spurious_interrupt", false, false, false},
-    {fault::interrupt_stuck, "interrupt_stuck", false, false, false},
-    {fault::config_tear, "config_tear", true, false, false},
-    {fault::config_change, "config_change", true, false, false},
-    {fault::generation_unstable, "generation_unstable", true, false, false},
-    {fault::features_refused, "features_refused", true, false, false},
-    {fault::queue_size_zero, "queue_size_zero", true, false, false},
-    {fault::queue_in_use, "queue_in_use", true, false, false},
-    {fault::reset_never, "reset_never", true, false, false},
-    {fault::complete_during_reset, "complete_during_reset", true, false, false},
-    {fault::removed, "removed", false, false, false},
+    {fault::used_index_jump, "used_index_jump", false, false},
+    {fault::used_index_backwards, "used_index_backwards", false, false},
+    {fault::used_id_out_of_range, "used_id_out_of_range", false, false},
+    {fault::used_id_free, "used_id_free", false, false},
+    {fault::used_id_mid_chain, "used_id_mid_chain", false, false},
+    {fault::used_duplicate, "used_duplicate", false, false},
+    {fault::length_too_long, "length_too_long", false, false},
+    {fault::length_too_short, "length_too_short", false, false},
+    {fault::status_not_written, "status_not_written", false, false},
+    {fault::status_unknown, "status_unknown", false, false},
+    {fault::io_error, "io_error", false, false},
+    {fault::unsupported, "unsupported", false, false},
+    {fault::wrong_data, "wrong_data", false, true},
+    {fault::no_interrupt, "no_interrupt", false, false},
+    {fault::never_complete, "never_complete", false, false},
+    {fault::scribble, "scribble", false, false},
+    {fault::needs_reset, "needs_reset", false, false},
+    {fault::spurious_interrupt, "spurious_interrupt", false, false},
+    {fault::interrupt_stuck, "interrupt_stuck", false, false},
+    {fault::config_tear, "config_tear", true, false},
+    {fault::config_change, "config_change", true, false},
+    {fault::generation_unstable, "generation_unstable", true, false},
+    {fault::features_refused, "features_refused", true, false},
+    {fault::queue_size_zero, "queue_size_zero", true, false},
+    {fault::queue_in_use, "queue_in_use", true, false},
+    {fault::reset_never, "reset_never", true, false},
+    {fault::complete_during_reset, "complete_during_reset", true, false},
+    {fault::removed, "removed", false, false},
 };
 
 enum class state : unsigned { idle, one, full, draining, scattered, resetting };
@@ -159,7 +158,7 @@ void bring_to_an_end(world& w, const party& guests) {
         return;
     w.host.clear_stall();
     w.model().raise_needs_reset();
-    w.disk().handle_interrupt(); // a device that is gone cannot interrupt, but another one on its line can
+    w.disk().handle_line(); // a device that is gone cannot interrupt, but another one on its line can
     if (!w.run_until(over)) {
         BOOST_ERROR("requests do not end\n" << w.host.describe());
         std::abort(); // their frames cannot be destroyed
@@ -243,8 +242,7 @@ void run_cell(const villainy& evil, state when, std::uint32_t version, bool even
     const bool fired = device.fired(evil.what) != 0;
     device.clear_faults();
     device.behave = {};
-    const bool short_and_legacy = evil.what == fault::length_too_short && version == 1; // lengths say nothing there
-    guests.check(evil.hidden || short_and_legacy || evil.corrupts);
+    guests.check(evil.hidden);
 
     // A reset that the device did not confirm gives no buffer back; an index out of bounds completes nothing.
     if (evil.what == fault::reset_never || evil.what == fault::removed)
@@ -253,12 +251,12 @@ void run_cell(const villainy& evil, state when, std::uint32_t version, bool even
         BOOST_TEST(guests.count(status::device_error) == 0U);
 
     // And now? A lost disk is lost at once, for ever and without another access; any other one works.
-    if (evil.corrupts && !w.disk().lost()) { // the chains that it wrote over come back with a reset only
+    if (evil.what == fault::scribble && !w.disk().lost()) { // the chains that it wrote over come back with a reset only
         device.raise_needs_reset();
         w.settle();
     }
     if (evil.what == fault::removed && !w.disk().lost())
-        w.disk().handle_interrupt();
+        w.disk().handle_line();
     w.settle();
     auto memory = w.buffer(20 * 512);
     const auto pieces = cut(memory, 512);
@@ -283,9 +281,6 @@ void run_cell(const villainy& evil, state when, std::uint32_t version, bool even
         ++sum.usable;
     }
     guests.check(true); // still nothing was written
-    if (evil.corrupts)
-        for (const auto& each : w.host.violations())
-            w.permitted.insert(each.id);
     ++sum.cells;
     sum.fired += fired ? 1 : 0;
 }
@@ -345,7 +340,7 @@ BOOST_AUTO_TEST_CASE(an_index_that_jumps_completes_nothing) {
             w.model().release(1);
             bring_to_an_end(w, guests);
             BOOST_TEST(guests.count(status::device_reset) == 8U);
-            BOOST_TEST(w.disk().count().device_lies == 1U);
+            BOOST_TEST(w.disk().count().protocol_violations == 1U);
             w.settle();
             guests.check(false);
         }

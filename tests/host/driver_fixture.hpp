@@ -8,6 +8,7 @@
 #include "async/task.hpp"
 #include "drivers/block/disk.hpp"
 #include "drivers/virtio/mmio.hpp"
+#include "tests/host/bouncing_memory.hpp"
 #include "tests/model/virtio_blk_model.hpp"
 
 #include <algorithm>
@@ -15,6 +16,7 @@
 #include <cstring>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <ostream>
 #include <random>
 #include <set>
@@ -46,19 +48,32 @@ using model::fault;
 using model::virtio_blk_model;
 
 // Memory of the machine, up to a bound.
-class bounded_memory final : public block::device_memory {
+class bounded_memory final : public dma_memory {
   public:
     bounded_memory(machine& host, std::size_t bytes) : host_{host}, left_{bytes} {}
     std::byte* allocate(std::size_t bytes, std::size_t alignment) noexcept override {
         if (bytes + alignment > left_)
             return nullptr;
         left_ -= bytes + alignment;
-        return host_.allocate(bytes, alignment);
+        std::byte* const start = host_.allocate(bytes, alignment);
+        if (start != nullptr)
+            shared_.emplace_back(start, bytes);
+        return start;
     }
+    std::byte* allocate_private(std::size_t bytes, std::size_t alignment) noexcept override {
+        std::byte* const start = allocate(bytes, alignment);
+        if (start != nullptr)
+            shared_.pop_back();
+        return start;
+    }
+
+    // All that the driver has taken for devices: any byte of it may be written by one at any time.
+    const std::vector<std::span<std::byte>>& shared() const noexcept { return shared_; }
 
   private:
     machine& host_;
     std::size_t left_;
+    std::vector<std::span<std::byte>> shared_;
 };
 
 // Final, as whoever destroys it knows what it is.
@@ -72,6 +87,7 @@ struct setup {
     block::disk_options disk{};
     poll_mode poll = poll_mode::off;
     std::size_t queue_memory = ~std::size_t{0} >> 1;
+    std::optional<std::size_t> bounce_pool; // devices reach buffers only through a pool of so many bytes
     std::size_t frame_memory = std::size_t{256} << 10;
 };
 
@@ -97,6 +113,8 @@ class world {
           frames_(setup_.frame_memory / sizeof(block_of_64)),
           hart{std::as_writable_bytes(std::span{frames_})},
           memory{host, setup_.queue_memory} {
+        if (setup_.bounce_pool)
+            bouncing = std::make_unique<bouncing_memory>(host, *setup_.bounce_pool);
         hart.set_poll_mode(setup_.poll);
         for (std::size_t i = 0; i < setup_.disks.size(); ++i) {
             blk_configuration& configuration = setup_.disks[i];
@@ -134,8 +152,8 @@ class world {
         else
             it.transport = std::make_shared<modern_transport>(base);
         it.disk = std::make_unique<block::disk>(*it.transport);
-        host.line_handler(it.model->configuration().line, [disk = it.disk.get()] { disk->handle_interrupt(); });
-        it.outcome = it.disk->start(memory, setup_.disk);
+        host.line_handler(it.model->configuration().line, [disk = it.disk.get()] { disk->handle_line(); });
+        it.outcome = it.disk->start(bouncing ? static_cast<dma_memory&>(*bouncing) : memory, setup_.disk);
         return it.outcome;
     }
 
@@ -178,7 +196,7 @@ class world {
                 continue;
             each.model->behave.hold = false;
             each.model->raise_needs_reset();
-            each.disk->handle_interrupt();
+            each.disk->handle_line();
         }
         host.clear_stall();
         if (!run_until([this] { return scope.size() == 0; }))
@@ -219,9 +237,9 @@ class world {
         return await([&] { return disk(i).write_zeroes(sector, sectors); });
     }
 
-    // Memory that the device can reach.
+    // Memory that the device can reach; but for a bounce pool, through which alone it does.
     std::span<std::byte> buffer(std::size_t bytes) {
-        std::byte* const memory_of_it = host.allocate(bytes, 512);
+        std::byte* const memory_of_it = bouncing ? bouncing->unreachable(bytes, 512) : host.allocate(bytes, 512);
         BOOST_REQUIRE(memory_of_it != nullptr);
         return {memory_of_it, bytes};
     }
@@ -256,6 +274,7 @@ class world {
 
     setup setup_;
     machine host;
+    std::unique_ptr<bouncing_memory> bouncing; // if the setup has a bounce pool
 
   private:
     struct alignas(64) block_of_64 {

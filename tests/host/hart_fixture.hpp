@@ -2,6 +2,7 @@
 #pragma once
 
 #include "async/executor.hpp"
+#include "async/sync_wait.hpp"
 
 #include <boost/test/unit_test.hpp>
 #include <csignal>
@@ -85,6 +86,15 @@ inline void expect_panic(const std::string& expected, const std::function<void()
                         "expected a panic '" + expected + "', got status " + std::to_string(status) + ": " + said);
     BOOST_CHECK_MESSAGE(said.find("panic: ") != std::string::npos && said.find(expected) != std::string::npos,
                         "expected '" + expected + "', got: " + said);
+}
+
+// Runs a task made by `make` on a hart of its own, which has to panic.
+template <typename Make>
+void expect_panic_of(const std::string& expected, Make make, std::size_t slab_bytes = std::size_t{1} << 20) {
+    expect_panic(expected, [make, slab_bytes] {
+        hart h{slab_bytes};
+        static_cast<void>(async::sync_wait(make()));
+    });
 }
 
 } // namespace inflight::tests

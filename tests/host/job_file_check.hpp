@@ -1,7 +1,7 @@
 // What holds of every job that the reader of job files lets through, for tests that give it anything.
 #pragma once
 
-#include "bench/job.hpp"
+#include "bench/fio/job.hpp"
 
 #include <algorithm>
 #include <memory>

@@ -1,5 +1,5 @@
-// Prints what bench/job_file.cpp makes of job files, a line of JSON for each: for job_file_oracle.py.
-#include "bench/job.hpp"
+// Prints what bench/fio/job_file.cpp makes of job files, a line of JSON for each: for job_file_oracle.py.
+#include "bench/fio/job.hpp"
 
 #include <cstdio>
 #include <fstream>

@@ -243,7 +243,8 @@ def compare_shares(dump, directory):
 
 def compare_names(dump, directory):
     """No option that fio has is called unknown."""
-    asked = ["--cmdhelp=all", "--enghelp=io_uring", "--enghelp=libaio", "--enghelp=pvsync2", "--enghelp=null"]
+    engines = subprocess.run(["fio", "--enghelp"], capture_output=True, text=True, check=False).stdout.split(":")[1].split()
+    asked = ["--cmdhelp=all", *(f"--enghelp={engine}" for engine in engines)]
     helps = [subprocess.run(["fio", what], capture_output=True, text=True, check=False).stdout for what in asked]
     names = sorted(set(re.findall(r"^ *([a-z][a-z0-9_-]*) *:", "".join(helps), re.MULTILINE)))
     paths = []

@@ -1,5 +1,5 @@
 // Tests of the ranks that zipf and pareto draw: against their probabilities in floating point.
-#include "bench/ranks.hpp"
+#include "bench/fio/ranks.hpp"
 #include "tests/host/chi_square.hpp"
 #include "tests/host/seed.hpp"
 
@@ -56,7 +56,7 @@ double deviation(const skewed_ranks& ranks, std::uint64_t count, std::uint64_t s
         first_of_bin.push_back(first);
     }
     std::vector<std::uint64_t> found(first_of_bin.size());
-    kernel::random chances{seed};
+    support::random chances{seed};
     const std::uint64_t all = draws();
     for (std::uint64_t i = 0; i < all; ++i) {
         const std::uint64_t rank = ranks.draw(chances);
@@ -157,7 +157,7 @@ BOOST_AUTO_TEST_CASE(zipf_of_another_theta_is_seen) {
 }
 
 BOOST_AUTO_TEST_CASE(zipf_of_one_rank_and_of_extreme_thetas) {
-    kernel::random chances{tests::seed()};
+    support::random chances{tests::seed()};
     for (const std::uint32_t theta : {1U, 500'000U, 1'000'000U, 1'200'000U, 90'000'000U, ~0U}) {
         const skewed_ranks one{{.kind = random_distribution::shape::zipf, .parameter = theta}, 1};
         const skewed_ranks many{{.kind = random_distribution::shape::zipf, .parameter = theta}, std::uint64_t{1} << 60};
@@ -181,7 +181,7 @@ BOOST_AUTO_TEST_CASE(pareto_is_as_in_theory) {
         }
     }
     BOOST_TEST(pareto_deviation(0.2, 0.21, 1 << 20, seed) > 6);
-    kernel::random chances{seed};
+    support::random chances{seed};
     for (const std::uint32_t h : {1U, 200'000U, 999'999U}) {
         const skewed_ranks one{{.kind = random_distribution::shape::pareto, .parameter = h}, 1};
         BOOST_REQUIRE(one.draw(chances) == 0);

@@ -1,7 +1,7 @@
 // Tests of the blocks of verify=crc32c: the checksum, the header's bytes, and that everything that is wrong is found
 // and said. That fio agrees, fio_interop.py tests.
-#include "bench/verify_block.hpp"
-#include "src/checksum.hpp"
+#include "bench/fio/verify_block.hpp"
+#include "src/support/checksum.hpp"
 #include "tests/host/seed.hpp"
 
 #include <boost/test/unit_test.hpp>
@@ -65,19 +65,19 @@ BOOST_AUTO_TEST_SUITE(verify_blocks)
 // RFC 3720, appendix B.4; and the check value that everybody prints.
 BOOST_AUTO_TEST_CASE(crc32c_of_known_vectors) {
     std::vector<std::byte> data(32);
-    BOOST_TEST(kernel::crc32c(data) == 0x8a9136aaU);
+    BOOST_TEST(support::crc32c(data) == 0x8a9136aaU);
     std::fill(data.begin(), data.end(), std::byte{0xff});
-    BOOST_TEST(kernel::crc32c(data) == 0x62a8ab43U);
+    BOOST_TEST(support::crc32c(data) == 0x62a8ab43U);
     for (std::size_t i = 0; i < 32; ++i) {
         data[i] = static_cast<std::byte>(i);
     }
-    BOOST_TEST(kernel::crc32c(data) == 0x46dd794eU);
+    BOOST_TEST(support::crc32c(data) == 0x46dd794eU);
     for (std::size_t i = 0; i < 32; ++i) {
         data[i] = static_cast<std::byte>(31 - i);
     }
-    BOOST_TEST(kernel::crc32c(data) == 0x113fdb5cU);
-    BOOST_TEST(kernel::crc32c(std::as_bytes(std::span{std::string_view{"123456789"}})) == 0xe3069283U);
-    BOOST_TEST(kernel::crc32c({}) == 0U);
+    BOOST_TEST(support::crc32c(data) == 0x113fdb5cU);
+    BOOST_TEST(support::crc32c(std::as_bytes(std::span{std::string_view{"123456789"}})) == 0xe3069283U);
+    BOOST_TEST(support::crc32c({}) == 0U);
 }
 
 BOOST_AUTO_TEST_CASE(crc32c_is_the_remainder_bit_by_bit_and_goes_on) {
@@ -90,8 +90,8 @@ BOOST_AUTO_TEST_CASE(crc32c_is_the_remainder_bit_by_bit_and_goes_on) {
         const auto from = pick<std::size_t>(chances, 0, 40);
         const auto some = std::span{data}.subspan(from, pick<std::size_t>(chances, 0, run % 10 == 0 ? 4900 : 100));
         const auto cut = pick<std::size_t>(chances, 0, some.size());
-        BOOST_REQUIRE(kernel::crc32c(some) == bitwise_crc32c(some));
-        BOOST_REQUIRE(kernel::crc32c(some.subspan(cut), kernel::crc32c(some.first(cut))) == bitwise_crc32c(some));
+        BOOST_REQUIRE(support::crc32c(some) == bitwise_crc32c(some));
+        BOOST_REQUIRE(support::crc32c(some.subspan(cut), support::crc32c(some.first(cut))) == bitwise_crc32c(some));
     }
 }
 

@@ -1,8 +1,8 @@
 // Writes and checks images of verify=crc32c, for fio_interop.py.
 //   verify_image fill FILE BYTES BS SEED       blocks of BS bytes one after the other, each with a seed of its own
 //   verify_image check FILE BS                 0 if all blocks are right; else describes the first that is not, and 1
-#include "bench/verify_block.hpp"
-#include "src/random.hpp"
+#include "bench/fio/verify_block.hpp"
+#include "src/support/random.hpp"
 
 #include <cstdio>
 #include <cstdlib>
@@ -21,7 +21,7 @@ int main(int count, char** arguments) {
         std::ofstream file{words[1], std::ios::binary};
         std::vector<std::uint64_t> words_of_block(std::stoul(words[3]) / sizeof(std::uint64_t));
         const auto block = std::as_writable_bytes(std::span{words_of_block});
-        kernel::random chance{std::stoull(words[4])};
+        support::random chance{std::stoull(words[4])};
         std::uint16_t number = 0;
         for (std::uint64_t offset = 0; offset < std::stoull(words[2]); offset += block.size()) {
             fill_verify_block(block, {.seed = chance.next() | 1, .offset = offset, .seconds = 1, .number = number++});

@@ -1,5 +1,6 @@
 #include "checker.hpp"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <map>
@@ -25,6 +26,9 @@ struct hart {
     ucontext_t context;
     std::unique_ptr<std::byte[]> stack;
     knowledge known;
+    knowledge acquirable;  // passed on by what was read, and to be known at the next fence
+    knowledge released;    // at the last fence that publishes
+    knowledge at_doorbell; // at the last one before a register
     bool finished;
     bool waiting;
     bool masked;
@@ -64,10 +68,16 @@ struct exploration {
     unsigned current;
     unsigned preemptions;
     unsigned spurious;
+    std::array<std::uint16_t, most_atomics> fenced; // the stores that every reader with a fence knows from now on
+    std::uint64_t full_fences;                      // hash of who made them, when
+    std::map<unsigned, unsigned> indices;           // of atomics that harts use, by ordinal
+    unsigned ordinals;                              // handed out in this execution
+    bool used[most_atomics];                        // in this execution
+    std::map<const void*, detail::word> shared;
+    std::map<const void*, detail::accesses> device_cells;
     std::vector<stored> atomics[most_atomics];
     std::uint64_t atomic_histories[most_atomics]; // hashes of who stored, when
     std::unordered_set<std::uint64_t> states;
-    unsigned atomic_count;
     std::vector<step> steps;
     std::map<std::uint64_t, std::string> names;
     scenario* under_test;
@@ -160,9 +170,10 @@ bool known_state(bool current_may) {
         }
         hash = mix(mix(mix(hash, each.history), each.raised_by), flags);
     }
-    for (unsigned i = 0; i < self->atomic_count; ++i) {
-        hash = mix(hash, self->atomic_histories[i]);
+    for (unsigned i = 0; i < self->indices.size(); ++i) {
+        hash = mix(hash, self->used[i] ? self->atomic_histories[i] : 0);
     }
+    hash = mix(hash, self->full_fences);
     return !self->states.insert(hash).second;
 }
 
@@ -290,7 +301,14 @@ void execute(const std::function<std::unique_ptr<scenario>()>& make) {
     self->depth = 0;
     self->preemptions = 0;
     self->spurious = 0;
-    self->atomic_count = 0;
+    self->ordinals = 0;
+    self->fenced = {};
+    self->full_fences = 0;
+    self->shared.clear();
+    self->device_cells.clear();
+    for (bool& each : self->used) {
+        each = false;
+    }
     self->steps.clear();
     self->names.clear();
     self->names[0] = "0";
@@ -301,6 +319,9 @@ void execute(const std::function<std::unique_ptr<scenario>()>& make) {
     for (unsigned i = 0; i < self->hart_count; ++i) {
         hart& each = self->harts[i];
         each.known = {};
+        each.acquirable = {};
+        each.released = {};
+        each.at_doorbell = {};
         each.known.clock[i] = 1;
         each.finished = each.waiting = each.masked = each.pending[0] = each.pending[1] = false;
         each.raised = {};
@@ -328,19 +349,26 @@ std::vector<stored>& history(unsigned atomic) {
     return self->atomics[atomic];
 }
 
+void join_seen(knowledge& joined, const std::array<std::uint16_t, most_atomics>& seen) {
+    for (unsigned i = 0; i < most_atomics; ++i) {
+        joined.seen[i] = std::max(joined.seen[i], seen[i]);
+    }
+}
+
 // Appends a store. `continued`: what the store before passed on, if this is a read-modify-write.
 void append(unsigned atomic, std::uint64_t value, std::memory_order order, const knowledge* continued) {
     auto& stores = history(atomic);
     const auto index = static_cast<std::uint16_t>(stores.size());
     hart& by = me();
     remember(1, atomic);
-    self->atomic_histories[atomic] = mix(self->atomic_histories[atomic], by.history);
+    self->atomic_histories[atomic] = mix(mix(self->atomic_histories[atomic], by.history), self->full_fences);
     by.known.seen[atomic] = index;
-    stored added{value, {}};
+    stored added{value, by.released};
     if (releases(order)) {
-        added.passed_on = by.known;
+        added.passed_on.join(by.known);
         ++by.known.clock[self->current];
     }
+    join_seen(added.passed_on, self->fenced); // it comes after them for everybody
     added.passed_on.seen[atomic] = index;
     if (continued != nullptr) {
         added.passed_on.join(*continued);
@@ -352,18 +380,56 @@ void read_from(unsigned atomic, std::size_t index, std::memory_order order) {
     hart& by = me();
     remember(2, atomic << 16 | index);
     by.known.seen[atomic] = static_cast<std::uint16_t>(index);
+    by.acquirable.join(history(atomic)[index].passed_on);
     if (acquires(order)) {
         by.known.join(history(atomic)[index].passed_on);
     }
 }
 
 // Reads the last store and appends another.
-std::uint64_t modify(unsigned atomic, std::uint64_t value, bool add, std::memory_order order) {
+std::uint64_t read_and_append(unsigned atomic, std::uint64_t (*how)(std::uint64_t, std::uint64_t),
+                              std::uint64_t operand, std::memory_order order) {
     const std::size_t last = history(atomic).size() - 1;
     read_from(atomic, last, order);
     const stored before = history(atomic)[last];
-    append(atomic, add ? before.value + value : value, order, &before.passed_on);
+    append(atomic, how(before.value, operand), order, &before.passed_on);
     return before.value;
+}
+
+std::uint64_t replaced(std::uint64_t, std::uint64_t value) {
+    return value;
+}
+
+constexpr unsigned not_modelled = ~0U;
+
+// Which of the atomics that harts use this is. The same in every execution, as the code under test makes the same ones.
+unsigned index_of(const detail::word& word) {
+    if (self == nullptr || word.ordinal == 0) {
+        return not_modelled;
+    }
+    const auto known = self->indices.find(word.ordinal);
+    if (known == self->indices.end() && !self->running) {
+        return not_modelled;
+    }
+    const auto next = static_cast<unsigned>(self->indices.size());
+    const unsigned index = known != self->indices.end() ? known->second : next;
+    if (index == next && known == self->indices.end()) {
+        if (next == most_atomics) {
+            std::fprintf(stderr, "interleavings: too many atomics\n");
+            std::abort();
+        }
+        self->indices[word.ordinal] = next;
+    }
+    if (!self->used[index]) {
+        if (!self->running) {
+            return not_modelled; // and what it begins with is in the word
+        }
+        self->used[index] = true;
+        history(index).clear();
+        history(index).push_back({word.value, {}});
+        self->atomic_histories[index] = 0;
+    }
+    return index;
 }
 
 } // namespace
@@ -407,7 +473,63 @@ void name(const void* pointer, const char* text) {
 }
 
 unsigned this_hart() {
-    return self->current;
+    return self != nullptr && self->running ? self->current : 0;
+}
+
+void*& hart_local() {
+    static void* words[most_harts];
+    return words[this_hart()];
+}
+
+void interrupt_hart(unsigned hart, const char* file, int line) {
+    raise(hart, cause::software, file, line);
+}
+
+void panic(const char* message) {
+    fail(std::string{"panic: "} + message);
+}
+
+void share(void* at, std::size_t bytes) {
+    detail::word word{0, detail::new_ordinal()};
+    std::memcpy(&word.value, at, bytes);
+    self->shared[at] = word;
+}
+
+// Orders of memory stand for what is left of a fence that is made weaker.
+void fence(fence_kind kind, const char* file, int line) {
+    if (self == nullptr || !self->running) {
+        return;
+    }
+    static constexpr std::memory_order as_order[] = {std::memory_order_release, std::memory_order_acquire,
+                                                     std::memory_order_seq_cst, std::memory_order_release,
+                                                     std::memory_order_acquire};
+    static constexpr const char* names[] = {"fence_publish", "fence_consume", "fence_full", "fence_doorbell",
+                                            "fence_acknowledge"};
+    if (kind == fence_kind::full) {
+        before_operation();
+    }
+    const auto order = effective(as_order[static_cast<unsigned>(kind)], operation_kind::fence, {file, line});
+    remember(12, static_cast<unsigned>(kind) * 8 + static_cast<unsigned>(order));
+    note(names[static_cast<unsigned>(kind)], -1, 0, 0, std::memory_order_relaxed, {file, line});
+    hart& by = me();
+    if (order == std::memory_order_seq_cst) {
+        self->full_fences = mix(self->full_fences, by.history);
+        join_seen(by.known, self->fenced);
+    }
+    if (acquires(order)) {
+        by.known.join(by.acquirable);
+    }
+    if (order == std::memory_order_seq_cst) {
+        for (unsigned i = 0; i < most_atomics; ++i) {
+            self->fenced[i] = std::max(self->fenced[i], by.known.seen[i]);
+        }
+    }
+    if (releases(order)) {
+        knowledge& released = kind == fence_kind::doorbell ? by.at_doorbell : by.released;
+        released.join(by.known);
+        released.join(by.acquirable); // what was read comes before what is written
+        ++by.known.clock[self->current];
+    }
 }
 
 bool mask_interrupts(const char* file, int line) {
@@ -462,6 +584,24 @@ void raise(unsigned hart, cause reason, const char* file, int line) {
     }
 }
 
+void ring_doorbell(unsigned device, const char* file, int line) {
+    before_operation();
+    remember(9, device);
+    note("rings the doorbell of hart", -2, device, 0, std::memory_order_relaxed, {file, line});
+    auto& target = self->harts[device];
+    target.pending[static_cast<unsigned>(cause::external)] = true;
+    target.raised.join(me().at_doorbell);
+    target.raised_by = mix(target.raised_by, me().history);
+}
+
+void acknowledge_by_register(cause reason, const char* file, int line) {
+    before_operation();
+    remember(10, me().raised_by);
+    note("acknowledges the interrupt", -1, 0, 0, std::memory_order_relaxed, {file, line});
+    me().pending[static_cast<unsigned>(reason)] = false;
+    me().acquirable.join(me().raised);
+}
+
 void acknowledge(cause reason, const char* file, int line) {
     before_operation();
     remember(10, me().raised_by);
@@ -474,23 +614,28 @@ void acknowledge(cause reason, const char* file, int line) {
 
 namespace detail {
 
-unsigned new_atomic(std::uint64_t initial) {
-    if (self->atomic_count == most_atomics || self->running) {
-        std::fprintf(stderr, "interleavings: too many atomics, or one made while harts run\n");
+unsigned new_ordinal() {
+    if (self == nullptr) {
+        return 0;
+    }
+    if (self->running) {
+        std::fprintf(stderr, "interleavings: an atomic made while harts run\n");
         std::abort();
     }
-    const unsigned index = self->atomic_count++;
-    history(index).clear();
-    history(index).push_back({initial, {}});
-    self->atomic_histories[index] = 0;
-    return index;
+    return ++self->ordinals;
 }
 
-std::uint64_t load(unsigned atomic, std::memory_order order, place at) {
+std::uint64_t load(const word& from, std::memory_order order, place at) {
+    if (self != nullptr && self->running) {
+        before_operation();
+    }
+    const unsigned atomic = index_of(from);
+    if (atomic == not_modelled) {
+        return from.value;
+    }
     if (!self->running) {
         return history(atomic).back().value;
     }
-    before_operation();
     order = effective(order, operation_kind::load, at);
     const std::size_t last = history(atomic).size() - 1;
     const unsigned age = choose(static_cast<unsigned>(last - me().known.seen[atomic]) + 1);
@@ -500,34 +645,53 @@ std::uint64_t load(unsigned atomic, std::memory_order order, place at) {
     return value;
 }
 
-void store(unsigned atomic, std::uint64_t value, std::memory_order order, place at) {
-    before_operation();
+void store(word& to, std::uint64_t value, std::memory_order order, place at) {
+    if (self != nullptr && self->running) {
+        before_operation();
+    }
+    const unsigned atomic = index_of(to);
+    if (atomic == not_modelled) {
+        to.value = value;
+        return;
+    }
     order = effective(order, operation_kind::store, at);
     append(atomic, value, order, nullptr);
     note("store", static_cast<int>(atomic), value, 0, order, at);
 }
 
-std::uint64_t exchange(unsigned atomic, std::uint64_t value, std::memory_order order, place at) {
-    before_operation();
-    order = effective(order, operation_kind::exchange, at);
-    const std::uint64_t before = modify(atomic, value, false, order);
-    note("exchange", static_cast<int>(atomic), before, value, order, at);
-    return before;
+std::uint64_t exchange(word& of, std::uint64_t value, std::memory_order order, place at) {
+    return modify(of, replaced, value, order, at);
 }
 
-std::uint64_t fetch_add(unsigned atomic, std::uint64_t value, std::memory_order order, place at) {
-    before_operation();
+std::uint64_t modify(word& of, modification how, std::uint64_t operand, std::memory_order order, place at) {
+    if (self != nullptr && self->running) {
+        before_operation();
+    }
+    const unsigned atomic = index_of(of);
+    if (atomic == not_modelled) {
+        const std::uint64_t before = of.value;
+        of.value = how(before, operand);
+        return before;
+    }
     order = effective(order, operation_kind::exchange, at);
-    const std::uint64_t before = modify(atomic, value, true, order);
-    note("fetch_add", static_cast<int>(atomic), before, before + value, order, at);
+    const std::uint64_t before = read_and_append(atomic, how, operand, order);
+    note(how == replaced ? "exchange" : "fetch_add", static_cast<int>(atomic), before, how(before, operand), order, at);
     return before;
 }
 
 // It succeeds on the last store only. It fails as a load does, which may read any store that is not what was expected;
 // a weak one may also fail for no reason, which counts as a spurious wake-up does.
-bool compare_exchange(unsigned atomic, std::uint64_t& expected, std::uint64_t value, bool weak,
-                      std::memory_order success, std::memory_order failure, place at) {
-    before_operation();
+bool compare_exchange(word& of, std::uint64_t& expected, std::uint64_t value, bool weak, std::memory_order success,
+                      std::memory_order failure, place at) {
+    if (self != nullptr && self->running) {
+        before_operation();
+    }
+    const unsigned atomic = index_of(of);
+    if (atomic == not_modelled) {
+        const std::uint64_t before = of.value;
+        of.value = before == expected ? value : before;
+        return std::exchange(expected, before) == before;
+    }
     success = effective(success, operation_kind::compare_exchange, at);
     const auto& stores = history(atomic);
     const std::size_t last = stores.size() - 1;
@@ -549,7 +713,7 @@ bool compare_exchange(unsigned atomic, std::uint64_t& expected, std::uint64_t va
     }
     unsigned chosen = ages[choose(count)];
     if (chosen == succeeds) {
-        modify(atomic, value, false, success);
+        read_and_append(atomic, replaced, value, success);
         note("compare_exchange, done", static_cast<int>(atomic), expected, value, success, at);
         return true;
     }
@@ -562,6 +726,32 @@ bool compare_exchange(unsigned atomic, std::uint64_t& expected, std::uint64_t va
     expected = stores[last - chosen].value;
     note("compare_exchange, failed", static_cast<int>(atomic), expected, 0, failure, at, chosen);
     return false;
+}
+
+std::uint64_t device_load(const void* at, std::size_t bytes, place where) {
+    if (self != nullptr && self->running) {
+        if (const auto shared = self->shared.find(at); shared != self->shared.end()) {
+            return load(shared->second, std::memory_order_relaxed, where);
+        }
+        accesses& cell = self->device_cells[at];
+        cell.self = at;
+        cell_read(cell, at, where);
+    }
+    std::uint64_t value = 0;
+    std::memcpy(&value, at, bytes);
+    return value;
+}
+
+void device_store(void* at, std::size_t bytes, std::uint64_t value, place where) {
+    if (self != nullptr && self->running) {
+        if (const auto shared = self->shared.find(at); shared != self->shared.end()) {
+            return store(shared->second, value, std::memory_order_relaxed, where);
+        }
+        accesses& cell = self->device_cells[at];
+        cell.self = at;
+        cell_write(cell, at, value, where);
+    }
+    std::memcpy(at, &value, bytes);
 }
 
 void cell_read(accesses& of, const void* cell, place at) {

@@ -7,7 +7,14 @@
 // last one it knows of in each atomic or any later one; a store with release passes on what its hart knows, a load with
 // acquire takes it over, a read-modify-write reads the last store and passes on what that passed on. Fields that are
 // not atomic are cells; two accesses of which neither knows of the other, one of them a write, are a race. seq_cst
-// counts as acq_rel, and there are no fences.
+// counts as acq_rel.
+//
+// Fences are those of arch.hpp, and what they do is what they do on a machine whose stores reach all others at once (RISC-V):
+// a publishing one passes on what is known with every later store; a consuming one takes over what the stores passed on that
+// were read before it; a full one does both, and everything that is known there is known to whoever reads, with a fence, any
+// store made later, and to every later full fence. (More is allowed than there: a hart may still read an old value after its
+// full fence though another has read a newer one.) The words of a ring are shared with a device, which is a hart here: those
+// that are told to share() are atomics, the others cells.
 //
 // An execution ends early where it comes to a state that another one has been in: the same history of every hart and of
 // every atomic, the same machine, as many preemptions. So what harts share must be atomics, cells and the machine; all
@@ -30,18 +37,6 @@
 #include <vector>
 
 namespace inflight::interleavings {
-
-inline constexpr unsigned most_harts = 4;
-inline constexpr unsigned most_atomics = 12;
-
-// Where in the source an operation stands.
-struct place {
-    const char* file;
-    int line;
-    bool operator==(const place& other) const { return line == other.line && std::strcmp(file, other.file) == 0; }
-};
-
-enum class operation_kind : std::uint8_t { load, store, exchange, compare_exchange };
 
 // An order of memory in the source that is stronger than relaxed.
 struct order_site {
@@ -106,6 +101,9 @@ void name(const void* pointer, const char* text);
 
 unsigned this_hart();
 
+// The word at this address, which harts and devices share, is an atomic from now on; what is there is what it begins with.
+void share(void* word, std::size_t bytes);
+
 // The machine under the harts. Interrupts are taken before any operation of an unmasked hart.
 bool mask_interrupts(const char* file = __builtin_FILE(), int line = __builtin_LINE());
 void restore_interrupts(bool unmask, const char* file = __builtin_FILE(), int line = __builtin_LINE());
@@ -114,123 +112,9 @@ void wait_for_interrupt(const char* file = __builtin_FILE(), int line = __builti
 // device's register; a software interrupt passes on nothing.
 void raise(unsigned hart, cause reason, const char* file = __builtin_FILE(), int line = __builtin_LINE());
 void acknowledge(cause reason, const char* file = __builtin_FILE(), int line = __builtin_LINE());
-
-namespace detail {
-
-// What a hart knows, or a store passes on.
-struct knowledge {
-    std::array<std::uint16_t, most_harts> clock{};  // of each hart, up to which point of it
-    std::array<std::uint16_t, most_atomics> seen{}; // of each atomic, the last store
-    void join(const knowledge& other) {
-        for (unsigned i = 0; i < most_harts; ++i) {
-            clock[i] = clock[i] < other.clock[i] ? other.clock[i] : clock[i];
-        }
-        for (unsigned i = 0; i < most_atomics; ++i) {
-            seen[i] = seen[i] < other.seen[i] ? other.seen[i] : seen[i];
-        }
-    }
-};
-
-unsigned new_atomic(std::uint64_t initial);
-std::uint64_t load(unsigned atomic, std::memory_order, place);
-void store(unsigned atomic, std::uint64_t value, std::memory_order, place);
-std::uint64_t exchange(unsigned atomic, std::uint64_t value, std::memory_order, place);
-bool compare_exchange(unsigned atomic, std::uint64_t& expected, std::uint64_t value, bool weak,
-                      std::memory_order success, std::memory_order failure, place);
-std::uint64_t fetch_add(unsigned atomic, std::uint64_t value, std::memory_order, place);
-
-// Who has accessed a cell last, and when.
-struct accesses {
-    const void* self;
-    unsigned writer = 0;
-    std::uint16_t written = 0;
-    std::array<std::uint16_t, most_harts> read{};
-};
-void cell_read(accesses&, const void* self, place);
-void cell_write(accesses&, const void* self, std::uint64_t value, place);
-
-template <typename T>
-std::uint64_t to_word(T value) {
-    static_assert(sizeof(T) <= sizeof(std::uint64_t) && std::is_trivially_copyable_v<T>);
-    std::uint64_t word = 0;
-    std::memcpy(&word, &value, sizeof value);
-    return word;
-}
-
-template <typename T>
-T from_word(std::uint64_t word) {
-    T value;
-    std::memcpy(&value, &word, sizeof value);
-    return value;
-}
-
-} // namespace detail
-
-// Stands in for std::atomic.
-template <typename T>
-class atomic {
-  public:
-    atomic(T initial) : index_{detail::new_atomic(detail::to_word(initial))} {}
-    atomic(const atomic&) = delete;
-    atomic& operator=(const atomic&) = delete;
-
-    T load(std::memory_order order, const char* file = __builtin_FILE(), int line = __builtin_LINE()) const {
-        return detail::from_word<T>(detail::load(index_, order, {file, line}));
-    }
-    void store(T value, std::memory_order order, const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
-        detail::store(index_, detail::to_word(value), order, {file, line});
-    }
-    T exchange(T value, std::memory_order order, const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
-        return detail::from_word<T>(detail::exchange(index_, detail::to_word(value), order, {file, line}));
-    }
-    T fetch_add(T value, std::memory_order order, const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
-        return detail::from_word<T>(detail::fetch_add(index_, detail::to_word(value), order, {file, line}));
-    }
-    bool compare_exchange_weak(T& expected, T value, std::memory_order success, std::memory_order failure,
-                               const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
-        return compare_exchange(expected, value, true, success, failure, {file, line});
-    }
-    bool compare_exchange_strong(T& expected, T value, std::memory_order success, std::memory_order failure,
-                                 const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
-        return compare_exchange(expected, value, false, success, failure, {file, line});
-    }
-
-  private:
-    bool compare_exchange(T& expected, T value, bool weak, std::memory_order success, std::memory_order failure,
-                          place at) {
-        std::uint64_t word = detail::to_word(expected);
-        const bool done = detail::compare_exchange(index_, word, detail::to_word(value), weak, success, failure, at);
-        expected = detail::from_word<T>(word);
-        return done;
-    }
-
-    unsigned index_;
-};
-
-// A field that is not atomic. It knows its own address, so that what is no cell is not taken for one.
-template <typename T>
-class cell {
-  public:
-    cell(T initial = T{}) : value_{initial} { accesses_.self = this; }
-    cell(const cell&) = delete;
-
-    T get(const char* file = __builtin_FILE(), int line = __builtin_LINE()) const {
-        detail::cell_read(accesses_, this, {file, line});
-        return value_;
-    }
-    void set(T value, const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
-        detail::cell_write(accesses_, this, detail::to_word(value), {file, line});
-        value_ = value;
-    }
-    operator T() const { return get("", 0); }
-    cell& operator=(T value) {
-        set(value, "", 0);
-        return *this;
-    }
-
-  private:
-    mutable detail::accesses accesses_{};
-    T value_;
-};
+// The same by a register of a device: what is known of it is ordered by arch::fence_acknowledge() only.
+void acknowledge_by_register(cause reason, const char* file = __builtin_FILE(), int line = __builtin_LINE());
+// Writes a device's register, which interrupts it: what was fenced by arch::fence_doorbell() goes with it.
+void ring_doorbell(unsigned device, const char* file = __builtin_FILE(), int line = __builtin_LINE());
 
 } // namespace inflight::interleavings

@@ -260,6 +260,93 @@ BOOST_AUTO_TEST_CASE(acquire_and_release_of_one_exchange) {
     BOOST_TEST(failure_of({taker(acq_rel), taker(acq_rel)}) == "");
 }
 
+// The fences of arch.hpp: what each of them forbids, and that nothing less does.
+BOOST_AUTO_TEST_CASE(full_fences_forbid_that_both_miss_the_other) {
+    const auto buffered = [](void (*first)(const char*, int), void (*second)(const char*, int)) {
+        return outcomes_of({[=](words& w) { w.x.store(1, relaxed), first("", 1), w.r[0] = w.y.load(relaxed); },
+                            [=](words& w) {
+                                w.y.store(1, relaxed), second("", 2), w.r[1] = w.x.load(relaxed);
+                            }},
+                           2);
+    };
+    check(buffered(arch::fence_full, arch::fence_full), {"01", "10", "11"});
+    const outcomes all_of_them{"00", "01", "10", "11"};
+    for (const auto weaker :
+         {arch::fence_publish, arch::fence_consume, arch::fence_doorbell, arch::fence_acknowledge}) {
+        check(buffered(arch::fence_full, weaker), all_of_them);
+        check(buffered(weaker, arch::fence_full), all_of_them);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(message_passing_with_fences) {
+    using fence = void (*)(const char*, int);
+    const auto passing = [](fence writes, fence reads) {
+        return failure_of({[=](words& w) {
+                               w.data = 1;
+                               if (writes != nullptr) {
+                                   writes("", 1);
+                               }
+                               w.y.store(1, relaxed);
+                           },
+                           [=](words& w) {
+                               const bool there = w.y.load(relaxed) == 1;
+                               if (reads != nullptr) {
+                                   reads("", 2);
+                               }
+                               if (there) {
+                                   require(w.data == 1, "old data");
+                               }
+                           }});
+    };
+    for (const fence writes : {fence{arch::fence_publish}, fence{arch::fence_full}}) {
+        for (const fence reads : {fence{arch::fence_consume}, fence{arch::fence_full}}) {
+            BOOST_TEST(passing(writes, reads) == "");
+        }
+        BOOST_TEST(is_race(passing(writes, nullptr)));
+        BOOST_TEST(is_race(passing(writes, arch::fence_publish)));
+    }
+    BOOST_TEST(is_race(passing(nullptr, arch::fence_consume)));
+    BOOST_TEST(is_race(passing(arch::fence_consume, arch::fence_consume)));
+    BOOST_TEST(is_race(passing(arch::fence_doorbell, arch::fence_consume))); // orders registers
+}
+
+// Stores reach all others at once: whoever has read what was stored after a full fence of anybody, and fences, knows what came
+// before that.
+BOOST_AUTO_TEST_CASE(a_full_fence_is_known_through_others) {
+    const auto third = [](void (*reads)(const char*, int)) {
+        return failure_of({[](words& w) { w.x.store(1, relaxed), arch::fence_full("", 1), w.y.exchange(1, relaxed); },
+                           [](words& w) {
+                               int expected = 1; // stores 2, and passes on nothing of its own
+                               static_cast<void>(w.y.compare_exchange_strong(expected, 2, relaxed, relaxed));
+                           },
+                           [=](words& w) {
+                               const bool later = w.y.load(relaxed) == 2;
+                               reads("", 2);
+                               require(!later || w.x.load(relaxed) == 1, "not known");
+                           }});
+    };
+    BOOST_TEST(third(arch::fence_consume) == "");
+    BOOST_TEST(third(arch::fence_publish) == "not known");
+}
+
+BOOST_AUTO_TEST_CASE(what_is_read_is_passed_on_by_a_publishing_fence) {
+    const auto chain = [](void (*between)(const char*, int)) {
+        return failure_of({[](words& w) { w.data = 1, w.x.store(1, release); },
+                           [=](words& w) {
+                               if (w.x.load(relaxed) == 1) {
+                                   between("", 1), w.y.store(1, relaxed);
+                               }
+                           },
+                           [](words& w) {
+                               if (w.y.load(acquire) == 1) {
+                                   require(w.data == 1, "old data");
+                               }
+                           }});
+    };
+    BOOST_TEST(chain(arch::fence_publish) == "");
+    BOOST_TEST(is_race(chain(arch::fence_consume)));
+}
+
 BOOST_AUTO_TEST_CASE(interrupts_stay_pending) {
     const auto sender = [](words& w) {
         if (w.x.exchange(2, relaxed) == 1) {

@@ -1,6 +1,7 @@
 #include "protocols.hpp"
 
 #include "async/inbox.hpp"
+#include "ring.hpp"
 
 #include <algorithm>
 #include <array>
@@ -242,7 +243,7 @@ class interrupting final : public scenario {
         }
     }
 
-    // As disk::handle_interrupt() and request_queue::interrupted(): acknowledge, look, mark. The first one also posts.
+    // As disk::handle_line() and virtqueue::interrupted(): acknowledge, look, mark. The first one also posts.
     void interrupted(unsigned, cause reason) override {
         if (reason == cause::software) {
             acknowledge(reason);
@@ -480,6 +481,11 @@ class stopping final : public scenario {
     std::array<message, 2> go_on_;
 };
 
+template <bool event_idx, bool handled_elsewhere, unsigned requests>
+std::unique_ptr<scenario> make_ring_of(mistake made) {
+    return make_ring({event_idx, handled_elsewhere, requests}, made == mistake::look_before_acknowledge);
+}
+
 template <typename Scenario>
 std::unique_ptr<scenario> make(mistake made) {
     return std::make_unique<Scenario>(made);
@@ -537,6 +543,26 @@ const std::vector<protocol>& protocols() {
          .wrong = {{one_acknowledgement_is_enough, "one acknowledgement is enough"},
                    {acknowledged_too_early, "acknowledged too early"},
                    {go_on_before_change, "goes on before the change"}},
+         .right = {}},
+        {.name = "ring and interrupts, EVENT_IDX",
+         .bounds = {.preemptions = 3, .steps = 600},
+         .make = make_ring_of<true, false, 2>,
+         .wrong = {{look_before_acknowledge, "handler looks before it acknowledges"}},
+         .right = {}},
+        {.name = "ring and interrupts, flags",
+         .bounds = {.preemptions = 2, .steps = 600},
+         .make = make_ring_of<false, false, 2>,
+         .wrong = {},
+         .right = {}},
+        {.name = "ring, interrupts elsewhere",
+         .bounds = {.preemptions = 2, .steps = 600},
+         .make = make_ring_of<true, true, 2>,
+         .wrong = {},
+         .right = {}},
+        {.name = "ring, a look without an interrupt",
+         .bounds = {.preemptions = 3, .spurious_wake_ups = 0},
+         .make = [](mistake) { return make_look(); },
+         .wrong = {},
          .right = {}},
     };
     return all;

@@ -29,7 +29,8 @@ const char* text(std::memory_order order) {
     case std::memory_order_relaxed: return "relaxed";
     case std::memory_order_acquire: return "acquire";
     case std::memory_order_release: return "release";
-    default: return "acq_rel";
+    case std::memory_order_acq_rel: return "acq_rel";
+    default: return "full";
     }
 }
 
@@ -39,6 +40,10 @@ const char* file_name(const char* path) {
 }
 
 std::vector<std::memory_order> weaker(std::memory_order order) {
+    if (order == std::memory_order_seq_cst) { // a full fence
+        return {std::memory_order_relaxed, std::memory_order_acquire, std::memory_order_release,
+                std::memory_order_acq_rel};
+    }
     if (order == std::memory_order_acq_rel) {
         return {std::memory_order_acquire, std::memory_order_release};
     }

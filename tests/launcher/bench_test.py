@@ -70,11 +70,11 @@ def job(name: str, **different: Any) -> Raw:
 
 def group(number: int = 0, **different: Any) -> Raw:
     """A group of ten milliseconds on one hart that slept for a quarter of them."""
-    hart = {"hart": 0, "asleep": 25_000, "sleeps": 7, "rounds": 30, "resumptions": 90, "instructions": 80_000}
+    hart = {"hart": 0, "asleep": 25_000, "sleeps": 7, "rounds": 30, "resumptions": 90}
     queue = {"disk": "vda", "queue": 0, "requests": 100, "notifications": 20, "interrupts": 10}
     return {
         "group": number, "elapsed": 100_000, "ios": 100, "notifications": 20, "interrupts": 10, "mmio_accesses": 40,
-        "floor_ios": 1000, "floor_elapsed": 800_000, "harts": [hart], "queues": [queue],
+        "instructions": 80_000, "floor_ios": 1000, "floor_elapsed": 800_000, "harts": [hart], "queues": [queue],
     } | different  # fmt: skip
 
 
@@ -264,7 +264,7 @@ class Results(LauncherTest):
     def test_json_alone_is_for_a_pipe(self) -> None:
         ended = self.bench(canned(), "--output-format=json", "--disk", "1M", "--keep")
         self.assertEqual(ended.returncode, 0)
-        self.assertRegex(ended.stderr, r"\Ainflight on 1 hart\nrun: vda is kept as .*\n\Z")
+        self.assertRegex(ended.stderr, r"\Ainflight on 1 hart\nrun: --disk 1M is kept as .*\n\Z")
         shutil.rmtree(Path(ended.stderr.split()[-1]).parent)
         made = json.loads(ended.stdout)
         self.assertEqual([one["jobname"] for one in made["jobs"]], ["rand", "log", "gone"])
@@ -405,6 +405,36 @@ class Figures(unittest.TestCase):
         counted = report(canned() | {"icount": True})["inflight"]
         self.assertEqual(counted["guest_instructions"], 160_000)
         self.assertEqual(counted["groups"][0]["guest_instructions_per_io"], 800)
+
+    def test_clock_that_stepped_back(self) -> None:
+        """The guest tells no time then, and so nothing is made of one: neither a rate, nor a share of it."""
+        untimed = direction([], 0) | {"ios": 10, "bytes": 40960}
+        stepped = job("one", read=untimed, elapsed=0, error=34, error_text="the clock stepped back")
+        clones = [job("two", clone=i, group_reporting=True, read=read, elapsed=0)
+                  for i, read in enumerate((direction([5] * 10, 100_000), untimed))]  # fmt: skip
+        whole = result([stepped, *clones], [group(elapsed=0, ios=30)], boot_to_first_read=0)
+        found = report(whole)
+        for each, ios in zip(found["jobs"], (10, 20)):
+            self.assertEqual((each["read"]["total_ios"], each["read"]["iops"], each["read"]["bw_bytes"]), (ios, 0, 0))
+        of_group = found["inflight"]["groups"][0]
+        for name in ("elapsed_ns", "iops", "idle_share"):
+            self.assertIsNone(of_group[name], name)
+        self.assertIsNone(of_group["harts"][0]["idle_share"])
+        self.assertEqual((found["inflight"]["asleep_share"], found["inflight"]["boot_to_first_read_ns"]), (None, None))
+        said = "\n".join(text(whole))
+        self.assertIn("one: (groupid=0, jobs=1): err=34 (the clock stepped back):", said)
+        self.assertIn("\n  read: IOPS and BW not measured (40.0KiB)\n", said)
+        self.assertIn("\n   READ: bw not measured\n", said)
+        self.assertIn("idle=not measured", said)
+        self.assertIn("boot to first read=not measured", said)
+
+    def test_instructions_of_several_harts(self) -> None:
+        """They share one counter: what it counted is told once, for all I/O, and no hart has a part of it."""
+        hart = group()["harts"][0]
+        harts = [hart | {"hart": i} for i in range(4)]
+        found = report(result([job("one")], [group(harts=harts)], icount=True))["inflight"]
+        self.assertEqual((found["guest_instructions"], found["groups"][0]["guest_instructions_per_io"]), (80_000, 800))
+        self.assertNotIn("guest_instructions", found["groups"][0]["harts"][0])
 
     def test_latencies_of_many_seconds(self) -> None:
         """fio's histogram ends at 17 s; beyond it, its tools would never end."""

@@ -264,6 +264,15 @@ class Counts(unittest.TestCase):
         with self.assertRaises(Refusal):
             measure.per_request(counts.Accesses(), 0, 1, 1)
 
+    def test_difference_below_0(self) -> None:
+        """Adaptive polling leaves few interrupts, and the longer run can see fewer of them: that is no number of interrupts."""
+        accesses = counts.Accesses(900, 800, 5).since(counts.Accesses(100, 100, 9))
+        counted = measure.per_request(accesses, 100, -1, 100)
+        self.assertEqual(counted, measure.Counted(None, 8.0, 7.0, None))
+        rows = measure.rows(jobs.parse("[one]\nrw=randread\n", "x"), [canned(1)], [], {"one": counted}, {}, {}, False)
+        cells = {row.measure: table.render([row]).splitlines()[2].split("|")[3].strip() for row in rows}
+        self.assertEqual([cells[name + " per I/O"] for name in ("instructions", "notifications", "interrupts")], ["-", "7.00", "-"])
+
 
 def canned(iops: float) -> dict[str, Any]:
     """What our kernel writes of a job file."""

@@ -119,14 +119,16 @@ class LauncherTest(unittest.TestCase):
         path.write_bytes(contents)
         return path
 
-    def start(self, *arguments: str, steps: list[list[Any]] | None = None) -> "subprocess.Popen[str]":
+    def start(
+        self, *arguments: str, steps: list[list[Any]] | None = None, stdin: int = subprocess.DEVNULL
+    ) -> "subprocess.Popen[str]":
         own = [] if "--qemu" in arguments else ["--qemu", str(STUB)]
         play = json.dumps(steps or [PASS, ["exit", 0]])
         return subprocess.Popen(
             [sys.executable, str(LAUNCHER / "launch.py"), *own, "--kernel", str(self.kernel), *arguments],
             env=os.environ | {"INFLIGHT_STUB_STEPS": play, "INFLIGHT_STUB_PID": str(self.pid_file)},
             cwd=self.directory,
-            stdin=subprocess.DEVNULL,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -196,6 +198,7 @@ class BadInput(LauncherTest):
             (["--device", "event_idx"], "not of the form key=value"),
             (["--device", "=on"], "not of the form key=value"),
             (["--device", "drive=vdz"], "name the disk with --disk"),
+            (["--device", "serial=x"], "serial= belongs to ./run"),
             (["--device", "no_such=1"], "has no 'no_such'"),
             (["--append", "poll"], "'poll' is not of the form key=value"),
             (["--append", "poll=off =3"], "not of the form key=value"),
@@ -219,9 +222,11 @@ class BadInput(LauncherTest):
             (nine_disks, "9 disks are too many; the machine has 8 slots"),
             (["verify", "--disk", "precious"], "would overwrite it"),
             (["verify", "--disk", "nbd://127.0.0.1:1/x"], "would overwrite it"),
+            *(([name, "--disk", "precious"], f"{name} would overwrite it") for name in ("soak", "durable", "requests")),
             (["iops", "--disk", "precious", "--append", "rw=randwrite"], "would overwrite it"),
             (["verify", "--disk", "1M", "--read-only"], "leave --read-only out"),
             (["verify", "--disk", "null:1M"], "a disk that keeps what is written"),
+            (["soak", "--disk", "null:1M"], "soak needs a disk that keeps what is written"),
             (["verify", "--disk", "3K"], "a disk of 4096 bytes or more"),
             (["--iothread"], "QEMU before 8.1 cannot serve these disks from a thread; give a newer one"),
             (["--qemu", "./no-qemu"], "there is no program './no-qemu'; give the path of a program"),
@@ -229,6 +234,11 @@ class BadInput(LauncherTest):
             (["--json", "folder"], "'folder' cannot be written"),
             (["--json", "nowhere/result.json"], "name a file in a directory that exists"),
             (["--kernel", "no.elf"], "there is no kernel no.elf"),
+            (["--compiler", "icc"], "'icc' is unknown; the compilers are gcc and clang"),
+            (["--compiler", "clang"], "--kernel names a kernel that is built already"),
+            (["--compiler", "clang", "--trace", "trace.json"], "the kernel with the trace is built by gcc"),
+            (["--disk", "precious", "--json", "precious"], "'precious' is the image of --disk precious"),
+            (["--disk", "precious", "--trace", "./precious"], "is the image of --disk precious"),
         ]
         for arguments, message in table:
             with self.subTest(arguments=shlex.join(arguments)):
@@ -301,10 +311,15 @@ class CommandLine(LauncherTest):
         self.assertIn("\nif=none,id=vdc,format=raw,discard=unmap,file=nbd://h/x\n", text)
         self.assertRegex(text, r"\ndriver=file,node-name=vdd,discard=unmap,filename=\S*/build/disks/run/vdd.raw\n")
         self.assertIn("\nif=none,id=vde,discard=unmap,file=" + URI.replace(",", ",,") + "\n", text)
+        devices = [word for word in words if word.startswith("virtio-blk-device")]
+        token = devices[0].split(",")[2].removeprefix("serial=inflight0-")
+        self.assertRegex(token, "^[0-9a-f]{10}$")
         self.assertEqual(
-            [word for word in words if word.startswith("virtio-blk-device")],
-            [f"virtio-blk-device,drive=vd{'abcde'[i]},serial=inflight{i},num-queues=1" for i in range(5)],
+            devices,
+            [f"virtio-blk-device,drive=vd{'abcde'[i]},serial=inflight{i}-{token},num-queues=1" for i in range(5)],
         )
+        again = self.command("info", "--disk", "1M")
+        self.assertFalse(any(token in word for word in again), "two runs, and one serial number")
 
     def test_format_is_probed(self) -> None:
         image = self.directory / "image"
@@ -321,10 +336,10 @@ class CommandLine(LauncherTest):
             self.assertNotIn("read-only", self.value(option, "info", "--disk", disk))
 
     def test_device(self) -> None:
-        self.assertEqual(
+        self.assertRegex(
             self.value("-device", "info", "--disk", "null:1M", "--queues", "4", "--queue-size", "64",
-                       "--device", "event_idx=off", "--device", "serial=a,b"),
-            "virtio-blk-device,drive=vda,serial=inflight0,num-queues=4,queue-size=64,event_idx=off,serial=a,,b",
+                       "--device", "event_idx=off", "--device", "bus=a,b"),
+            r"\Avirtio-blk-device,drive=vda,serial=[0-9a-z-]{20},num-queues=4,queue-size=64,event_idx=off,bus=a,,b\Z",
         )
 
     def test_iothread(self) -> None:
@@ -358,6 +373,30 @@ class CommandLine(LauncherTest):
         self.file("image", bytes(8192))
         self.command("verify", "--disk", "image", "--destroy")
         self.command("iops", "--disk", "image", "--append", "rw=randread")
+
+    def overwritten(self, *arguments: str) -> list[str]:
+        """What the guest is told that it may write to, with 0, 1, … in place of the serial numbers of the disks."""
+        words = self.command(*arguments)
+        named = re.search(r" overwrite=(\S+)", words[words.index("-append") + 1])
+        serials = re.findall(r"^virtio-blk-device,\S*?serial=([^,\n]*)", "\n".join(words), re.MULTILINE)
+        places = {serial: str(index) for index, serial in enumerate(serials)}
+        return [] if named is None else [places.get(each, each) for each in named[1].split(",")]
+
+    def test_the_guest_is_told_what_it_may_write_to(self) -> None:
+        self.file("image", bytes(8192))
+        disks = ("--disk", "1M", "--disk", "image")
+        self.assertEqual(self.overwritten("verify", *disks, "--destroy"), ["0", "1"])
+        self.assertEqual(self.overwritten("verify", "--disk", "1M", "--append", "overwrite=a%2c,b"), ["0", "a%2c", "b"])
+        self.assertEqual(self.overwritten("iops", *disks, "--append", "rw=randwrite", "--destroy"), ["0", "1"])
+        self.assertEqual(self.overwritten("bench", "--rw=trim", "--disk", "1M"), ["0"])
+        # A program that reads may write to nothing, whatever it does.
+        for program in ("info", "digest", "iops", "demo"):
+            self.assertEqual(self.overwritten(program, *disks), [])
+        self.assertEqual(self.overwritten("bench", "--rw=read", *disks), [])
+        self.assertEqual(self.overwritten("iops", *disks, "--append", "overwrite=a"), ["a"])
+        # A disk that ./run did not attach is none of these.
+        foreign = ("--qemu-arg", "-device", "--qemu-arg", "virtio-blk-device,drive=x,serial=x")
+        self.assertEqual(self.overwritten("verify", "--disk", "1M", *foreign)[-1:], ["1"])
 
 
 class Protocol(LauncherTest):
@@ -451,7 +490,7 @@ class Protocol(LauncherTest):
         self.assertEqual((ended.returncode, ended.stdout), (5, "OpenSBI v1.1\nBoot HART ID : 0\n"))
 
     def test_backtrace_is_resolved(self) -> None:
-        code = b'void deep(void) {\n    __asm__ volatile("nop");\n}\nvoid _start(void) { deep(); }\n'
+        code = b'void deep(void) {\n    __asm__ volatile("nop");\n}\nvoid _start(void) { deep(); }\nint object[2] = {1, 2};\n'
         source = self.file("crash.c", code)
         flags = ["-g", "-O0", "-nostdlib", "-static", "-Wl,-Ttext=0x80200000"]
         compiler = ["riscv64-linux-gnu-gcc", *flags, str(source), "-o", str(self.kernel)]
@@ -459,16 +498,29 @@ class Protocol(LauncherTest):
         self.assertEqual(built.returncode, 0, built.stderr)
         symbols = subprocess.run(["riscv64-linux-gnu-nm", str(self.kernel)], capture_output=True, text=True).stdout
         address = re.search(r"^0*([0-9a-f]+) T deep$", symbols, re.MULTILINE)
-        assert address is not None
+        data = re.search(r"^0*([0-9a-f]+) D object$", symbols, re.MULTILINE)
+        assert address is not None and data is not None
         inside = int(address[1], 16) + 2
-        steps: list[list[Any]] = [["say", f"panic: x\n  at {inside:#x}\n  at 0x10\n"], ["exit", 1]]
-        ended = self.launch("info", steps=steps)
-        self.assertRegex(ended.stdout, r"  at 0x[0-9a-f]+  deep \(.*crash\.c:1\)\n  at 0x10\n")
+        within = int(data[1], 16) + 7
+        text = f"panic: x\n  pc {within:#x}\n  to {within:#x}\n  to {within + 1:#x}\n  at {inside:#x}\n  at 0x10\n"
+        ended = self.launch("info", steps=[["say", text], ["exit", 1]])
+        self.assertRegex(
+            ended.stdout,
+            r"  pc 0x[0-9a-f]+  object\n  to 0x[0-9a-f]+  object\n  to 0x[0-9a-f]+\n"
+            r"  at 0x[0-9a-f]+  deep \(.*crash\.c:1\)\n  at 0x10\n",
+        )
 
     def test_qemu_that_does_not_start(self) -> None:
         ended = self.launch("info", steps=[["complain", "qemu: no such bus"], ["exit", 9]])
         self.assertEqual(ended.returncode, 1)
         self.assertEqual(ended.stderr, "qemu: no such bus\nrun: QEMU did not start (exit status 9)\n")
+
+    def test_only_a_guest_that_asks_hears_standard_input(self) -> None:
+        for program, heard in (("requests", "read 0 8\n"), ("info", "")):
+            with self.subTest(program=program):
+                process = self.start(program, steps=[PASS, ["echo"], ["exit", 0]], stdin=subprocess.PIPE)
+                out, _ = process.communicate("read 0 8\n", timeout=60)
+                self.assertEqual((process.returncode, out), (0, heard))
 
 
 class Endings(LauncherTest):
@@ -477,8 +529,22 @@ class Endings(LauncherTest):
     def test_timeout(self) -> None:
         ended = self.launch("info", "--timeout", "0.5", steps=[["say", "almost\n"]])
         self.assertEqual(ended.returncode, 124)
-        self.assertIn('run: no progress for 0.5 s (last output: "almost"): QEMU was killed\n', ended.stderr)
+        self.assertIn('run: no progress for 0.5 s: last output: "almost"; QEMU was killed\n', ended.stderr)
         self.assertFalse(is_running(self.stub_pid()))
+
+    def test_timeout_in_the_reset_of_a_disk(self) -> None:
+        reset, works = "note: vdb is being reset\n", "note: vdb works again\n"
+        blocked = 'run: no progress for 0.5 s: QEMU has not ended the reset of vdb; last output: "note: vdb is being reset"'
+        for said, expected in (
+            (reset + works + reset, blocked),
+            (reset + works, 'run: no progress for 0.5 s: last output: "note: vdb works again"'),
+            (reset + "note: vdb is lost: x\n", 'run: no progress for 0.5 s: last output: "note: vdb is lost: x"'),
+        ):
+            with self.subTest(said=said):
+                ended = self.launch("info", "--timeout", "0.5", steps=[["say", said]])
+                self.assertEqual(ended.returncode, 124)
+                self.assertIn(expected, ended.stderr)
+                self.assertEqual("see whether the storage" in ended.stderr, expected is blocked)
 
     def test_timeout_of_a_qemu_that_ignores_the_request_to_end(self) -> None:
         ended = self.launch("info", "--timeout", "0.5", steps=[["deaf"], ["say", "stubborn\n"]])
@@ -537,7 +603,7 @@ class Endings(LauncherTest):
         self.assertEqual(self.launch("info", "--disk", "1M", "--json", "gone").returncode, 0)
         self.assertFalse(image("gone").parent.exists())
         ended = self.launch("info", "--disk", "1M", "--json", "kept", "--keep")
-        kept = re.search(r"vda is kept as (\S+)", ended.stdout)
+        kept = re.search(r"--disk 1M is kept as (\S+)", ended.stdout)
         assert kept is not None
         path = Path(kept[1])
         try:
@@ -554,7 +620,7 @@ class Digest(LauncherTest):
     """The guest's checksums against those of the host."""
 
     def run_digest(self, disk: str, crc: int, count: int, *more: str) -> "subprocess.CompletedProcess[str]":
-        result = {"program": "digest", "disks": [{"name": "vda", "cksum": crc, "bytes": count}]}
+        result = {"program": "digest", "disks": [{"name": "vda", "serial": "SERIAL0", "cksum": crc, "bytes": count}]}
         steps: list[list[Any]] = [["say", f"@result {json.dumps(result)}\n"], ["exit", 0]]
         return self.launch("digest", "--disk", disk, *more, steps=steps)
 
@@ -599,7 +665,99 @@ class Digest(LauncherTest):
     def test_disk_that_the_guest_left_out(self) -> None:
         ended = self.run_digest("null:64K", posix_cksum(bytes(65536)), 65536, "--disk", "null:1M")
         self.assertEqual(ended.returncode, 1)
-        self.assertIn("digest: vdb MISMATCH: the guest reported no checksum of it", ended.stdout)
+        self.assertIn("digest: --disk null:1M MISMATCH: the guest reported no checksum of it", ended.stdout)
+
+
+class WrongDisk(LauncherTest):
+    """The guest's disks are known by serial number: names and order are those of its slots, some of which are not ours."""
+
+    DATA = random.Random(4).randbytes(4096)
+
+    def run_guest(
+        self, program: str, disks: list[dict[str, Any]], *arguments: str, status: int = 0
+    ) -> "subprocess.CompletedProcess[str]":
+        said = f"@result {json.dumps({'program': program, 'disks': disks})}\n"
+        steps: list[list[Any]] = [["say", said], ["exit", status]]
+        return self.launch(program, *arguments, steps=steps)
+
+    def right(self, name: str, serial: Any) -> dict[str, Any]:
+        return {"name": name, "serial": serial, "cksum": posix_cksum(self.DATA), "bytes": len(self.DATA)}
+
+    def test_a_disk_in_front_of_ours(self) -> None:
+        self.file("image", self.DATA)
+        report = self.directory / "r.json"
+        foreign = {"name": "vda", "serial": "theirs\x1b[2J", "cksum": 1, "bytes": 512}
+        ended = self.run_guest(
+            "digest", [foreign, self.right("vdb", "SERIAL0")], "--disk", "image", "--json", str(report)
+        )
+        self.assertEqual(
+            ended.stdout,
+            f"digest: vdb matches the host (cksum {posix_cksum(self.DATA)} 4096)\n"
+            "digest: vda is not checked: ./run did not attach it (its serial number is 'theirs\\x1b[2J')\n",
+        )
+        self.assertEqual(ended.returncode, 1)
+        checks = json.loads(report.read_text(encoding="utf-8"))["host"]["checks"]
+        self.assertEqual([(each["disk"], each["passed"]) for each in checks], [("vdb", True), ("vda", False)])
+
+    def test_order_does_not_matter(self) -> None:
+        self.file("image", self.DATA)
+        zeroes = {"name": "vda", "serial": "SERIAL1", "cksum": posix_cksum(bytes(512)), "bytes": 512}
+        disks = ("--disk", "image", "--disk", "512")
+        self.assertEqual(self.run_guest("digest", [zeroes, self.right("vdb", "SERIAL0")], *disks).returncode, 0)
+        self.assertEqual(self.run_guest("digest", [zeroes | {"serial": "SERIAL0"}, self.right("vdb", "SERIAL1")],
+                                        *disks).returncode, 1)
+
+    def test_what_cannot_be_told_apart_is_not_checked(self) -> None:
+        self.file("image", self.DATA)
+        for serials, reason in (
+            (["SERIAL0", "SERIAL0"], "2 disks have the serial number"),
+            ([None], "it does not report its serial number"),
+            ([""], "its serial number is ''"),
+            ([7], "it does not report its serial number"),
+            (["inflight0"], "its serial number is 'inflight0'"),
+            (["SERIAL0 "], "its serial number is 'inflight0-"),
+        ):
+            with self.subTest(serials=serials):
+                disks = [self.right("vda", serial) for serial in serials]
+                ended = self.run_guest("digest", disks, "--disk", "image")
+                self.assertEqual(ended.returncode, 1)
+                self.assertEqual(ended.stdout.count("digest: vda is not checked: "), len(serials))
+                self.assertIn(reason, ended.stdout)
+                self.assertNotIn("matches", ended.stdout)
+
+    def test_verify_vouches_for_ours_alone(self) -> None:
+        written = self.file("written", bytes(guest_image(1, 8)))
+        fates = {"discard": True, "write_zeroes": True, "passed": True}
+        for serial, status, said in (
+            ("SERIAL0", 0, "verify: the host agrees: vdb, 8 blocks"),
+            ("theirs", 1, "verify: vdb is not checked: ./run did not attach it"),
+        ):
+            result = {"program": "verify", "disks": [fates | {"name": "vdb", "serial": serial}]}
+            play: list[list[Any]] = [["write", str(written)], ["say", f"@result {json.dumps(result)}\n"], ["exit", 0]]
+            ended = self.launch("verify", "--disk", "32K", steps=play)
+            self.assertEqual(ended.returncode, status)
+            self.assertIn(said, ended.stdout)
+            self.assertEqual("the host agrees" in ended.stdout, status == 0)
+            self.assertEqual("--disk 32K FAILED: the guest reported nothing of it" in ended.stdout, status == 1)
+
+    def test_a_guest_that_failed_is_checked_where_it_reports_no_fault(self) -> None:
+        self.file("image", self.DATA)
+        disks = ("--disk", "image", "--disk", "1M")
+        ended = self.run_guest("digest", [self.right("vda", "SERIAL0")], *disks, status=1)
+        self.assertEqual(ended.returncode, 1)
+        self.assertIn("vda matches the host", ended.stdout)
+        self.assertNotIn("vdb", ended.stdout)
+        fates = {"name": "vda", "serial": "SERIAL0", "discard": True, "write_zeroes": True}
+        ended = self.run_guest("verify", [fates | {"passed": False}], "--disk", "32K", status=1)
+        self.assertEqual((ended.returncode, ended.stdout), (1, ""))
+
+    def test_what_a_terminal_might_obey_is_shown_as_text(self) -> None:
+        said = "before\x1b[2J\x9b1m\x07\ttab\u202eafter ä\n@progress \x1b]0;x\x07\n"
+        ended = self.launch("info", steps=[["say", said], PASS, ["exit", 0]])
+        self.assertEqual(ended.stdout, "before\\x1b[2J\\x9b1m\\x07\ttab\\u202eafter ä\n")
+        ended = self.launch("info", "--timeout", "0.5", steps=[["say", "\x1b[2Jlast"]])
+        self.assertIn('last output: "\\x1b[2Jlast";', ended.stderr)
+        self.assertNotIn("\x1b", ended.stdout + ended.stderr)
 
 
 class Trace(LauncherTest):
@@ -610,7 +768,7 @@ class Trace(LauncherTest):
     TEXT = """inflight on 2 harts
 @trace hart 0 10000000 0 0
 @trace main 0 64p ar1000 0x8020 as20001 0s6020001 at 14n20001 aq
-@trace main 0 b4v ay 64z 0w ap au20001 0g1000 au6020001 ar1000 0l9000 at aq
+@trace main 0 b4v ay 64z 0w ap au20001 0g1000 au6020001 ar1000 0l9000 at aq ak
 @trace interrupts 0 118i20000 aj20000
 @trace hart 1 10000000 7 0
 @trace main 1 96p 1h0 1m1000 aq
@@ -644,7 +802,7 @@ class Trace(LauncherTest):
         instants = [(event["tid"], event["name"]) for event in events if event["ph"] == "i"]
         self.assertEqual(
             instants,
-            [(0, "notify disk 2 queue 1"), (1, "interrupt hart 0"), (1, "message"), (1, "interrupt hart 0")],
+            [(0, "notify disk 2 queue 1"), (1, "interrupt hart 0"), (1, "message"), (1, "interrupt hart 0"), (0, "counters")],
         )
         ways: dict[int, list[tuple[str, int]]] = {}
         for event in events:
@@ -838,7 +996,7 @@ class Verify(LauncherTest):
         return self.launch("verify", "--disk", str(len(image)), *more, steps=steps)
 
     def test_through_the_launcher(self) -> None:
-        result = {"program": "verify", "disks": [{"name": "vda", "discard": True, "write_zeroes": True}]}
+        result = {"program": "verify", "disks": [{"name": "vda", "serial": "SERIAL0", "discard": True, "write_zeroes": True}]}
         image = guest_image(1, 8) + bytes(512)
         ended = self.run_verify(image, result)
         self.assertEqual(ended.returncode, 0, ended.stdout)
@@ -858,14 +1016,14 @@ class Verify(LauncherTest):
         self.assertEqual(self.run_verify(bytes(8192), {"program": "verify"}).returncode, 1)
 
     def test_features_that_the_guest_says_of_all_disks(self) -> None:
-        result = {"program": "verify", "discard": False, "write_zeroes": False, "disks": [{"name": "vda"}]}
+        result = {"program": "verify", "discard": False, "write_zeroes": False, "disks": [{"name": "vda", "serial": "SERIAL0"}]}
         self.assertEqual(self.run_verify(bytes(guest_image(1, 16, False, False)), result).returncode, 0)
 
     def test_other_formats(self) -> None:
         raw = self.file("raw", bytes(guest_image(1, 16)))
         convert = ["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(self.directory / "image")]
         subprocess.run(convert, check=True)
-        result = {"program": "verify", "discard": True, "write_zeroes": True, "disks": [{"name": "vda"}]}
+        result = {"program": "verify", "discard": True, "write_zeroes": True, "disks": [{"name": "vda", "serial": "SERIAL0"}]}
         steps: list[list[Any]] = [["say", f"@result {json.dumps(result)}\n"], ["exit", 0]]
         ended = self.launch("verify", "--disk", "image", "--destroy", steps=steps)
         self.assertEqual(ended.returncode, 0, ended.stdout)

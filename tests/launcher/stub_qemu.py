@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Plays the part of QEMU for the launcher's tests: does what INFLIGHT_STUB_STEPS says, a list of steps in JSON.
 
-    ["say", TEXT]       the guest prints TEXT
+    ["say", TEXT]       the guest prints TEXT, with "SERIAL0" replaced by the serial number of the first disk, and so on
     ["complain", TEXT]  QEMU prints TEXT to stderr
+    ["echo"]            the guest prints the line that it gets
     ["sleep", SECONDS]
     ["deaf"]            from now on SIGTERM is ignored
     ["write", FILE]     the disk vda gets the contents of FILE
@@ -35,10 +36,14 @@ def main() -> None:
     Path(os.environ["INFLIGHT_STUB_PID"]).write_text(str(os.getpid()), encoding="utf-8")
     for step, *values in json.loads(os.environ["INFLIGHT_STUB_STEPS"]):
         if step == "say":
-            sys.stdout.write(values[0])
+            serials = re.findall(r"^virtio-blk-device,\S*serial=([^,\s]*)", "\n".join(sys.argv), re.MULTILINE)
+            sys.stdout.write(re.sub(r"SERIAL(\d)", lambda match: serials[int(match[1])], values[0]))
             sys.stdout.flush()
         elif step == "complain":
             print(values[0], file=sys.stderr, flush=True)
+        elif step == "echo":
+            sys.stdout.write(sys.stdin.readline())
+            sys.stdout.flush()
         elif step == "sleep":
             time.sleep(values[0])
         elif step == "deaf":

@@ -181,14 +181,113 @@ void virtio_blk_model::push_used(unsigned index, std::uint32_t id, std::uint32_t
     });
 }
 
+void virtio_blk_model::keep_one() {
+    request* oldest = nullptr;
+    for (auto& queue : queues_)
+        for (auto& each : queue.in_flight)
+            if (!each->never && (oldest == nullptr || each->number < oldest->number))
+                oldest = each.get();
+    if (oldest != nullptr)
+        oldest->never = true;
+}
+
+void virtio_blk_model::rewrite_used(unsigned index, std::uint32_t id, std::uint32_t length) {
+    machine_.run_as_device([&] {
+        auto& queue = queues_.at(index);
+        if (!queue.live)
+            return;
+        const std::size_t offset = 4 + std::size_t{8} * (queue.last_position & (queue.size - 1));
+        store_used(queue, offset, id);
+        store_used(queue, offset + 4, length);
+    });
+}
+
+void virtio_blk_model::rewrite_status(unsigned index, std::uint8_t status) {
+    machine_.run_as_device([&] {
+        if (std::byte* const last = queues_.at(index).last_status)
+            *last = std::byte{status};
+    });
+}
+
+std::uint32_t virtio_blk_model::last_used_id(unsigned index) const {
+    const auto& queue = queues_.at(index);
+    return queue.live ? load<std::uint32_t>(queue.used + 4 + std::size_t{8} * (queue.last_position & (queue.size - 1)))
+                      : 0;
+}
+
+void virtio_blk_model::move_used_index(unsigned index, int entries) {
+    machine_.run_as_device([&] {
+        auto& queue = queues_.at(index);
+        if (!queue.live)
+            return;
+        publish_used_index(queue, static_cast<std::uint16_t>(queue.used_index + entries));
+        break_queue(queue);
+        ++queue.counters.interrupts;
+        raise(interrupt_used);
+    });
+}
+
+bool virtio_blk_model::complete_unpublished(unsigned index) {
+    bool done = false;
+    machine_.run_as_device([&] {
+        auto& queue = queues_.at(index);
+        if (!queue.live)
+            return;
+        look_at(index);
+        const std::uint16_t head = avail_entry(queue, queue.seen);
+        if (head >= queue.size || queue.owned[head] != 0)
+            return;
+        request guessed;
+        guessed.head = head;
+        const std::vector<std::uint8_t> owned = queue.owned;
+        const bool is_a_chain = walk(queue, guessed);
+        queue.owned = owned;
+        if (!is_a_chain || guessed.writable.empty())
+            return;
+        const span& last = guessed.writable.back();
+        last.data[last.length - 1] = std::byte{0};
+        const std::uint16_t before = queue.used_index;
+        write_used_entry(queue, before, head, static_cast<std::uint32_t>(guessed.writable_bytes));
+        publish_used_index(queue, static_cast<std::uint16_t>(before + 1));
+        break_queue(queue);
+        ++queue.counters.interrupts;
+        raise(interrupt_used);
+        done = true;
+    });
+    return done;
+}
+
+void virtio_blk_model::scribble_over_everything() {
+    machine_.run_as_device([&] {
+        const auto scribble = [&](std::byte* start, std::uint64_t bytes) {
+            for (std::uint64_t at = 0; at < bytes; ++at)
+                start[at] = static_cast<std::byte>(machine_.random());
+        };
+        for (auto& queue : queues_) {
+            if (!queue.live)
+                continue;
+            scribble(queue.descriptors, descriptor_bytes * queue.size);
+            scribble(queue.available, std::size_t{6} + std::size_t{2} * queue.size);
+            scribble(queue.used, std::size_t{6} + std::size_t{8} * queue.size);
+            queue.used_copy.assign(queue.used, queue.used + queue.used_copy.size());
+            for (const auto& [start, bytes] : queue.shared)
+                scribble(start, bytes);
+            for (auto& each : queue.in_flight)
+                each->never = true;
+            break_queue(queue);
+        }
+    });
+}
+
 void virtio_blk_model::set_capacity(std::uint64_t sectors, bool announce) {
     machine_.run_as_device([&] {
         capacity_ = sectors;
         ++generation_;
-        if (sectors * sector_bytes > disk_.size()) {
-            disk_.resize(sectors * sector_bytes);
+        const std::uint64_t real = std::min(sectors, most_disk_sectors);
+        if (real * sector_bytes > disk_.size()) {
+            disk_.resize(real * sector_bytes);
             durable_.resize(disk_.size());
-            durable_position_.resize(sectors);
+            durable_position_.resize(real);
         }
         if (!announce || (status_ & status_bit::driver_ok) == 0)
             return;
@@ -318,6 +417,8 @@ void virtio_blk_model::on_fence(fence_kind kind) {
     }
     for (unsigned index = 0; index < queues_.size(); ++index) {
         auto& queue = queues_[index];
+        if (kind == fence_kind::doorbell)
+            queue.doorbell_since_laid_out = true;
         if (!queue.live || queue.broken)
             continue;
         look_at(index);
@@ -325,6 +426,8 @@ void virtio_blk_model::on_fence(fence_kind kind) {
             continue;
         if (kind == fence_kind::doorbell)
             queue.doorbell_since_advance = true;
+        if (kind == fence_kind::consume || kind == fence_kind::full)
+            queue.ordered[machine_.selected_hart()] = queue.looked[machine_.selected_hart()];
         if (kind == fence_kind::publish || kind == fence_kind::full)
             record_window(queue);
         if (kind != fence_kind::full)
@@ -380,6 +483,29 @@ void virtio_blk_model::on_mmio_write(std::uintptr_t address, unsigned, std::uint
     if (!queue.doorbell_since_advance)
         report("DOORBELL", name + "no fence_doorbell() between avail.idx and the notification");
     queue.full_since_advance = queue.doorbell_since_advance = true;
+}
+
+// A hart may read what the index hands over before it reads the index, unless it says otherwise in between.
+void virtio_blk_model::on_device_word_read(const void* word) {
+    const auto* const at = static_cast<const std::byte*>(word);
+    const auto hart = machine_.selected_hart();
+    for (auto& queue : queues_) {
+        if (!queue.live || queue.broken)
+            continue;
+        std::uint64_t number = 0;
+        if (at >= queue.used && at < queue.used + queue.used_copy.size()) {
+            const auto offset = static_cast<std::size_t>(at - queue.used);
+            if (offset == 2)
+                queue.looked[hart] = queue.entries_published;
+            if (offset >= 4 && (offset - 4) / 8 < queue.size)
+                number = queue.entry_numbers[(offset - 4) / 8];
+        } else if (const auto status = queue.status_numbers.find(at); status != queue.status_numbers.end()) {
+            number = status->second;
+        }
+        if (number > queue.ordered[hart])
+            report("CONSUME", "queue " + std::to_string(&queue - queues_.data()) +
+                                  ": a used element or its status is read, and no fence follows the look at used.idx");
+    }
 }
 
 // The driver goes to sleep: whatever it has made available must be known to the device by now.

@@ -5,7 +5,8 @@
 // requirement table). And it misbehaves on demand, see `behaviour` and `fault`.
 //
 // The rules of our own: POISON (the status byte of a request holds no valid status when the request is handed over),
-// BUFFER (header and data stay as they are while the device has them), DOORBELL and ACKNOWLEDGE (the fences of those
+// BUFFER (header and data stay as they are while the device has them), CONSUME (used elements and status bytes are read
+// after a fence that follows the look at the index that told of them), DOORBELL and ACKNOWLEDGE (the fences of those
 // names are where they must be), NOTIFY (more superfluous notifications than permitted), IDLE (something is left at the
 // end of a test); MODEL is something that this model cannot follow.
 #pragma once
@@ -83,6 +84,15 @@ struct request_view {
     std::uint64_t bytes; // of data
 };
 
+// The used length that a device claims. Devices exist that do each of these; the work is done, and the status is written.
+enum class used_lengths : std::uint8_t {
+    full, // all that the device may write: data and status
+    zero,
+    one,  // as if it had written a status and no data
+    data, // without the status byte
+    more, // longer than what is device-writable
+};
+
 // How the device goes about its work. May be changed at any time. Chances are out of 1000.
 struct behaviour {
     // latencies, in ticks; a value is drawn from each range for each use
@@ -114,14 +124,22 @@ struct behaviour {
     bool used_flags_noise = false;     // with EVENT_IDX: sets used.flags to 1 (the driver has to ignore it)
     bool avail_event_noise = false;    // without EVENT_IDX: writes random avail_event
 
-    bool odd_lengths = false;      // legacy: random used lengths
-    bool in_order_batches = false; // with IN_ORDER: one used entry retires a burst
+    bool odd_lengths = false; // legacy: random used lengths
+    used_lengths lengths = used_lengths::full;
+    bool pads_identifier =
+        true; // else what follows the NUL of the identifier stays as the driver left it, as QEMU does it
+    std::optional<std::uint16_t> index_jump; // how far used_index_jump goes beyond what is in flight; absent: at random
+    ticks service_interval = 0;              // the whole device completes no more than one request in so many ticks
+    bool in_order_batches = false;           // with IN_ORDER: one used entry retires a burst
 
     // slowness of registers, in reads that still show the old state
     unsigned reset_reads = 0;
     unsigned queue_stop_reads = 0;
     unsigned queue_reset_reads = 0;
     bool queue_reset_ignored = false; // RING_RESET is offered but does nothing, as in QEMU 7.2
+
+    // Called before each access to a register takes effect, with its number from 0 on: what the device does just then.
+    std::function<void(std::uint64_t number, std::uint64_t offset, bool write)> before_access;
 };
 
 // Things that a device must not do, or that seldom happen. `inject` arms one; in brackets the opportunity that it waits
@@ -134,7 +152,7 @@ enum class fault : std::uint8_t {
     used_id_mid_chain,     // id of a slot inside a chain; the request is lost              [completion]
     used_duplicate,        // the same id twice                                             [completion]
     length_too_long,       // longer than what is device-writable                           [completion]
-    length_too_short,      // status 0, but the length leaves it and some data out, which is garbage [completion]
+    length_too_short,      // the length leaves out the status and some data, which are written     [completion]
     status_not_written,    // the status byte stays poisoned                                [completion]
     status_unknown,        // a status from 3 to 255                                        [completion]
     io_error,              // IOERR                                                         [completion]
@@ -143,7 +161,7 @@ enum class fault : std::uint8_t {
     partial_segments,      // DISCARD / WRITE_ZEROES: a random part is done, then IOERR     [completion]
     no_interrupt,          // completes without an interrupt                                [completion]
     never_complete,        // the request stays with the device                             [request taken]
-    scribble,              // overwrites the descriptors and the ring entry of the request  [request taken]
+    scribble,              // overwrites the descriptors, the table and the ring entry of the request [request taken]
     needs_reset,           // DEVICE_NEEDS_RESET, nothing is done any more                  [request taken]
     spurious_interrupt,    // an interrupt with nothing used                                [look at the ring]
     interrupt_stuck,       // acknowledging does not lower the line                         [acknowledgement]
@@ -197,6 +215,25 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
     void release(std::size_t requests = ~std::size_t{0}); // completes held requests, oldest first (or at random)
     void push_used(unsigned queue, std::uint32_t id,
                    std::uint32_t length); // a used entry out of thin air, with interrupt
+    void keep_one();                      // the oldest request in flight, of any queue, stays with the device for ever
+    // Changes the last used entry that was published, or the status byte of its request, after the fact.
+    void rewrite_used(unsigned queue, std::uint32_t id, std::uint32_t length);
+    void rewrite_status(unsigned queue, std::uint8_t status);
+    // What the last used entry that was published says; and how many bytes of its request are device-writable.
+    std::uint32_t last_used_id(unsigned queue) const;
+    std::uint32_t last_used_writable(unsigned queue) const { return queues_.at(queue).last_writable; }
+    // used.idx goes so far ahead, or back, and nothing else happens but an interrupt.
+    void move_used_index(unsigned queue, int entries);
+    // Completes the first chain that lies in the available ring behind avail.idx: offered, and not published. False if there
+    // is none that looks so.
+    bool complete_unpublished(unsigned queue);
+    // Writes over all that a driver shares with the device and that is not the data of a user: rings, indirect tables,
+    // headers, status bytes and the payloads of requests that are neither read nor write. The device is of no use after that.
+    void scribble_over_everything();
+    // From then on the configuration space has this value in the field at `offset`. What the device does is not affected, but
+    // for the capacity. No field makes the disk larger than most_disk_sectors: what is claimed beyond fails with IOERR.
+    void set_configuration(unsigned offset, std::uint64_t value, bool announce = true);
+    static constexpr std::uint64_t most_disk_sectors = std::uint64_t{1} << 14;
     void set_capacity(std::uint64_t sectors, bool announce = true);
     void raise_needs_reset();
     void raise_config_interrupt(); // nothing changed
@@ -227,6 +264,7 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
     const std::vector<std::byte>& durable() const noexcept { return durable_; } // what a power cut leaves
     void fill(std::uint64_t seed);                                              // both, with a pattern of that seed
 
+    std::uint64_t access_count() const noexcept { return access_count_; }
     const std::deque<register_access>& accesses() const noexcept { return accesses_; } // the last ones
     void clear_accesses() { accesses_.clear(); }
 
@@ -236,6 +274,7 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
     void on_mmio_read(std::uintptr_t address, unsigned width) override;
     void on_mmio_write(std::uintptr_t address, unsigned width, std::uint32_t value) override;
     void on_wait_for_interrupt() override;
+    void on_device_word_read(const void* word) override;
 
   private:
     struct span {
@@ -308,7 +347,12 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
         std::deque<capture> exposed;     // seen and not taken
         std::vector<std::uint8_t> owned; // per slot: 1 exposed head, 2 in flight
         std::vector<std::byte> used_copy;
-        std::vector<request_pointer> in_flight; // oldest first
+        std::uint16_t last_position = 0; // of the used entry that was published last
+        std::byte* last_status = nullptr;
+        std::uint32_t last_writable = 0;
+        std::map<const std::byte*, std::uint32_t> scribbled; // by the device, each word of 32 bits, and into what
+        std::map<std::byte*, std::uint64_t> shared;          // what the driver shares beside the rings: start, bytes
+        std::vector<request_pointer> in_flight;              // oldest first
         unsigned looks_scheduled = 0;
         std::optional<std::uint16_t> lost_kick_reported;
 
@@ -322,6 +366,14 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
         std::uint32_t stamp = 0;
         bool full_since_advance = true;
         bool doorbell_since_advance = true;
+        bool doorbell_since_laid_out = false; // fence_doorbell() since the driver has asked for QueueSizeMax
+        // The same from the device to the driver. Used entries are counted from 1 as they are written; so many had been
+        // published when a hart last looked at used.idx, and when it last looked and then fenced.
+        std::uint64_t entries_written = 0;
+        std::uint64_t entries_published = 0;
+        std::vector<std::uint64_t> entry_numbers;                 // by position: which one is there
+        std::map<const std::byte*, std::uint64_t> status_numbers; // of the entry that hands the status byte over
+        std::vector<std::uint64_t> looked, ordered;               // by hart
         std::uint16_t wish_index = 0; // used_event and avail.flags before the last full fence
         std::uint16_t wish_flags = 0;
 
@@ -355,6 +407,7 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
     // virtio_blk_registers.cpp
     std::uint32_t read_register(std::uint64_t offset);
     void write_register(std::uint64_t offset, std::uint32_t value);
+    void announce_access(std::uint64_t offset, bool write);
     void note_access(std::uint64_t offset, unsigned width, bool write, std::uint32_t value);
     void check_identification(std::uint64_t offset, bool write);
     void check_reset_confirmed(std::uint64_t offset, bool write);
@@ -373,11 +426,15 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
     void write_queue_pfn(virtqueue&, unsigned index, std::uint32_t value);
     void write_queue_address(virtqueue&, std::uint64_t offset, std::uint32_t value);
     void check_queue_count(unsigned index);
+    void check_laid_out(const virtqueue&);
     void write_queue_notify(std::uint32_t value);
     void write_interrupt_ack(std::uint32_t value);
     std::uint32_t read_config(std::uint64_t offset, unsigned width);
     void write_config(std::uint64_t offset, unsigned width, std::uint32_t value);
-    std::array<std::uint8_t, 96> config_image() const;
+    static constexpr std::size_t config_bytes = 96;
+    std::array<std::uint8_t, config_bytes> config_image() const;
+    // A field of 32 bits as the driver has read it last; else as it was set, or configured.
+    std::uint32_t known_field(unsigned offset, std::uint32_t configured) const;
     void follow_config_reads(std::uint64_t offset, bool write);
     std::uint32_t read_generation();
     void note_capacity_read(unsigned half, std::uint32_t value);
@@ -408,9 +465,11 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
     void take(unsigned index);
     void break_queue(virtqueue&);
     bool walk(virtqueue&, request&);
-    bool walk_table(request&, const descriptor&);
+    bool walk_table(virtqueue&, request&, const descriptor&);
+    void note_shared(virtqueue&, const request&);
     bool add_element(request&, const descriptor&);
     void scribble_over(virtqueue&, const request&);
+    static bool holds_scribble(const virtqueue&, const std::byte* start, std::size_t bytes);
     void schedule_completion(unsigned index, const request&);
     void request_due(unsigned index, std::uint64_t number);
     void complete_due(unsigned index);
@@ -432,6 +491,7 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
     void inspect_segments(virtqueue&, request&);
     bool touches_bad_sector(const request&) const;
     std::uint32_t perform(request&); // returns the used length
+    std::uint32_t claimed_length(const request&);
     std::uint8_t execute(request&);
     void execute_segments(const request&, bool partly);
     std::vector<std::byte> gather(const request&, std::uint64_t offset, std::uint64_t length) const;
@@ -498,6 +558,10 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
     std::uint64_t capacity_being_read_ = 0;
     std::uint64_t capacity_known_ = 0; // as the driver read it last
     std::vector<std::uint64_t> capacities_read_;
+    std::array<std::optional<std::uint8_t>, config_bytes> config_set_;  // by set_configuration()
+    std::array<std::optional<std::uint8_t>, config_bytes> config_read_; // bytes that the driver has read, as they were
+    ticks service_ends_ = 0;                                            // of the request that was scheduled last
+    std::uint64_t access_count_ = 0;
 
     // the disk
     std::vector<std::byte> disk_;
@@ -510,5 +574,11 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
 
     std::deque<register_access> accesses_;
 };
+
+template <class T>
+void virtio_blk_model::store_used(virtqueue& queue, std::size_t offset, T value) {
+    store(queue.used + offset, value);
+    store(queue.used_copy.data() + offset, value);
+}
 
 } // namespace inflight::model

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstdio>
+#include <cstring>
 #include <utility>
 
 namespace inflight::model {
@@ -134,7 +135,14 @@ std::uint64_t acceptable_features(bool modern) {
 
 // ---- every access
 
+void virtio_blk_model::announce_access(std::uint64_t offset, bool write) {
+    if (const auto call = behave.before_access) // a copy: it may put another in its place
+        call(access_count_, offset, write);
+    ++access_count_;
+}
+
 std::uint32_t virtio_blk_model::read(std::uint64_t offset, unsigned width) {
+    announce_access(offset, false);
     if (fires(fault::removed))
         remove();
     if (removed_) {
@@ -159,6 +167,7 @@ std::uint32_t virtio_blk_model::read(std::uint64_t offset, unsigned width) {
 }
 
 void virtio_blk_model::write(std::uint64_t offset, unsigned width, std::uint32_t value) {
+    announce_access(offset, true);
     if (fires(fault::removed))
         remove();
     note_access(offset, width, true, value);
@@ -498,6 +507,7 @@ std::uint32_t virtio_blk_model::read_queue_register(std::uint64_t offset) {
         if (queue->pfn != 0)
             report("MMIOL-04", "QueueSizeMax is read while QueuePFN is not 0");
         queue->size_max_read = false;
+        queue->doorbell_since_laid_out = false;
         if (fires(fault::queue_size_zero) || queue->size_max == 0)
             return 0;
         queue->size_max_read = true;
@@ -613,6 +623,11 @@ void virtio_blk_model::check_queue_count(unsigned index) {
         report("BLK-22", "queue " + std::to_string(index) + " is enabled, and there are " + std::to_string(usable));
 }
 
+void virtio_blk_model::check_laid_out(const virtqueue& queue) {
+    if (!queue.doorbell_since_laid_out)
+        report("DOORBELL", "no fence_doorbell() between the zeroes in the rings and their hand-over to the device");
+}
+
 void virtio_blk_model::write_queue_ready(virtqueue& queue, unsigned index, std::uint32_t value) {
     if (value == 0) {
         if (!queue.ready)
@@ -630,6 +645,7 @@ void virtio_blk_model::write_queue_ready(virtqueue& queue, unsigned index, std::
     if (!queue.size_written || queue.addresses_written != all_addresses)
         return report(queue.enabled_before ? "VQR-03" : "MMIO-37", "the queue is enabled before size and addresses");
     check_queue_count(index);
+    check_laid_out(queue);
     queue.ready = true;
     start_queue(index, queue.descriptor_area, queue.driver_area, queue.device_area);
 }
@@ -667,6 +683,7 @@ void virtio_blk_model::write_queue_pfn(virtqueue& queue, unsigned index, std::ui
             report(in_rings ? "MMIOL-08" : "LEG-07", "byte " + std::to_string(at) + " of the queue is not zero");
             break;
         }
+    check_laid_out(queue);
     start_queue(index, start, start + 16 * size, start + used);
 }
 
@@ -725,8 +742,8 @@ void virtio_blk_model::write_interrupt_ack(std::uint32_t value) {
 
 // ---- configuration space
 
-std::array<std::uint8_t, 96> virtio_blk_model::config_image() const {
-    std::array<std::uint8_t, 96> image{};
+std::array<std::uint8_t, virtio_blk_model::config_bytes> virtio_blk_model::config_image() const {
+    std::array<std::uint8_t, config_bytes> image{};
     const auto put = [&](unsigned offset, auto value, int number) {
         if (number < 0 || offers(static_cast<unsigned>(number)))
             std::memcpy(image.data() + offset, &value, sizeof value);
@@ -752,13 +769,41 @@ std::array<std::uint8_t, 96> virtio_blk_model::config_image() const {
     put(64, c.max_secure_erase_seg, feature::secure_erase);
     put(68, c.secure_erase_sector_alignment, feature::secure_erase);
     put(92, c.zoned_model, feature::zoned);
+    for (std::size_t at = 0; at < config_bytes; ++at)
+        image[at] = config_set_[at].value_or(image[at]);
     return image;
+}
+
+std::uint32_t virtio_blk_model::known_field(unsigned offset, std::uint32_t configured) const {
+    std::array<std::uint8_t, 4> bytes{};
+    std::memcpy(bytes.data(), &configured, sizeof configured);
+    for (std::size_t at = 0; at < bytes.size(); ++at)
+        bytes[at] = config_read_[offset + at].value_or(config_set_[offset + at].value_or(bytes[at]));
+    std::memcpy(&configured, bytes.data(), sizeof configured);
+    return configured;
+}
+
+void virtio_blk_model::set_configuration(unsigned offset, std::uint64_t value, bool announce) {
+    if (offset == 0)
+        return set_capacity(value, announce);
+    const config_field* const field = field_at(offset);
+    if (field == nullptr || field->offset != offset)
+        return report("MODEL", "the configuration space has no field at " + std::to_string(offset));
+    machine_.run_as_device([&] {
+        for (unsigned at = 0; at < field->bytes; ++at)
+            config_set_[offset + at] = static_cast<std::uint8_t>(value >> 8 * at);
+        ++generation_;
+        if (!announce || (status_ & status_bit::driver_ok) == 0)
+            return;
+        status_look_due_ = capacity_look_due_ = true;
+        raise(interrupt_config);
+    });
 }
 
 std::uint32_t virtio_blk_model::read_config(std::uint64_t offset, unsigned width) {
     const config_field* const field = field_at(offset);
     const std::string name = "field at " + std::to_string(offset);
-    if (field == nullptr || offset + width > 96) {
+    if (field == nullptr || offset + width > config_bytes) {
         report("MMIO-01", "read of " + std::to_string(width) + " bytes of configuration at " + std::to_string(offset));
         return all_ones;
     }
@@ -775,6 +820,8 @@ std::uint32_t virtio_blk_model::read_config(std::uint64_t offset, unsigned width
     const auto image = config_image();
     std::uint32_t value = 0;
     std::memcpy(&value, image.data() + offset, width);
+    std::copy_n(image.begin() + static_cast<std::ptrdiff_t>(offset), width,
+                config_read_.begin() + static_cast<std::ptrdiff_t>(offset));
     if (field->offset == 0 && width == 4) {
         note_capacity_read(static_cast<unsigned>(offset / 4), value);
         if (capacity_halves_read_ != 0 && fires(fault::config_tear)) {

@@ -143,10 +143,11 @@ void virtio_blk_model::inspect_framing(const request& seen) {
         data_elements += data != 0 ? 1 : 0;
         longest = std::max(longest, data);
     }
-    if (accepted(feature::size_max) && longest > configuration_.size_max)
+    const std::uint32_t size_max = known_field(8, configuration_.size_max);
+    if (accepted(feature::size_max) && size_max != 0 && longest > size_max) // 0: the device does not say
         report("BLK-24", named("a data segment of bytes: ", longest));
     // A device that says 0 still has to take one, or it could do nothing at all.
-    if (accepted(feature::seg_max) && data_elements > std::max(configuration_.seg_max, 1U))
+    if (accepted(feature::seg_max) && data_elements > std::max(known_field(12, configuration_.seg_max), 1U))
         report("BLK-25", named("data segments: ", data_elements));
     if (modern() || accepted(feature::any_layout))
         return;
@@ -181,13 +182,16 @@ void virtio_blk_model::inspect_segments(virtqueue& queue, request& seen) {
     const bool discards = seen.type == request_type::discard;
     const bool erases = seen.type == request_type::secure_erase;
     const auto& c = configuration_;
-    const std::uint32_t segments_permitted = discards ? c.max_discard_seg
-                                             : erases ? c.max_secure_erase_seg
-                                                      : c.max_write_zeroes_seg;
-    const std::uint32_t sectors_permitted = discards ? c.max_discard_sectors
-                                            : erases ? c.max_secure_erase_sectors
-                                                     : c.max_write_zeroes_sectors;
-    const std::uint32_t alignment = discards ? c.discard_sector_alignment
+    // A limit of 0 says nothing: one segment, of any length.
+    const std::uint32_t segments_said = discards ? known_field(40, c.max_discard_seg)
+                                        : erases ? c.max_secure_erase_seg
+                                                 : known_field(52, c.max_write_zeroes_seg);
+    const std::uint32_t segments_permitted = segments_said != 0 ? segments_said : 1;
+    const std::uint32_t sectors_said = discards ? known_field(36, c.max_discard_sectors)
+                                       : erases ? c.max_secure_erase_sectors
+                                                : known_field(48, c.max_write_zeroes_sectors);
+    const std::uint32_t sectors_permitted = sectors_said != 0 ? sectors_said : ~0U;
+    const std::uint32_t alignment = discards ? known_field(44, c.discard_sector_alignment)
                                     : erases ? c.secure_erase_sector_alignment
                                              : 1;
     if (offers(feature::read_only)) {
@@ -237,10 +241,27 @@ bool virtio_blk_model::touches_bad_sector(const request& of) const {
     return first != behave.bad_sectors.end() && *first - of.sector < of.data_bytes / sector_bytes;
 }
 
+std::uint32_t virtio_blk_model::claimed_length(const request& done) {
+    constexpr std::uint32_t most = std::numeric_limits<std::uint32_t>::max();
+    const auto full = static_cast<std::uint32_t>(std::min<std::uint64_t>(done.writable_bytes, most));
+    if (fires(fault::length_too_short))
+        return static_cast<std::uint32_t>(machine_.random_below(done.writable_bytes));
+    if (fires(fault::length_too_long))
+        return full + static_cast<std::uint32_t>(1 + machine_.random_below(1 << 20));
+    if (!modern() && behave.odd_lengths)
+        return static_cast<std::uint32_t>(machine_.random());
+    switch (behave.lengths) {
+    case used_lengths::full: break;
+    case used_lengths::zero: return 0;
+    case used_lengths::one: return 1;
+    case used_lengths::data: return full - 1;
+    case used_lengths::more: return full + 1;
+    }
+    return full;
+}
+
 // Does the work, writes the status, and says what the used length is.
 std::uint32_t virtio_blk_model::perform(request& done) {
-    constexpr std::uint32_t most = std::numeric_limits<std::uint32_t>::max();
-    auto length = static_cast<std::uint32_t>(std::min<std::uint64_t>(done.writable_bytes, most));
     if (done.status == nullptr)
         return 0;
     std::uint8_t status = done.verdict;
@@ -259,16 +280,7 @@ std::uint32_t virtio_blk_model::perform(request& done) {
     const std::uint64_t data = done.writable_bytes - 1;
     if (fires(fault::wrong_data) && data != 0)
         fill_with_garbage(done, 0, data);
-    if (fires(fault::length_too_short)) {
-        length = static_cast<std::uint32_t>(machine_.random_below(done.writable_bytes));
-        if (length < data)
-            fill_with_garbage(done, length, data - length);
-        status = request_status::ok;
-    } else if (fires(fault::length_too_long)) {
-        length += static_cast<std::uint32_t>(1 + machine_.random_below(1 << 20));
-    } else if (!modern() && behave.odd_lengths) {
-        length = static_cast<std::uint32_t>(machine_.random());
-    }
+    const std::uint32_t length = claimed_length(done);
     if (!fires(fault::status_not_written))
         *done.status = std::byte{status};
     return length;
@@ -293,7 +305,9 @@ std::uint8_t virtio_blk_model::execute(request& done) {
         std::array<std::byte, identifier_bytes> identifier{};
         const auto& text = configuration_.identifier;
         std::memcpy(identifier.data(), text.data(), std::min(text.size(), identifier.size()));
-        scatter(done, 0, identifier.data(), std::min<std::uint64_t>(identifier.size(), done.writable_bytes - 1));
+        const std::uint64_t written = behave.pads_identifier ? identifier.size() : text.size() + 1;
+        scatter(done, 0, identifier.data(),
+                std::min<std::uint64_t>({written, identifier.size(), done.writable_bytes - 1}));
         return request_status::ok;
     }
     case request_type::get_lifetime: {

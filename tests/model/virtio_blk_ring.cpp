@@ -85,7 +85,17 @@ void virtio_blk_model::start_queue(unsigned index, std::uint64_t descriptor_area
     queue.window_length = 0;
     queue.window_cut = false;
     queue.owned.assign(size, 0);
+    queue.scribbled.clear();
+    queue.shared.clear();
+    queue.last_position = 0;
+    queue.last_status = nullptr;
+    queue.last_writable = 0;
     queue.stamps.assign(size, 0);
+    queue.entries_written = queue.entries_published = 0;
+    queue.entry_numbers.assign(size, 0);
+    queue.status_numbers.clear();
+    queue.looked.assign(machine_.harts(), 0);
+    queue.ordered.assign(machine_.harts(), 0);
     queue.used_copy.assign(queue.used, queue.used + parts[2].bytes);
     queue.live = true;
 }
@@ -223,6 +233,8 @@ void virtio_blk_model::take_capture(const virtqueue& queue, std::uint16_t head, 
 }
 
 void virtio_blk_model::check_avail_flags(const virtqueue& queue, unsigned index) {
+    if (queue.broken)
+        return;
     const std::uint16_t flags = avail_flags(queue);
     if (event_idx() ? flags != 0 : flags > 1)
         report(event_idx() ? "SPLIT-14" : "SPLIT-12",
@@ -345,8 +357,9 @@ void virtio_blk_model::take(unsigned index) {
                "head " + std::to_string(taken.head) + " where " + std::to_string(queue.next_in_order) + " was next");
     queue.next_in_order = static_cast<std::uint16_t>((taken.head + taken.slots.size()) % queue.size);
     inspect(queue, taken);
+    note_shared(queue, taken);
     taken.payload_digest = payload_digest(taken);
-    if (taken.writable_bytes != 0)
+    if (taken.writable_bytes != 0 && (taken.type != request_type::get_id || behave.pads_identifier))
         fill_with_garbage(taken, 0, taken.writable_bytes - 1);
     if (fires(fault::scribble)) {
         taken.watched = false;
@@ -373,6 +386,8 @@ bool virtio_blk_model::walk(virtqueue& queue, request& walked) {
         }
         queue.owned[slot] = with_device;
         walked.slots.push_back(slot);
+        if (holds_scribble(queue, queue.descriptors + descriptor_bytes * slot, descriptor_bytes))
+            return false;
         const descriptor entry = table_entry(queue, slot);
         const bool chained = (entry.flags & descriptor_flag::next) != 0;
         if ((entry.flags & ~7) != 0)
@@ -382,7 +397,7 @@ bool virtio_blk_model::walk(virtqueue& queue, request& walked) {
                 report("SPLIT-06", "an indirect descriptor without INDIRECT_DESC");
             if (chained)
                 report("SPLIT-09", "INDIRECT and NEXT in one descriptor");
-            if (!walk_table(walked, entry))
+            if (!walk_table(queue, walked, entry))
                 return false;
         } else if (!add_element(walked, entry)) {
             return false;
@@ -404,23 +419,26 @@ bool virtio_blk_model::walk(virtqueue& queue, request& walked) {
     return true;
 }
 
-bool virtio_blk_model::walk_table(request& walked, const descriptor& reference) {
+bool virtio_blk_model::walk_table(virtqueue& queue, request& walked, const descriptor& reference) {
     const std::size_t entries = reference.length / descriptor_bytes;
     if (entries == 0 || reference.length % descriptor_bytes != 0) {
         report("SPLIT-35", "an indirect table of " + std::to_string(reference.length) + " bytes");
         return false;
     }
-    const std::byte* const table = machine_.translate(reference.address, reference.length);
+    std::byte* const table = machine_.translate(reference.address, reference.length);
     if (table == nullptr) {
         report("RSVD-05", "an indirect table is not in memory");
         return false;
     }
+    queue.shared[table] = reference.length;
     std::size_t at = 0;
     for (std::size_t count = 0;; ++count) {
         if (count == entries) {
             report("SPLIT-04", "an indirect table loops");
             return false;
         }
+        if (holds_scribble(queue, table + at * descriptor_bytes, descriptor_bytes))
+            return false;
         const auto entry = load<descriptor>(table + at * descriptor_bytes);
         if ((entry.flags & descriptor_flag::indirect) != 0) {
             report("SPLIT-07", "INDIRECT inside an indirect table");
@@ -467,16 +485,52 @@ bool virtio_blk_model::add_element(request& walked, const descriptor& entry) {
 }
 
 void virtio_blk_model::scribble_over(virtqueue& queue, const request& victim) {
-    for (const std::uint16_t slot : victim.slots)
-        for (std::size_t word = 0; word < 2; ++word)
-            store(queue.descriptors + descriptor_bytes * slot + 8 * word, machine_.random());
+    const auto scribble = [&](std::byte* start, std::size_t bytes) {
+        for (std::size_t at = 0; at + 4 <= bytes; at += 4) {
+            const auto word = static_cast<std::uint32_t>(machine_.random());
+            store(start + at, word);
+            queue.scribbled[start + at] = word;
+        }
+    };
+    for (const std::uint16_t slot : victim.slots) {
+        const descriptor entry = table_entry(queue, slot);
+        if ((entry.flags & descriptor_flag::indirect) != 0)
+            scribble(machine_.translate(entry.address, entry.length), entry.length);
+        scribble(queue.descriptors + descriptor_bytes * slot, descriptor_bytes);
+    }
+}
+
+// Whether the device would read there what it has scribbled itself. Then it has nobody to blame for what it finds, and does
+// not go on with the queue.
+bool virtio_blk_model::holds_scribble(const virtqueue& queue, const std::byte* start, std::size_t bytes) {
+    const auto end = queue.scribbled.lower_bound(start + bytes);
+    return std::any_of(queue.scribbled.lower_bound(start), end,
+                       [](const auto& each) { return load<std::uint32_t>(each.first) == each.second; });
+}
+
+// What of a request is the driver's memory and not its user's.
+void virtio_blk_model::note_shared(virtqueue& queue, const request& seen) {
+    if (!seen.readable.empty())
+        queue.shared[seen.readable.front().data] = std::min<std::uint64_t>(seen.readable.front().length, header_bytes);
+    if (seen.status != nullptr)
+        queue.shared[seen.status] = 1;
+    if (seen.type == request_type::in || seen.type == request_type::out || !seen.well_formed)
+        return;
+    for (std::size_t i = 1; i < seen.readable.size(); ++i)
+        queue.shared[seen.readable[i].data] = seen.readable[i].length;
+    for (const span& each : seen.writable)
+        queue.shared[each.data] = each.length;
 }
 
 // ---- completion
 
 void virtio_blk_model::schedule_completion(unsigned index, const request& taken) {
     const auto wish = behave.latency_for ? behave.latency_for(view(taken)) : std::nullopt;
-    const ticks latency = wish ? *wish : draw(behave.latency_min, behave.latency_max);
+    ticks latency = wish ? *wish : draw(behave.latency_min, behave.latency_max);
+    if (behave.service_interval != 0) {
+        service_ends_ = std::max(service_ends_ + behave.service_interval, machine_.time() + latency);
+        latency = service_ends_ - machine_.time();
+    }
     schedule(latency, [this, index, number = taken.number] { request_due(index, number); });
 }
 
@@ -574,9 +628,12 @@ void virtio_blk_model::complete(unsigned index, std::vector<request_pointer> bat
     for (auto& done : batch) {
         check_untouched(queue, *done);
         const std::uint32_t length = perform(*done);
+        queue.status_numbers[done->status] = queue.entries_written + 1; // the entry that comes next
         for (const std::uint16_t slot : done->slots)
             queue.owned[slot] = 0;
         ++queue.counters.completed;
+        queue.last_status = done->status;
+        queue.last_writable = static_cast<std::uint32_t>(done->writable_bytes);
         if (one_entry) {
             if (done == batch.back())
                 write_used_entry(queue, before, done->head, length);
@@ -594,8 +651,8 @@ void virtio_blk_model::complete(unsigned index, std::vector<request_pointer> bat
         interrupt_withheld_ = interrupt_withheld_ || fires(fault::no_interrupt);
     }
     if (fires(fault::used_index_jump)) {
-        position = static_cast<std::uint16_t>(position + queue.in_flight.size() + queue.exposed.size() + 1 +
-                                              machine_.random_below(1000));
+        const std::uint64_t beyond = behave.index_jump ? *behave.index_jump : 1 + machine_.random_below(1000);
+        position = static_cast<std::uint16_t>(position + queue.in_flight.size() + queue.exposed.size() + beyond);
         interrupt_forced_ = true;
         break_queue(queue);
     } else if (fires(fault::used_index_backwards)) {
@@ -627,21 +684,18 @@ std::uint32_t virtio_blk_model::used_id(virtqueue& queue, const request& done, b
     return done.head;
 }
 
-template <class T>
-void virtio_blk_model::store_used(virtqueue& queue, std::size_t offset, T value) {
-    store(queue.used + offset, value);
-    store(queue.used_copy.data() + offset, value);
-}
-
 void virtio_blk_model::write_used_entry(virtqueue& queue, std::uint16_t position, std::uint32_t id,
                                         std::uint32_t length) {
     const std::size_t offset = 4 + std::size_t{8} * (position & (queue.size - 1));
     store_used(queue, offset, id);
     store_used(queue, offset + 4, length);
+    queue.last_position = position;
+    queue.entry_numbers[position & (queue.size - 1)] = ++queue.entries_written;
 }
 
 void virtio_blk_model::publish_used_index(virtqueue& queue, std::uint16_t index) {
     queue.used_index = index;
+    queue.entries_published = queue.entries_written;
     store_used(queue, 2, index);
 }
 

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
-"""Changes one place of the runtime or the driver at a time and requires that the simulation fails for some seed.
+"""Changes one place of the runtime or the driver at a time and requires that a test fails: the simulation, for some seed, if
+the row names no other.
 
 usage: mutants.py [--seeds=N] [--jobs=N] [--only=TEXT] [--check]
 
 Each row of the table names a file, what stands there (exactly once, else that is an error: the row is to be brought up
 to date), what is put in its place, and why that must be found. A mutant that survives is a gap in the simulation or
-something in the code that nobody needs. The simulated machine has no order of memory weaker than that of its steps, so
-memory orders are not in this table.
+something in the code that nobody needs. The simulated machine has no order of memory weaker than that of its steps; the orders
+of atomics and the fences of the ring are the business of tests/interleavings, which makes each of them weaker by itself.
 
 Takes minutes. Exit status: 0 if all were found, 1 if one survived, 2 if the table does not fit the sources.
 """
@@ -26,34 +27,47 @@ EXECUTOR = "async/executor.cpp"
 EXECUTOR_HEADER = "async/executor.hpp"
 INBOX = "async/inbox.hpp"
 SCHEDULE_ON = "async/schedule_on.hpp"
-QUEUE = "drivers/block/request_queue.cpp"
-QUEUE_HEADER = "drivers/block/request_queue.hpp"
 RING = "drivers/virtio/split_virtqueue.hpp"
-CHANNEL = "drivers/block/io_channel.cpp"
-CHANNEL_HEADER = "drivers/block/io_channel.hpp"
+VIRTQUEUE = "drivers/virtio/virtqueue.hpp"
+SLOTS = "drivers/virtio/slot_table.hpp"
+QUEUE = "drivers/block/queue.cpp"
+QUEUE_HEADER = "drivers/block/queue.hpp"
+OPERATION = "drivers/block/operation.cpp"
+PIECES = "drivers/block/pieces.cpp"
+WAIT_LINE = "drivers/block/wait_line.cpp"
+WAIT_LINE_HEADER = "drivers/block/wait_line.hpp"
+FORWARDING = "drivers/block/forwarding.cpp"
+WATCHDOG = "drivers/block/watchdog.cpp"
+RECOVERY = "drivers/block/recovery.cpp"
+CHANNEL = "drivers/block/channel.cpp"
+CHANNEL_HEADER = "drivers/block/channel.hpp"
 DISK = "drivers/block/disk.cpp"
+LIMITS = "drivers/block/limits.cpp"
+ADMISSION = "drivers/block/admission.cpp"
+MMIO = "drivers/virtio/mmio.cpp"
+HART_QUEUE = "drivers/virtio/hart_queue.hpp"
+ENTROPY = "drivers/entropy/entropy.cpp"
 
-# file, what stands there, what is put there instead, why it must be found
+# file, what stands there, what is put there instead, why it must be found; and which test finds it, if not the simulation
 MUTANTS = [
     # ---- the idle sequence
-    (EXECUTOR, "    if (!masked_to_sleep_) {\n        static_cast<void>(arch::mask_interrupts());\n", "    if (!masked_to_sleep_) {\n",
+    (EXECUTOR, "    static_cast<void>(arch::mask_interrupts());\n    bool work = false;\n    for", "    bool work = false;\n    for",
      "an interrupt between the last look and the wait is taken there, and wakes nobody"),
-    (EXECUTOR, "if (!work && start < wake_up && inbox_.fall_asleep()) {", "if (!work && start < wake_up) {",
+    (EXECUTOR, "if (fell_asleep >= wake_up || !inbox_.fall_asleep()) [[unlikely]] {", "if (fell_asleep >= wake_up) {",
      "whoever posts does not know that the hart sleeps"),
-    (EXECUTOR, "if (!work && start < wake_up && inbox_.fall_asleep()) {",
-     "if (start < wake_up && inbox_.fall_asleep()) {",
+    (EXECUTOR, "    if (!work) {\n        return sleep();\n    }\n", "    return sleep();\n",
      "completions that came before interrupts were asked for are slept through"),
-    (EXECUTOR, "if (!work && start < wake_up && inbox_.fall_asleep()) {", "if (!work && inbox_.fall_asleep()) {",
+    (EXECUTOR, "if (fell_asleep >= wake_up || !inbox_.fall_asleep()) [[unlikely]] {", "if (!inbox_.fall_asleep()) {",
      "a deadline whose interrupt has been taken already is slept through"),
-    (EXECUTOR, "            work |= source->arm();\n        }\n        source->publish();",
-     "            static_cast<void>(source->arm());\n        }\n        source->publish();",
+    (EXECUTOR, "        if (work == 0 && ready_.empty()) [[likely]] {", "        if (ready_.empty()) {",
      "completions that came before interrupts were asked for at the end of a round are slept through"),
-    (EXECUTOR, "    if (sleeps) {\n        static_cast<void>(arch::mask_interrupts());\n    }\n", "",
+    (EXECUTOR, "        static_cast<void>(arch::mask_interrupts());\n        std::size_t work = 0;", "        std::size_t work = 0;",
      "an interrupt between the end of a round and the sleep is slept through"),
-    (EXECUTOR, "    masked_to_sleep_ = sleeps;\n", "    masked_to_sleep_ = true;\n",
+    (EXECUTOR, "return more || !ready_.empty() ? round_end::more : round_end::nothing;",
+     "return more || !ready_.empty() ? round_end::more : round_end::masked;",
      "a hart sleeps that has asked nobody for an interrupt"),
-    (EXECUTOR, "        inbox_.wake_up();\n", "", "the hart takes its own address for a message"),
-    (EXECUTOR, "            arch::set_deadline(wake_up);\n", "", "nobody wakes a hart whose timers are all it has"),
+    (EXECUTOR, "    inbox_.wake_up();\n", "", "the hart takes its own address for a message"),
+    (EXECUTOR, "        set_alarm(wake_up);\n", "", "nobody wakes a hart whose timers are all it has"),
     (EXECUTOR, "    take_messages();\n    static", "    static",
      "what is posted never becomes ready"),
     (EXECUTOR, "if (inbox_.has_messages() || poll_sources()) {", "if (poll_sources()) {",
@@ -84,114 +98,195 @@ MUTANTS = [
      "        static_cast<void>(expected); word_.store(nullptr, std::memory_order_relaxed);",
      "the message that woke the hart is lost"),
 
-    # ---- interrupts of a queue: asked for, looked again, told
-    (QUEUE_HEADER, "        if (ring_.enable_interrupts()) {\n", "        if (ring_.enable_interrupts() && false) {\n",
-     "what completed before interrupts were asked for is not seen"),
-    (QUEUE_HEADER, "    return pending();\n", "    return false;\n",
+    # ---- interrupts of a queue: requested, looked again, marked
+    (VIRTQUEUE, "            if (ring_.enable_interrupts()) {\n", "            if (ring_.enable_interrupts() && false) {\n",
+     "what completed before interrupts were requested is not seen"),
+    (VIRTQUEUE, "        return awaited == marked;\n", "        return false;\n",
      "an interrupt that came just before the sleep is forgotten"),
-    (QUEUE, "    disarm();\n    const std::size_t used", "    const std::size_t used",
-     "the queue never asks for interrupts again"),
-    (QUEUE_HEADER, "    pending_.store(true, std::memory_order_relaxed);\n    interrupts_", "    interrupts_",
+    (VIRTQUEUE, "        if (awaited != not_armed) {\n            awaited_.store(not_armed, std::memory_order_relaxed); // as", "        if (false) {\n            awaited_.store(not_armed, std::memory_order_relaxed); // as",
+     "the queue never requests interrupts again"),
+    (VIRTQUEUE, "            return false;\n        }\n        awaited_.store(marked, std::memory_order_relaxed);\n        return true;\n    }\n\n    // The same for an interrupt handler",
+     "            return false;\n        }\n        return true;\n    }\n\n    // The same for an interrupt handler",
      "the handler marks nothing"),
-    (QUEUE, "    if (pending_.load(std::memory_order_relaxed)) {\n", "    if (false) {\n",
+    (VIRTQUEUE, "            awaited_.store(not_armed, std::memory_order_relaxed); // as in begin_drain()\n", "",
      "a queue that was marked once is never left alone"),
-    (QUEUE_HEADER,
-     "        armed_at_.store(armed_from(ring_.next_used()), std::memory_order_relaxed);\n"
-     "        if (ring_.enable_interrupts()) {\n",
-     "        const bool found = ring_.enable_interrupts();\n"
-     "        armed_at_.store(armed_from(ring_.next_used()), std::memory_order_relaxed);\n"
-     "        if (found) {\n",
-     "a handler on another hart takes the interrupt for one that nobody asked for"),
+    (VIRTQUEUE,
+     "        awaited_.store(armed_from(ring_.used_position()), std::memory_order_relaxed); // as in arm()\n"
+     "        const bool found = ring_.enable_interrupts_and_publish(available, notify);\n",
+     "        const bool found = ring_.enable_interrupts_and_publish(available, notify);\n"
+     "        awaited_.store(armed_from(ring_.used_position()), std::memory_order_relaxed);\n",
+     "a handler on another hart takes the interrupt for one that nobody requested"),
     (RING, "        return used_count() != 0;\n", "        return false;\n", "no second look after interrupts are on"),
-    (RING, "sizeof(std::uint16_t) * size_).store(low16(taken_));",
-     "sizeof(std::uint16_t) * size_).store(low16(taken_ + 1));", "the interrupt comes one completion late"),
-    (RING, "return crossed(event, now, before);", "return event == before;",
-     "the device is not told of what it wishes to be told of in the middle of a batch"),
-    (RING, "return crossed(event, now, before);", "return false;",
-     "the device is not told although it wishes to be"),
-    (RING, "fence_full(); // the index", "fence_consume(); // the index",
-     "the device's wish may be read before the index is written"),
-    (RING, "        arch::fence_publish(); // chains", "        // chains",
+    (RING, "used_event->store(low16(taken));", "used_event->store(low16(taken + 1));", "the interrupt comes one completion late"),
+    (RING, "in_high_bits(now - event - 1) < in_high_bits(now - before)", "in_high_bits(event) == in_high_bits(before)",
+     "the device is not notified of what it requests a notification for in the middle of a batch"),
+    (RING, "return in_high_bits(now - event - 1) < in_high_bits(now - before);", "return (now - event - before) == ~std::size_t{0};",
+     "the device is not notified although it requests that"),
+    (RING, "arch::fence_full();\n        if (used_event_ != nullptr) {", "arch::fence_consume();\n        if (used_event_ != nullptr) {",
+     "the device's request for a notification may be read before the index is written"),
+    (RING, "        arch::fence_publish();\n        own_field(ring_index).store(low16(available_now));",
+     "        own_field(ring_index).store(low16(available_now));",
      "the index may come before what it hands over"),
 
+    (RING, "        const bool found = in_high_bits(used_index() - taken) != 0;\n", "        const bool found = false;\n",
+     "no second look after interrupts are on, where a round publishes at the same time"),
+    (VIRTQUEUE, "        if (found) [[unlikely]] {\n            disarm();\n", "        if (false) {\n            disarm();\n",
+     "what was found while the queue was armed is not polled for, because no interrupt has told of it"),
+    (CHANNEL, "    only_ = nullptr;\n    current_ = &no_queue;\n", "    current_ = &no_queue;\n",
+     "the rings of a device that is just being reset are used"),
+
     # ---- several harts at one disk
-    (CHANNEL_HEADER, "    if (found && executor_ != &async::executor::current()) {\n", "    if (false) {\n",
+    (CHANNEL_HEADER, "        if (found && executor_ != &async::executor::current()) {\n", "        if (false) {\n",
      "an interrupt taken on another hart wakes nobody"),
     (CHANNEL, "    if (wake_posted_.exchange(1, std::memory_order_acq_rel) == 0) {\n",
      "    {\n", "a message is posted while it is in the inbox already"),
     (CHANNEL, "    static_cast<void>(wake_posted_.exchange(0, std::memory_order_acq_rel));\n", "",
      "a hart is woken once and never again"),
-    (CHANNEL_HEADER, "    bool found = attention_.load(std::memory_order_relaxed);\n", "    bool found = false;\n",
-     "a device that asks for a reset wakes nobody"),
+    (CHANNEL_HEADER, "        bool found = attention_.load(std::memory_order_relaxed);\n", "        bool found = false;\n",
+     "a device that needs a reset wakes nobody"),
     (CHANNEL, "    bool work = attention_.load(std::memory_order_relaxed);\n", "    bool work = false;\n",
-     "the wish of a device for a reset is slept through"),
+     "a device that needs a reset is slept through"),
     (CHANNEL, "    if (found && !waiting_.empty()) {\n", "    if (false) {\n", "requests wait in line for ever"),
     (CHANNEL, "    stopped_ = true;\n", "", "a channel goes on while the device is reset"),
-    (CHANNEL, "        begin_turn(*first_);\n        push_waiting();\n", "        begin_turn(*first_);\n",
+    (CHANNEL, "        begin_quantum(*first_);\n        push_waiting();\n", "        begin_quantum(*first_);\n",
      "what waited during a reset waits for ever"),
-    (CHANNEL, "    ended.journey_.home->post(ended);\n", "    async::executor::current().make_ready(ended);\n",
-     "a request resumes on the hart that it went through"),
-    (DISK, "        home_->attention_.store(true, std::memory_order_relaxed);\n", "",
+    (FORWARDING, "    ended.forwarding.by->origin_->post(ended);\n",
+     "    async::executor::current().make_ready(ended);\n",
+     "a request resumes on the hart that it was forwarded to"),
+    (DISK,
+     "configuration_change)) [[unlikely]] {\n        home_->call_attention();\n",
+     "configuration_change)) [[unlikely]] {\n",
      "nobody looks why the device has changed"),
-    (DISK, "    if (--not_reported_ != 0) {\n", "    if (--not_reported_ > 1) {\n",
-     "the device is reset before all channels have stopped"),
-    (DISK, "        all_channels(phase::going_on, io_channel::step::go_on);\n", "", "no channel goes on after a reset"),
-    (DISK, "    if (wants_change_) { // since\n", "    if (false) {\n",
-     "a reset that is asked for meanwhile is forgotten"),
-    (DISK, "    wants_end_ |= (asked & asks_end) != 0;\n", "", "what a device has lied about goes in again"),
-    (CHANNEL, "    disk_->needs_reset(false);\n", "", "a device that lies is stopped, and nobody resets it"),
-    (CHANNEL, "    case step::stop: stop(); break;\n", "    case step::stop: break;\n",
+    (DISK, "    channels_[index % told].interrupted(queues_[index]);\n", "", "the interrupt of a queue alone wakes nobody"),
+    (DISK, "    home_->call_attention();\n    home_->interrupted();\n", "",
+     "the interrupt for configuration changes alone tells nobody"),
+    (RECOVERY, "    if (--reports_missing_ != 0) {\n", "    if (--reports_missing_ > 1) {\n",
+     "the device is reset before all channels are quiesced"),
+    (RECOVERY, "        command_all(command::resume);\n", "", "no channel resumes after a reset"),
+    (RECOVERY, "    if (pending_ != 0) {\n", "    if (false) {\n",
+     "a reset that is requested meanwhile is forgotten"),
+    (RECOVERY, "    causes_ = pending_;\n", "    causes_ = pending_ & ~cause::protocol_violation;\n",
+     "what a device broke the rules with is submitted again"),
+    (CHANNEL, "    recovery_->request(recovery::cause::protocol_violation);\n", "",
+     "a device that breaks the rules is stopped, and nobody resets it"),
+    (CHANNEL, "        quiesce();\n        break;\n", "        break;\n",
      "a channel goes on while another hart resets the device"),
 
     # ---- stops
-    (CHANNEL, "    if (waiting.channel_->waiting_.remove(waiting)) {\n", "    {\n",
+    (WAIT_LINE, "    if (line == nullptr || !line->line_.remove(stopped)) {\n", "    if (line == nullptr) {\n",
      "a request that is stopped stays in line"),
-    (CHANNEL, "        waiting.channel_->end_early(waiting, status::cancelled);\n", "",
+    (WAIT_LINE, "    line->end(stopped, status::cancelled);\n", "",
      "a request that is stopped leaves the line and never ends"),
-    (CHANNEL, "        end_waiting(static_cast<request&>(*first));\n", "",
+    (WAIT_LINE_HEADER, "{ leave(static_cast<operation&>(*line_.pop_front())); }", "{ static_cast<void>(line_.pop_front()); }",
      "a stop reaches a request that has left the line"),
-    (CHANNEL, "    if (waiting.pieces_.inside == 0) {\n", "    {\n",
+    (WAIT_LINE, "    if (stopped.state == operation_state::whole_in_line) {\n        stopped.begin_pieces();\n    }\n", "",
+     "a whole request that is stopped in line has no pieces to end with"),
+    (CHANNEL, "        if (waiting.state == operation_state::whole_in_line) {\n            waiting.begin_pieces();\n            waiting.pieces.in_line = true;\n        }\n", "",
+     "a whole request in line is not judged again after a reset"),
+    (WAIT_LINE, "    if (left.pieces.in_flight == 0) {\n", "    {\n",
      "a request that is stopped ends while the device has pieces of it"),
-    (CHANNEL, "    waiting.pieces_.segments_left = 0;\n", "",
+    (WAIT_LINE, "    left.pieces.segments_left = 0;\n", "",
      "a request that is stopped waits for what nobody gives to the device"),
-    (CHANNEL, "    started.may_stop_ = false; // its token belongs to this hart\n", "",
+    (FORWARDING, "    started.may_stop = false; // its token belongs to this hart\n", "",
      "a request in line on another hart is stopped from here"),
-    (CHANNEL, "    if (ended.journey_.stop_is_away) {\n", "    if (false) {\n",
+    (FORWARDING, "    if (ended.forwarding.stop_is_away) {\n", "    if (false) {\n",
      "a request ends while the message of its stop is under way"),
-    (CHANNEL, "    unregister_stop(ended);\n    ended.continuation", "    ended.continuation",
-     "a request that came home can still be stopped"),
-    (CHANNEL, "    if (stopped.journey_.waits_for_it) {\n", "    if (false) {\n",
+    (FORWARDING, "    std::destroy_at(std::launder(reinterpret_cast<async::stop_callback*>(ended.stopping.registration)));\n", "",
+     "a request that is back can still be stopped"),
+    (FORWARDING, "    if (stopped.forwarding.waits_for_stop) {\n", "    if (false) {\n",
      "a request that waits for the message of its stop never ends"),
 
     # ---- time limits
-    (QUEUE, "            inside.expected += one_look_old;\n", "", "no request is ever late"),
-    (CHANNEL, "        if (!watching_) {\n            watch();\n        }\n    }\n}\n\nbool io_channel::arm()",
-     "    }\n}\n\nbool io_channel::arm()", "nobody looks after the requests"),
-    (CHANNEL, "grow_older() >= looks_until_late", "grow_older() >= 1", "every request is late at once"),
-    (CHANNEL, "counters_.lost_interrupts += queue.mark_if_untold() ? 1 : 0;", "static_cast<void>(queue);",
+    (SLOTS, "            each.expected += Slot::one_period_old;\n", "", "no request is ever late"),
+    (CHANNEL, "        return begin_to_watch(work);\n", "        return work;\n", "nobody watches the requests"),
+    (WATCHDOG, "return ++without_progress_ >= periods_until_late;", "return ++without_progress_ >= 1;",
+     "every request is late at once"),
+    (CHANNEL, "counters_.lost_interrupts += each.ring().mark_if_interrupt_lost() ? 1 : 0;", "static_cast<void>(each);",
      "what an interrupt should have told of is not looked for"),
     (CHANNEL, "        static_cast<void>(poll());\n        publish();\n", "        publish();\n",
      "a device that has done its work is late"),
-    (CHANNEL, "                queue.abandon(*executor_, status::timed_out, looks_until_late);\n", "",
-     "what is late goes in again"),
-    (CHANNEL, "status::timed_out, looks_until_late);", "status::timed_out);",
+    (CHANNEL, "age >= watchdog::periods_until_late;", "age >= 1000 * watchdog::periods_until_late;",
+     "what is late is submitted again"),
+    (CHANNEL, "device_late) != 0 && age >= watchdog::periods_until_late;", "device_late) != 0;",
      "what is not late times out with what is"),
-    (QUEUE, "            ring_.offer(built.head);\n            continue;\n",
-     "            if (i != 0) ring_.offer(built.head);\n            continue;\n",
-     "one that was inside does not go in again"),
-    (QUEUE, "            built.memory.status.store(virtio_blk::status_byte::poison);\n", "",
-     "what goes in again looks as if it had been done"),
-    (QUEUE, "                built.data->address = built.kept.address;\n", "", "what goes in again has other data"),
-    (QUEUE, "            inside.kept = *inside.data; // where", "            // where",
-     "the data of what goes in again is forgotten"),
-    (CHANNEL, "        if (!watching_ && busy()) {\n            watch();\n        }\n", "",
-     "what a look found stopped is never looked after again"),
+    (CHANNEL, "    if (!in_flight.pieces.in_line) {\n        waiting_.push_back(in_flight);\n    }\n", "",
+     "what was in flight is not submitted again"),
+    (QUEUE_HEADER, "        memory.status.preset(virtio_blk::status_byte::poison);\n", "",
+     "what is submitted again looks as if it had been done"),
+    (OPERATION, "    sector = where.sector;\n", "", "what is submitted again has other data"),
+    (OPERATION, "    data = where.data;\n", "", "the data of what is submitted again is forgotten"),
+    (CHANNEL, "        if (is_busy()) {\n            watchdog_.begin();\n        }\n", "",
+     "what was submitted again is never watched"),
+
+    # ---- a clock that steps
+    (EXECUTOR_HEADER, "        if (is_before_round(time)) [[unlikely]] {\n", "        if (false) {\n",
+     "a clock that steps back makes a sleep longer, or all deadlines due", "timers"),
+    (EXECUTOR, "    armed_deadline_ = arch::no_deadline; // what the hart's timer was set to", "    // what the hart's timer was set to",
+     "the hart's timer stays at what it was set to before the clock stepped back", "timers"),
+    (EXECUTOR, "    if (is_before_round(fell_asleep)) [[unlikely]] {\n", "    if (false) {\n",
+     "the hart's timer is set by the clock as it was when the round began", "timers"),
+    (EXECUTOR, "        if (alarm == arch::no_deadline || alarm < round_time_ - ahead_) {\n", "        if (false) {\n",
+     "a deadline beyond the wrap of the clock interrupts for ever", "timers"),
+
+    # ---- what a device says, and what it is told
+    (VIRTQUEUE, "        arch::fence_consume();\n        return used;", "        return used;",
+     "an element may be read before the index that hands it over"),
+    (MMIO, "    arch::fence_doorbell();\n    arch::mmio_write32(registers_ + queue_ready, 1);\n", "    arch::mmio_write32(registers_ + queue_ready, 1);\n",
+     "the device may read the rings as they were before they were zeroed"),
+    (MMIO, "    arch::fence_doorbell();\n    arch::mmio_write32(registers_ + queue_pfn", "    arch::mmio_write32(registers_ + queue_pfn",
+     "a legacy device may read the rings as they were before they were zeroed", "edges"),
+    (VIRTQUEUE, "        if (used > ring_.in_flight_published()) [[unlikely]] {\n",
+     "        if (used > ring_.in_flight_published() + 1) [[unlikely]] {\n",
+     "an index that tells of one more than there is hands over what is in flight", "edges"),
+    (QUEUE, "        each.preset('\\0'); // QEMU writes no padding\n", "        static_cast<void>(each);\n",
+     "an identifier ends in what was there before", "edges"),
+    (VIRTQUEUE, "        if (used > ring_.in_flight_published()) [[unlikely]] {\n",
+     "        if (used > in_flight()) [[unlikely]] {\n",
+     "an index that tells of what is available and not published is believed", "edges"),
+    (SLOTS, "slots_[id].available_at != queue.published() &&\n", "true &&\n",
+     "an element for a chain that was not published is believed, on the slow path", "edges"),
+    (SLOTS, "                    if (done.available_at == published) [[unlikely]] {\n", "                    if (false) {\n",
+     "an element for a chain that was not published is believed", "edges"),
+    (PIECES, "        if (room < limits.logical_block_size >> sector_shift || piece.count == limits.seg_max) {\n",
+     "        if (piece.count == limits.seg_max) {\n", "a request is longer than its used length can tell", "edges"),
+    (PIECES, "of.length, limits.size_max, room});", "of.length, limits.size_max});",
+     "a request is longer than its used length can tell, by one segment", "edges"),
+    (LIMITS, "std::min(said_or(raw.size_max, most_bytes), most_bytes);", "said_or(raw.size_max, most_bytes);",
+     "one segment is larger than a request may be", "edges"),
+    (LIMITS, "raw.physical_block_exp < 16 ? std::uint64_t{block} << raw.physical_block_exp : block", "block",
+     "the physical block is taken for a logical one", "edges"),
+    (LIMITS, "raw.physical_block_exp < 16 ? std::uint64_t{block} << raw.physical_block_exp : block",
+     "std::uint64_t{block} << (raw.physical_block_exp & 31)", "an exponent without sense is believed", "edges"),
+    (VIRTQUEUE, "armed_from(ring_.used_position()), std::memory_order_relaxed); // as in arm()\n",
+     "armed_from(ring_.used_position() + 1), std::memory_order_relaxed);\n",
+     "the handler takes a completion for the one that was there before", "interleavings"),
+    (VIRTQUEUE, "            return false;\n        }\n        awaited_.store(marked, std::memory_order_relaxed);\n        return true;\n    }\n\n    // The same for an interrupt handler",
+     "            return false;\n        }\n        return true;\n    }\n\n    // The same for an interrupt handler",
+     "the handler marks nothing, wherever it runs", "interleavings"),
+    (VIRTQUEUE, "        arch::fence_consume();\n        const std::uint64_t awaited", "        const std::uint64_t awaited",
+     "a look without an interrupt may miss that the hart sleeps", "interleavings"),
+    (RING, "fence_full();\n        return used_count()", "fence_publish();\n        return used_count()",
+     "the used index may be read before the device knows the request for an interrupt", "interleavings"),
+
+    # ---- the second device type
+    (ENTROPY, "length <= given.expected_length()", "length <= given.expected_length() + 1",
+     "more bytes are taken than the device was asked for", "entropy"),
+    (ENTROPY, "length != 0 && ", "", "a device that gives nothing is asked for ever", "entropy"),
+    (ENTROPY, "            std::memset(buffer_, 0, received_);", "", "old bytes are taken for new ones", "entropy"),
+    (ENTROPY, "resets++ == virtio::device::set_up_attempts", "resets++ == -1", "a device is reset for ever", "entropy"),
+    (ENTROPY, "        close(); // the buffer", "        // the buffer",
+     "a buffer that the device has is given to it once more", "entropy"),
+    (HART_QUEUE, "        is_open_ = false;\n        stopped(why);", "        stopped(why);",
+     "a device that broke the rules keeps its hart awake", "entropy"),
+    (HART_QUEUE, "            arch::interrupt_hart(home_);", "", "an interrupt that another hart takes wakes nobody", "entropy"),
+    (HART_QUEUE, " || attention_.load(std::memory_order_relaxed));", ");",
+     "a reset that is asked for before the hart sleeps is slept through", "entropy"),
 
     # ---- other harts
-    (SCHEDULE_ON, "        executor::of(hart_).post(*this); // and",
-     "        executor::of(hart_).make_ready(*this); // and",
+    (SCHEDULE_ON, "        there->post(*this); // and",
+     "        there->make_ready(*this); // and",
      "another hart's line is touched from here"),
-    (SCHEDULE_ON, "        executor::of(hart_).post(*this); // and",
+    (SCHEDULE_ON, "        there->post(*this); // and",
      "        executor::current().make_ready(*this); // and",
      "a coroutine goes on where it was"),
     (SCHEDULE_ON, "        stop.message_.post(executor::of(stop.hart_));\n", "        stop.source_.request_stop();\n",
@@ -202,68 +297,139 @@ MUTANTS = [
     (SCHEDULE_ON, "        co_await work.ended();\n        co_await schedule_on{home};\n",
      "        co_await work.ended();\n",
      "the work of another hart goes on there"),
+
+    # ---- the parts of drivers/block, and memory that devices do not reach
+    (PIECES, "            of.go_to(before); // whole blocks only\n            piece.count = count;\n", "",
+     "a piece ends within a block", "parts"),
+    (PIECES, "part = over < part ? part - over : part;", "static_cast<void>(over);",
+     "a discard does not end where the device says", "parts"),
+    (PIECES, "{memory.contiguous(of.data, wanted), wanted, limits.size_max}", "{memory.contiguous(of.data, wanted), wanted}",
+     "a segment of a large block is longer than size_max", "parts"),
+    (ADMISSION, "odd_sector_ = (block >> sector_shift) - 1;", "odd_sector_ = 0;",
+     "an operation within a block is plain", "parts"),
+    (ADMISSION, "sector > limits.capacity - sectors", "sector + sectors > limits.capacity",
+     "a sector near 2^64 is on the disk", "parts"),
+    (SLOTS, "            if (each.age() >= old && completed", "            if (completed",
+     "what is not old starves", "parts"),
+    (RECOVERY, "    pending_ = 0;\n", "", "a recovery that is done is done again", "parts"),
+    (CHANNEL, "        if (outcome == status::out_of_memory && is_busy()) {\n", "        if (false) {\n",
+     "a request that finds no room ends though others are about to make some", "bouncing"),
+    (CHANNEL, "            started.go_to(before);\n", "", "what waits for room is skipped", "bouncing"),
+    (QUEUE, "            unshare(taken);\n            return false;\n", "            return false;\n",
+     "what was shared before there was no more room stays shared", "bouncing"),
+    (QUEUE_HEADER, "            if (confirmed) {\n", "            {\n",
+     "what a lost device may still write is given to somebody else", "bouncing"),
 ]
 
-SOURCES = ["arch", "async", "drivers", "tests/model", "tests/simulation"]
-FLAGS = ["-std=gnu++20", "-O1", "-foptimize-sibling-calls", "-w", "-I.",
-         '-DINFLIGHT_ARCH_HEADER="arch/host/machine.hpp"']
+SOURCES = ["arch", "async", "drivers", "include", "tests/model", "tests/simulation", "tests/host", "tests/interleavings"]
+COMMON = ["-std=gnu++20", "-foptimize-sibling-calls", "-w", "-I.", "-Iinclude"]
+HOST = [*COMMON, "-O1", '-DINFLIGHT_ARCH_HEADER="inflight/arch/host/machine.hpp"']
 COMPILER = os.environ.get("CXX", "g++")
+BOOST = "-DBOOST_TEST_DYN_LINK"
 
 
-def units(tree):
-    """Everything that the simulation is linked of."""
-    folders = ["async", "drivers/block", "drivers/virtio", "tests/model"]
-    found = sorted(path for folder in folders for path in (tree / folder).glob("*.cpp"))
-    return [path.relative_to(tree) for path in found] + [
-        pathlib.Path("arch/host/machine.cpp"), pathlib.Path("tests/simulation/simulation_test.cpp")]
+class Killer:
+    """A test: the flags and the units that it is made of, beside the runtime and the driver, and how it is run."""
+
+    def __init__(self, flags, folders, files, command, without=()):
+        self.flags = flags
+        self.folders = ["async", "drivers/block", "drivers/virtio", *folders]
+        self.files = [pathlib.Path(file) for file in files]
+        self.command = command
+        self.without = without
+
+    def units(self, tree):
+        found = sorted(path for folder in self.folders for path in (tree / folder).glob("*.cpp"))
+        return [path.relative_to(tree) for path in found if path.name not in self.without] + self.files
+
+    def touched_by(self, tree, name):
+        if name.endswith(".cpp"):
+            return [unit for unit in self.units(tree) if str(unit) == name]
+        return [unit for unit in self.units(tree) if not str(unit).startswith(("arch", "tests/model"))]
 
 
-def object_of(unit):
-    return str(unit).replace("/", ".") + ".o"
+KILLERS = {
+    "simulation": Killer(HOST, ["tests/model"], ["arch/host/machine.cpp", "tests/simulation/simulation_test.cpp"],
+                         ["--seeds={seeds}"]),
+    "edges": Killer([*HOST, BOOST], ["tests/model"],
+                    ["arch/host/machine.cpp", "tests/host/main.cpp", "tests/host/hostile_edges_test.cpp"],
+                    ["--color_output=no"]),
+    "entropy": Killer([*HOST, BOOST], ["drivers/entropy", "tests/model"],
+                      ["arch/host/machine.cpp", "tests/host/main.cpp", "tests/host/entropy_test.cpp"],
+                      ["--color_output=no"]),
+    "parts": Killer([*HOST, BOOST], [],
+                    ["arch/host/machine.cpp", "tests/host/main.cpp", "tests/host/admission_test.cpp",
+                     "tests/host/pieces_test.cpp", "tests/host/recovery_test.cpp", "tests/host/slot_table_test.cpp"],
+                    ["--color_output=no"]),
+    "bouncing": Killer([*HOST, BOOST], ["tests/model"],
+                       ["arch/host/machine.cpp", "tests/host/main.cpp", "tests/host/dma_memory_test.cpp"],
+                       ["--color_output=no"]),
+    "timers": Killer([*HOST, BOOST], [],
+                     ["arch/host/machine.cpp", "tests/host/main.cpp", "tests/host/async/scheduler_test.cpp"],
+                     ["--color_output=no", "--run_test=scheduler_tests"]),
+    "interleavings": Killer([*COMMON, BOOST, "-O2", '-DINFLIGHT_ARCH_HEADER="tests/interleavings/machine.hpp"'],
+                            ["tests/interleavings"], ["tests/host/main.cpp"],
+                            ["--color_output=no", "--run_test=protocol_tests/right_as_they_are"],
+                            without=("mmio.cpp", "trace.cpp")),
+}
 
 
-def build(tree, which):
+def killer_of(mutant):
+    return mutant[4] if len(mutant) > 4 else "simulation"
+
+
+def build(tree, which, units):
     """Compiles these units and links; the message of the compiler if that fails, else None."""
-    for unit in which:
-        done = subprocess.run([COMPILER, *FLAGS, "-c", str(unit), "-o", object_of(unit)], cwd=tree, text=True,
+    killer = KILLERS[which]
+
+    def object_of(unit):
+        return f"{which}.{str(unit).replace('/', '.')}.o"
+
+    for unit in units:
+        done = subprocess.run([COMPILER, *killer.flags, "-c", str(unit), "-o", object_of(unit)], cwd=tree, text=True,
                               capture_output=True, check=False)
         if done.returncode != 0:
             return done.stderr
-    objects = [object_of(unit) for unit in units(tree)]
-    done = subprocess.run([COMPILER, *objects, "-o",
-     "simulation"], cwd=tree, text=True, capture_output=True, check=False)
+    objects = [object_of(unit) for unit in killer.units(tree)]
+    libraries = ["-lboost_unit_test_framework"] if BOOST in killer.flags else []
+    done = subprocess.run([COMPILER, *objects, *libraries, "-o", f"run-{which}"], cwd=tree, text=True,
+                          capture_output=True, check=False)
     return done.stderr if done.returncode != 0 else None
 
 
-def simulate(tree, seeds):
-    """Whether all seeds pass, and what was said."""
-    done = subprocess.run(["./simulation", f"--seeds={seeds}"], cwd=tree, text=True, capture_output=True, check=False)
+def run(tree, which, seeds):
+    """Whether it passes, and what was said. A test that hangs has not passed."""
+    command = [part.format(seeds=seeds) for part in KILLERS[which].command]
+    try:
+        done = subprocess.run([f"./run-{which}", *command], cwd=tree, errors="replace", capture_output=True, check=False,
+                              timeout=1800)
+    except subprocess.TimeoutExpired:
+        return False, "it did not end"
     return done.returncode == 0, done.stdout + done.stderr
 
 
 def first_finding(said):
     """One line that tells what was found, and with which seed."""
-    seed = next((line.split("--seed=")[1] for line in said.splitlines() if "--seed=" in line), "?")
-    finding = next((line.strip() for line in said.splitlines() if line.startswith("  [") or "panic" in line), None)
-    if finding is None:
-        finding = next((line for line in said.splitlines() if line.startswith("signal")), "it ended with a failure")
-    return f"seed {seed}: {finding[:110]}"
+    seed = next((f"seed {line.split('--seed=')[1]}: " for line in said.splitlines() if "--seed=" in line), "")
+    marks = ("  [", "panic", "error: in", "signal", "it did not end")
+    finding = next((line.strip() for line in said.splitlines() if line.startswith("  [") or
+                    any(mark in line for mark in marks[1:])), "it ended with a failure")
+    return f"{seed}{finding[:110]}"
 
 
 def try_mutant(pristine, where, number, mutant, seeds):
     """Whether it was found, how, and how long that took."""
-    name, original, replacement, _ = mutant
+    name, original, replacement = mutant[:3]
+    which = killer_of(mutant)
     started = time.monotonic()
     tree = where / f"mutant{number}"
-    shutil.copytree(pristine, tree)
+    shutil.copytree(pristine, tree, symlinks=True)
     file = tree / name
     file.write_text(file.read_text().replace(original, replacement))
-    touched = [pathlib.Path(name)] if name.endswith(".cpp") else [
-        unit for unit in units(tree) if not str(unit).startswith(("arch", "tests/model"))]
-    problem = build(tree, touched)
+    problem = build(tree, which, KILLERS[which].touched_by(tree, name))
     if problem is not None:
         return None, problem, time.monotonic() - started
-    passed, said = simulate(tree, seeds)
+    passed, said = run(tree, which, seeds)
     shutil.rmtree(tree)
     return not passed, "" if passed else first_finding(said), time.monotonic() - started
 
@@ -278,7 +444,7 @@ def main():
 
     chosen = [mutant for mutant in MUTANTS if options.only in mutant[0] or options.only in mutant[3]]
     unfit = [mutant for mutant in chosen if (ROOT / mutant[0]).read_text().count(mutant[1]) != 1]
-    for name, original, _, reason in unfit:
+    for name, original, _, reason, *_ in unfit:
         count = (ROOT / name).read_text().count(original)
         print(f"{name} has this {count} times, not once ({reason}):\n{original}", file=sys.stderr)
     if unfit or options.check:
@@ -288,23 +454,25 @@ def main():
         where = pathlib.Path(folder)
         pristine = where / "pristine"
         for source in SOURCES:
-            shutil.copytree(ROOT / source, pristine / source)
-        problem = build(pristine, units(pristine))
-        if problem is not None:
-            print(problem, file=sys.stderr)
-            return 2
-        passed, said = simulate(pristine, options.seeds)
-        if not passed:
-            print(f"the simulation fails without any change: {first_finding(said)}", file=sys.stderr)
-            return 2
-        print(f"{options.seeds} seeds pass without a change; {len(chosen)} mutants", flush=True)
+            shutil.copytree(ROOT / source, pristine / source, symlinks=True)
+        for which in sorted({killer_of(mutant) for mutant in chosen}):
+            problem = build(pristine, which, KILLERS[which].units(pristine))
+            if problem is not None:
+                print(problem, file=sys.stderr)
+                return 2
+            passed, said = run(pristine, which, options.seeds)
+            if not passed:
+                print(f"{which} fails without any change: {first_finding(said)}", file=sys.stderr)
+                return 2
+            print(f"{which} passes without a change", flush=True)
+        print(f"{options.seeds} seeds, {len(chosen)} mutants", flush=True)
 
         found = 0
         with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
             runs = [pool.submit(try_mutant, pristine, where, number, mutant, options.seeds)
                     for number, mutant in enumerate(chosen)]
-            for mutant, run in zip(chosen, runs):
-                caught, how, seconds = run.result()
+            for mutant, result in zip(chosen, runs):
+                caught, how, seconds = result.result()
                 if caught is None:
                     print(f"does not compile: {mutant[0]}: {mutant[3]}\n{how}", file=sys.stderr)
                     return 2

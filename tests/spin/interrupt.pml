@@ -1,5 +1,5 @@
-/* From the device to a hart that sleeps (VIRTIO 1.2, 2.7.7.1, 4.2.2): request_queue::arm() and drain() against a device that
- * uses chains, and disk::handle_interrupt() against its interrupt, which is a level: high while InterruptStatus is not
+/* From the device to a hart that sleeps (VIRTIO 1.2, 2.7.7.1, 4.2.2): virtqueue::arm() and begin_drain() against a device that
+ * uses chains, and disk::handle_line() against its interrupt, which is a level: high while InterruptStatus is not
  * zero, through a PLIC, which makes it pending once until it is claimed, and again at its completion if it is still high.
  *
  * Each side writes one word and reads the other's; each has a store buffer of one word. With EVENT_IDX the wish is
@@ -82,7 +82,7 @@ inline write_wish(value) {
     }
 }
 
-/* handle_interrupt(), between claim and completion. */
+/* handle_line(), between claim and completion. */
 inline handle() {
     pending = false; /* claim */
 #ifdef COMPLETE_BEFORE_ACKNOWLEDGE

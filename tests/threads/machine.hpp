@@ -3,6 +3,8 @@
 // contract says.
 #pragma once
 
+#define INFLIGHT_ARCH_DEFINES_ATOMIC 1
+
 #include <atomic>
 #include <chrono>
 #include <cstdint>

@@ -1,0 +1,42 @@
+// What a job with verify=crc32c writes into its data, and looks for in what it reads.
+#pragma once
+
+#include "bench/fio/job.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+namespace inflight::bench {
+
+class verification {
+  public:
+    // `seed` and `clone`, which of numjobs, decide with the job's options what is written.
+    verification(const job& of, std::uint64_t seed, std::uint32_t clone) noexcept;
+
+    [[nodiscard]] bool writes_headers() const noexcept { return writes_headers_; }
+    [[nodiscard]] bool checks_reads() const noexcept { return checks_reads_; } // of what other jobs have written
+
+    // Makes `data` what is written at `offset`, in bytes, in this pass: blocks with headers.
+    void write_headers(std::span<std::byte> data, std::uint64_t offset, std::uint64_t pass) noexcept;
+
+    // True if `data` is what was written at `offset`: in that pass of this job, or, without `pass`, by whatever job. Else
+    // the console says what is wrong with its first wrong block.
+    [[nodiscard]] bool check(std::span<const std::byte> data, std::uint64_t offset, std::optional<std::uint64_t> pass,
+                             const char* disk) const noexcept;
+
+  private:
+    [[nodiscard]] std::uint64_t seed_of(std::uint64_t offset, std::uint64_t pass) const noexcept;
+    [[nodiscard]] std::size_t step_of(std::size_t length) const noexcept;
+
+    std::uint64_t seed_;
+    std::uint32_t clone_;
+    bool writes_headers_;
+    bool checks_reads_;
+    bool passes_differ_;        // of what is written: each pass leaves no block of the one before
+    std::uint32_t interval_;    // bytes to one header; 0: as many as the request has
+    std::uint16_t written_ = 0; // numbers what is written, in the headers
+};
+
+} // namespace inflight::bench

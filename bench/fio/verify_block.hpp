@@ -1,0 +1,74 @@
+// Blocks that say themselves whether they are right: fio's format of verify=crc32c (fio 3.33), so that fio can verify
+// what was written here, and the other way round. A block is a header and then data, which the seed in the header
+// decides.
+//
+//   byte  0  magic, 2 bytes: 0xacca         24  seconds, 4          36  CRC of bytes 0 to 35
+//         2  kind of checksum, 2: 5         28  nanoseconds, 4      40  CRC of bytes 44 to the end
+//         4  length of the block, 4         32  number of the job, 2; from 1
+//         8  seed, 8                        34  number of the write, 2
+//        16  offset on the disk, 8          (lowest byte first; both CRCs are CRC-32C without the last complement)
+#pragma once
+
+#include "bench/fio/job.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+namespace inflight::bench {
+
+inline constexpr std::size_t verify_header_bytes = 44;
+
+// How many bytes there are to one header in a job whose writes have these sizes. With several sizes, a request is
+// several blocks, each with its header: one for each piece of the smallest size, or of a common divisor of smallest and
+// largest.
+[[nodiscard]] std::uint32_t verify_interval(const block_sizes& of) noexcept;
+
+// What a header says, but the checksums.
+struct verify_stamp {
+    std::uint64_t seed;   // decides the data; not 0, which fio's generator makes nothing but zeroes of
+    std::uint64_t offset; // bytes, from the beginning of the disk
+    std::uint32_t seconds = 0;
+    std::uint32_t nanoseconds = 0;
+    std::uint16_t job = 1;
+    std::uint16_t number = 0;
+};
+
+// Makes `block`, which is longer than a header and begins at a multiple of eight, what `stamp` says.
+void fill_verify_block(std::span<std::byte> block, const verify_stamp& stamp) noexcept;
+
+enum class verify_fault : std::uint8_t {
+    none,
+    magic,      // no header at all
+    header_crc, // a header that was changed
+    kind,       // a header for another checksum than CRC-32C
+    offset,     // a block that belongs elsewhere
+    length,     // a block of another size
+    seed,       // a block from another time
+    data_crc,   // changed data
+};
+
+// The first thing that is wrong with a block.
+struct verify_result {
+    verify_fault fault = verify_fault::none;
+    std::uint64_t expected = 0; // of what the fault names
+    std::uint64_t found = 0;
+
+    [[nodiscard]] explicit operator bool() const noexcept { return fault == verify_fault::none; }
+};
+
+// Whether `block`, read at `offset`, is right; with the seed that it must have, if that is known.
+[[nodiscard]] verify_result check_verify_block(std::span<const std::byte> block, std::uint64_t offset,
+                                               std::optional<std::uint64_t> seed) noexcept;
+
+// Says it: one sentence with disk, sector, expected and found; then the fields of the header; then, where the data can
+// be made again, 64 bytes from where they differ on, expected against found. They can with a seed that is given; or
+// with that of a header that is whole, if what it makes has the header's checksum: not if fio wrote several blocks with
+// one seed. Lines end in '\n'. Writes as much as `text` has room for, and a 0; returns the length without it. 1500
+// bytes are enough.
+std::size_t describe_verify_fault(std::span<char> text, const char* disk, std::span<const std::byte> block,
+                                  std::uint64_t offset, std::optional<std::uint64_t> seed,
+                                  const verify_result& result) noexcept;
+
+} // namespace inflight::bench

@@ -1,0 +1,581 @@
+#include "inflight/drivers/block/channel.hpp"
+
+#include "inflight/arch/arch.hpp"
+
+namespace inflight::block {
+
+using virtio_blk::request_type;
+
+namespace {
+
+// The queue whose quantum it is while a channel is quiesced, or has none: it has no slots.
+constinit queue no_queue;
+
+} // namespace
+
+channel::channel(const device& of, async::executor& hart, std::span<queue> queues, std::size_t stride) noexcept
+    : participant{of.recoveries, hart},
+      current_{&no_queue},
+      executor_{&hart},
+      recovery_{&of.recoveries},
+      transport_{&of.transport},
+      registers_{of.transport.registers_of_batches()},
+      waiting_{hart},
+      memory_{&of.memory},
+      device_properties_{&of.properties},
+      properties_{of.properties},
+      watchdog_{hart, *this, of.progress, of.request_timeout},
+      deadlines_{hart, [](void* self) noexcept { static_cast<channel*>(self)->deadlines_pass(); }, this} {
+    if (!queues.empty()) {
+        first_ = queues.data();
+        for (std::size_t i = stride; i < queues.size(); i += stride) {
+            queues[i - stride].sibling = &queues[i];
+        }
+    }
+    of.recoveries.add(*this);
+}
+
+channel::channel(const device& of, async::executor& hart, channel& server) noexcept : channel{of, hart, {}, 1} {
+    forwarding_.emplace(
+        hart, *server.executor_,
+        [](void* at, operation& arrived) noexcept { static_cast<channel*>(at)->submit(arrived); }, &server);
+}
+
+// ---- from operations to the queues ----
+
+// A plain operation that the current queue has not taken: its quantum has ended, all its slots are taken, or the free
+// one is laid out for another kind of request; or there is no such queue. A full queue is the usual case, so that comes
+// first.
+void channel::submit_plain_later(operation& started) noexcept {
+    if (current_ == &no_queue) {
+        submit_slow_path(started);
+        return;
+    }
+    if (waiting_.empty()) { // else there is no free slot: push_waiting() has given them all away
+        end_quantum_if_over();
+        if (queue* const to = queue_with_room(); to != nullptr) {
+            started.begin(operation_state::whole_in_flight);
+            to->submit_whole(started);
+            return;
+        }
+    }
+    ++counters_.waited;
+    started.begin(operation_state::whole_in_line);
+    waiting_.push_back(started);
+}
+
+void channel::submit_slow_path(operation& started) noexcept {
+    if (!quiesced_) { // else resume() checks it, by what the device can do then
+        const status refusal = recovery_->lost() ? status::device_lost : check(started, properties_);
+        if (refusal != status::ok || is_noop(started, properties_)) {
+            started.refuse(refusal);
+            executor_->make_ready(started);
+            return;
+        }
+        if (forwarding_) {
+            ++counters_.forwarded;
+            forwarding_->send(started);
+            return;
+        }
+    }
+    started.begin_pieces();
+    deadlines_.watch(started);
+    if (!stopped_ && waiting_.empty()) {
+        end_quantum_if_over();
+        if (push(started)) {
+            end_if_failed(started);
+            return;
+        }
+    }
+    ++counters_.waited;
+    waiting_.push_back(started);
+}
+
+// Gives the device as much of an operation as there is room for. True if nothing is left to give: it has all of it, or
+// the rest has failed, which end_if_failed() deals with. Where there is no room to share its data, it waits as long as
+// something is in flight here: when that completes, there is more room, and push_waiting() is called.
+bool channel::push(operation& started) noexcept {
+    do {
+        queue* const to = queue_with_room();
+        if (to == nullptr) {
+            return false;
+        }
+        const operation_position before = started.position();
+        const status outcome = push_piece(started, *to);
+        if (outcome == status::out_of_memory && is_busy()) {
+            started.go_to(before);
+            return false;
+        }
+        if (outcome != status::ok) {
+            started.pieces.failure = outcome;
+            return true;
+        }
+        ++started.pieces.in_flight;
+    } while (started.has_more());
+    return true;
+}
+
+// Ends what push() could not give to the device: now, or with the last piece that the device has.
+void channel::end_if_failed(operation& pushed) noexcept {
+    if (pushed.pieces.failure != status::ok) {
+        waiting_.end(pushed, pushed.pieces.failure);
+    }
+}
+
+status channel::push_piece(operation& started, queue& to) noexcept {
+    switch (started.type) {
+    case request_type::in:
+    case request_type::out: {
+        data_piece piece;
+        next_piece(started, properties_, *memory_, piece);
+        if (piece.count == 0) {
+            return status::invalid_argument;
+        }
+        return to.submit_data(started, piece) ? status::ok : status::out_of_memory;
+    }
+    case request_type::discard:
+    case request_type::write_zeroes: to.submit_range(started, next_range(started, properties_)); break;
+    case request_type::flush: to.submit_flush(started); break;
+    case request_type::get_id: to.submit_get_id(started); break;
+    }
+    return status::ok;
+}
+
+void channel::push_waiting() noexcept {
+    while (operation* const first = waiting_.front()) {
+        if (first->state == operation_state::whole_in_line) {
+            queue* const to = queue_with_room();
+            if (to == nullptr) {
+                return;
+            }
+            first->begin(operation_state::whole_in_flight);
+            waiting_.pop_front();
+            to->submit_whole(*first);
+        } else {
+            if (!push(*first)) {
+                return;
+            }
+            waiting_.pop_front();
+            end_if_failed(*first);
+        }
+    }
+}
+
+queue* channel::queue_with_room() noexcept {
+    if (!current_->full()) {
+        return current_;
+    }
+    for (queue* each = first_; each != nullptr; each = each->sibling) {
+        if (!each->full()) {
+            return each;
+        }
+    }
+    return nullptr;
+}
+
+// Requests go to the queues in quanta, of a round or requests_per_quantum at the most: the requests of a quantum share
+// a notification, and a deep workload keeps all queues busy.
+void channel::begin_quantum(queue& of) noexcept {
+    current_ = &of;
+    of.begin_quantum(has_several_queues() ? requests_per_quantum : of.ring().size());
+}
+
+void channel::next_quantum() noexcept {
+    queue* const next = current_->sibling;
+    begin_quantum(next != nullptr ? *next : *first_);
+}
+
+void channel::end_quantum_if_over() noexcept {
+    if (current_->quantum_has_ended()) {
+        next_quantum();
+    }
+}
+
+// ---- for the executor ----
+
+// Returns true, as who calls it does.
+bool channel::violates() noexcept {
+    ++counters_.protocol_violations;
+    quiesce();
+    recovery_->request(recovery::cause::protocol_violation);
+    return true;
+}
+
+bool channel::drain_rest(std::size_t used) noexcept {
+    if (first_->drain_rest(*executor_, used) == queue::drained::protocol_violation) [[unlikely]] {
+        return violates();
+    }
+    return push_waiting_after_poll();
+}
+
+bool channel::push_waiting_after_poll() noexcept {
+    push_waiting();
+    return true;
+}
+
+// With one queue, as most channels have, all that is not rare is inline, and what is rare ends in a call that nothing
+// follows: so no register is saved.
+bool channel::poll() noexcept {
+    queue* const only = only_;
+    if (only == nullptr || attention_.load(std::memory_order_relaxed)) [[unlikely]] {
+        return poll_several();
+    }
+    const std::size_t used = only->ring().begin_drain_unless_armed();
+    if (used == 0) {
+        return false;
+    }
+    if (used == virtio::virtqueue::protocol_violation) [[unlikely]] {
+        return violates();
+    }
+    if (!only->all_published()) [[unlikely]] {
+        return drain_rest(used);
+    }
+    const std::size_t taken = only->drain_expected(*executor_, used);
+    if (taken != used) [[unlikely]] {
+        return drain_rest(used - taken);
+    }
+    if (!waiting_.empty()) [[unlikely]] {
+        return push_waiting_after_poll();
+    }
+    return true;
+}
+
+bool channel::poll_several() noexcept {
+    if (stopped_) [[unlikely]] {
+        return false;
+    }
+    if (attention_.load(std::memory_order_relaxed)) [[unlikely]] {
+        attention_.store(false, std::memory_order_relaxed);
+        recovery_->request(recovery::cause::configuration);
+        return true;
+    }
+    bool found = false;
+    for (queue* each = first_; each != nullptr; each = each->sibling) {
+        if (each->ring().armed()) {
+            continue; // an interrupt will tell
+        }
+        const queue::drained outcome = each->drain(*executor_);
+        if (outcome == queue::drained::protocol_violation) [[unlikely]] {
+            return violates();
+        }
+        found |= outcome == queue::drained::something;
+    }
+    if (found && !waiting_.empty()) {
+        push_waiting();
+    }
+    return found;
+}
+
+// Returns true if there was anything to publish.
+inline bool channel::publish(queue& own) noexcept {
+    if (!own.ring().has_unpublished()) {
+        return false;
+    }
+    if (own.publish()) {
+        own.notified();
+        trace::record(trace::event::notify, own.track);
+        transport_->notify(own.index);
+    }
+    return true;
+}
+
+inline void channel::end_publishing() noexcept {
+    if (has_several_queues()) {
+        next_quantum();
+    }
+    watchdog_.begin();
+}
+
+void channel::publish() noexcept {
+    if (stopped_) [[unlikely]] {
+        return;
+    }
+    bool published = false;
+    for_each_queue([this, &published](queue& each) { published |= publish(each); });
+    if (published) {
+        end_publishing();
+    }
+}
+
+bool channel::begin_to_watch(bool work) noexcept {
+    watchdog_.begin();
+    return work;
+}
+
+// As poll().
+bool channel::arm_and_publish() noexcept {
+    queue* const only = only_;
+    if (only == nullptr || attention_.load(std::memory_order_relaxed)) [[unlikely]] {
+        return arm_and_publish_several();
+    }
+    const std::size_t available = only->ring().available();
+    if (!only->ring().wants_arm_and_publish(available)) [[unlikely]] {
+        return arm_and_publish_several();
+    }
+    const bool work = only->arm_and_publish(
+        available, [ this, only ]() __attribute__((always_inline)) {
+            only->notified();
+            trace::record(trace::event::notify, only->track);
+            virtio::notify(registers_, only->index);
+        });
+    if (!watchdog_.watches()) [[unlikely]] {
+        return begin_to_watch(work);
+    }
+    return work;
+}
+
+bool channel::arm_and_publish_several() noexcept {
+    if (stopped_) [[unlikely]] {
+        return false;
+    }
+    bool work = attention_.load(std::memory_order_relaxed);
+    bool published = false;
+    for_each_queue([this, &work, &published](queue& each) {
+        work |= each.ring().arm();
+        published |= publish(each);
+    });
+    if (published) {
+        end_publishing();
+    }
+    return work;
+}
+
+void channel::disarm() noexcept {
+    if (!stopped_) {
+        for_each_queue([](queue& each) { each.ring().disarm(); });
+    }
+}
+
+bool channel::has_unpublished() noexcept {
+    bool found = false;
+    for_each_queue([&found](queue& each) { found |= each.ring().has_unpublished(); });
+    return found && !stopped_;
+}
+
+// ---- interrupts ----
+
+void channel::wake() noexcept {
+    // acq_rel: the marks before the flag, pairs with the exchange in woken(): whoever finds it set leaves its marks to
+    // the one who clears it.
+    if (wake_posted_.exchange(1, std::memory_order_acq_rel) == 0) {
+        wake_message_.post(*executor_);
+    }
+}
+
+bool channel::mark_completed() noexcept {
+    bool found = attention_.load(std::memory_order_relaxed);
+    for_each_queue([&found](queue& each) { found |= each.ring().mark_if_completed(); });
+    wake_if(found);
+    return found;
+}
+
+// The message only wakes the hart. The marks are found by poll(), in this round or before the hart sleeps again.
+void channel::woken() noexcept {
+    // acq_rel: the flag before the marks, pairs with the exchange in wake().
+    static_cast<void>(wake_posted_.exchange(0, std::memory_order_acq_rel));
+    ++counters_.interrupted;
+}
+
+// ---- time limits ----
+
+// Takes completions first, because a device that has done its work is not late even if its interrupt was lost.
+// Publishes what was submitted, so that no request is older than the time for which the device has had it.
+void channel::look_for_lost_interrupts() noexcept {
+    if (!stopped_) {
+        for_each_queue(
+            [this](queue& each) { counters_.lost_interrupts += each.ring().mark_if_interrupt_lost() ? 1 : 0; });
+        static_cast<void>(poll());
+        publish();
+    }
+}
+
+bool channel::is_busy() noexcept {
+    bool busy = false;
+    for_each_queue([&busy](queue& each) { busy |= each.in_flight() != 0; });
+    return busy && !stopped_;
+}
+
+std::uint64_t channel::completed() noexcept {
+    std::uint64_t sum = 0;
+    for_each_queue([&sum](queue& each) { sum += each.completed(); });
+    return sum;
+}
+
+bool channel::grow_older(std::uint32_t old) noexcept {
+    bool starves = false;
+    for_each_queue([&starves, old](queue& each) { starves |= each.grow_older(old); });
+    return starves;
+}
+
+void channel::is_late(bool whole_device) noexcept {
+    quiesce();
+    recovery_->request(whole_device ? recovery::cause::device_late : recovery::cause::request_late);
+}
+
+void channel::deadlines_pass() noexcept {
+    look_for_lost_interrupts();
+    bool expired = false;
+    deadlines_.expire([this, &expired](operation& late) noexcept { expired |= expire(late); });
+    if (expired) {
+        is_late(false);
+    }
+}
+
+// Returns whether the device has a part of the operation. That part ends with a reset, which the caller has to request.
+bool channel::expire(operation& late) noexcept {
+    if (late.pieces.in_line) {
+        waiting_.remove(late);
+        const bool is_in_flight = late.pieces.in_flight != 0;
+        waiting_.end(late, status::timed_out);
+        if (!is_in_flight) {
+            return false;
+        }
+    }
+    late.flags |= operation::is_late;
+    return true;
+}
+
+// ---- recovery ----
+
+void channel::obey(recovery::command next) noexcept {
+    switch (next) {
+    case recovery::command::open:
+        executor_->add(*this);
+        for_each_queue([](queue& each) { each.build(); });
+        resume();
+        break;
+    case recovery::command::quiesce:
+        // What was made available cannot be taken back, so the device sees it before its new capacity is read. A device
+        // that needs a reset is not notified any more (2.1.2).
+        if (!recovery_->quiesces_for_reset()) {
+            publish();
+        }
+        quiesce();
+        break;
+    case recovery::command::resume:
+        if (recovery_->was_reset()) {
+            watchdog_.forgive();
+            take_back();
+            if (!recovery_->lost()) { // a device that has not confirmed its reset may still read the chains
+                for_each_queue([](queue& each) { each.build(); });
+            }
+        }
+        resume();
+        break;
+    }
+}
+
+void channel::quiesce() noexcept {
+    quiesced_ = true;
+    stopped_ = true;
+    only_ = nullptr;
+    current_ = &no_queue;
+    admission_.close();
+}
+
+void channel::resume() noexcept {
+    quiesced_ = false;
+    properties_ = *device_properties_;
+    stopped_ = recovery_->lost();
+    only_ = !stopped_ && first_ != nullptr && !has_several_queues() && registers_.queue_notify != 0 ? first_ : nullptr;
+    if (!stopped_ && memory_->is_direct() && !forwarding_) {
+        admission_.open(properties_);
+    }
+    check_waiting();
+    if (forwarding_) {
+        while (operation* const first = waiting_.front()) {
+            waiting_.pop_front(); // it goes on waiting, elsewhere
+            ++counters_.forwarded;
+            forwarding_->send(*first);
+        }
+    } else if (!stopped_ && first_ != nullptr) {
+        begin_quantum(*first_);
+        push_waiting();
+        if (is_busy()) {
+            watchdog_.begin();
+        }
+    }
+}
+
+// After a reset, each operation that was in flight ends, or goes to the front of the line.
+void channel::take_back() noexcept {
+    async::operation* in_line = waiting_.take_all();
+    for_each_queue([this](queue& each) {
+        each.take_back(!recovery_->lost(),
+                       [this](operation& in_flight, std::uint32_t age) { take_back(in_flight, age); });
+    });
+    while (in_line != nullptr) {
+        operation& next = static_cast<operation&>(*in_line);
+        in_line = next.next;
+        waiting_.push_back_again(next);
+    }
+}
+
+void channel::take_back(operation& in_flight, std::uint32_t age) noexcept {
+    const status outcome = verdict(in_flight, age);
+    if (in_flight.state == operation_state::whole_in_flight) {
+        in_flight.begin_pieces();
+        in_flight.pieces.in_flight = 1;
+    }
+    if (outcome == status::device_lost) {
+        in_flight.pieces.failure = outcome; // hides any other, because the device may still write to the buffer
+    }
+    if (outcome != status::ok) {
+        if (in_flight.end_piece(outcome)) {
+            executor_->make_ready(in_flight);
+        }
+        return;
+    }
+    if (--in_flight.pieces.in_flight != 0) {
+        return; // its other pieces are in these queues, too
+    }
+    if (in_flight.pieces.failure != status::ok) {
+        if (!in_flight.pieces.in_line) {
+            in_flight.end();
+            executor_->make_ready(in_flight);
+        }
+        return;
+    }
+    in_flight.restart();
+    if (!in_flight.pieces.in_line) {
+        waiting_.push_back(in_flight);
+    }
+}
+
+// How an operation ends that was in flight when the device was reset; ok if it is submitted again.
+status channel::verdict(const operation& in_flight, std::uint32_t age) const noexcept {
+    if (recovery_->lost()) {
+        return status::device_lost;
+    }
+    const recovery::causes_t causes = recovery_->causes();
+    if ((causes & recovery::cause::protocol_violation) != 0) {
+        return status::device_reset;
+    }
+    const bool had_the_limit = (causes & recovery::cause::device_late) != 0 && age >= watchdog::periods_until_late;
+    return had_the_limit || in_flight.has(operation::is_late) ? status::timed_out : status::ok;
+}
+
+// What waits was admitted to the disk as it was, or came while it was quiesced. What has failed since, or does not fit,
+// goes no further.
+void channel::check_waiting() noexcept {
+    async::operation* next = waiting_.take_all();
+    while (next != nullptr) {
+        operation& waiting = static_cast<operation&>(*next);
+        next = waiting.next;
+        if (waiting.state == operation_state::whole_in_line) {
+            waiting.begin_pieces();
+            waiting.pieces.in_line = true;
+        }
+        if (waiting.pieces.failure == status::ok) {
+            waiting.pieces.failure = recovery_->lost() ? status::device_lost : check(waiting, properties_);
+        }
+        if (waiting.pieces.failure == status::ok && !is_noop(waiting, properties_)) {
+            waiting_.push_back_again(waiting);
+            continue;
+        }
+        wait_line::leave(waiting);
+        waiting_.end(waiting, waiting.pieces.failure);
+    }
+}
+
+} // namespace inflight::block

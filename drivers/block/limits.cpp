@@ -1,0 +1,73 @@
+#include "inflight/drivers/block/limits.hpp"
+
+#include <algorithm>
+#include <bit>
+
+namespace inflight::block {
+
+namespace {
+
+constexpr std::uint32_t round_down(std::uint32_t value, std::uint32_t unit) noexcept {
+    return value - value % unit;
+}
+
+// A limit of which 0 says nothing.
+constexpr std::uint32_t said_or(std::uint32_t limit, std::uint32_t unsaid) noexcept {
+    return limit != 0 ? limit : unsaid;
+}
+
+} // namespace
+
+std::uint64_t usable_capacity(std::uint64_t sectors, std::uint32_t logical_block_size) noexcept {
+    constexpr std::uint64_t countable = ~std::uint64_t{0} >> sector_shift;
+    const std::uint64_t usable = std::min(sectors, countable);
+    return usable - usable % (logical_block_size >> sector_shift);
+}
+
+const char* describe(virtio::error why) noexcept {
+    switch (why) {
+    case virtio::error::queue_too_small:
+        return "a queue has fewer than 4 descriptors, and a request takes 3: give it larger queues";
+    case virtio::error::limits_unusable:
+        return "the device's limits (size_max, seg_max, blk_size) allow no request of a whole block";
+    default: return virtio::to_string(why);
+    }
+}
+
+virtio::error apply_configuration(const raw_configuration& raw, disk_properties& known) noexcept {
+    namespace feature = virtio_blk::feature;
+    const std::uint32_t block = raw.blk_size;
+    if (!std::has_single_bit(block) || block < sector_size) {
+        return virtio::error::limits_unusable;
+    }
+    if (raw.num_queues == 0) {
+        return virtio::error::queue_missing;
+    }
+    const std::uint32_t block_sectors = block >> sector_shift;
+    const auto has = [&known](virtio::feature_set bits) {
+        return (known.accepted & bits) != 0;
+    };
+
+    known.capacity = usable_capacity(raw.capacity, block);
+    known.logical_block_size = block;
+    known.physical_block_size = raw.physical_block_exp < 16 ? std::uint64_t{block} << raw.physical_block_exp : block;
+    known.alignment_offset = std::uint64_t{raw.alignment_offset} * block;
+    known.minimum_io_size = std::uint64_t{raw.min_io_size} * block;
+    known.optimal_io_size = std::uint64_t{raw.opt_io_size} * block;
+    const std::uint32_t segment = std::min(said_or(raw.size_max, most_bytes), most_bytes);
+    known.size_max = segment >= block ? round_down(segment, block) : segment;
+    known.seg_max = std::min(said_or(raw.seg_max, 1), most_segments);
+    constexpr std::uint32_t unlimited = ~std::uint32_t{0};
+    known.max_discard_sectors =
+        has(feature::discard) ? round_down(said_or(raw.max_discard_sectors, unlimited), block_sectors) : 0;
+    known.discard_sector_alignment = raw.discard_sector_alignment;
+    known.max_write_zeroes_sectors =
+        has(feature::write_zeroes) ? round_down(said_or(raw.max_write_zeroes_sectors, unlimited), block_sectors) : 0;
+    known.read_only = has(feature::read_only);
+    known.can_flush = has(feature::flush);
+    known.write_cache = has(feature::config_wce) ? raw.writeback != 0 : known.can_flush;
+    known.queues = raw.num_queues;
+    return virtio::error::none;
+}
+
+} // namespace inflight::block

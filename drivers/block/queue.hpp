@@ -1,0 +1,297 @@
+// One virtqueue of a disk with its request slots: from an operation to descriptors and back.
+//
+// A slot is a chain of descriptors that is built once and used again and again; its id is the index of its first
+// descriptor. Header, status byte and small payloads of a slot lie in memory that the queue owns for ever, so no frame
+// or stack is ever known to the device. A request writes only what differs from the last one.
+//
+// The driver's own state of a slot and the memory that the device can reach lie in different pages. The device's memory
+// has two kinds of fields. The driver can only write the first kind (virtio::driver_written), so it cannot read its
+// state back from there. The device writes the second kind (virtio::device_written): used index, used elements, status
+// byte, serial number. Only drain() and what it calls take a decision by them, after they were checked; other readers
+// only ask whether the used index has moved.
+#pragma once
+
+#include "inflight/arch/arch.hpp"
+#include "inflight/async/executor.hpp"
+#include "inflight/async/trace.hpp"
+#include "inflight/drivers/block/operation.hpp"
+#include "inflight/drivers/block/pieces.hpp"
+#include "inflight/drivers/block/virtio_blk.hpp"
+#include "inflight/drivers/memory/dma_memory.hpp"
+#include "inflight/drivers/virtio/slot_table.hpp"
+#include "inflight/drivers/virtio/virtqueue.hpp"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace inflight::block {
+
+class queue {
+  public:
+    struct counters {
+        std::uint64_t requests;      // device requests that have completed
+        std::uint64_t notifications; // notifications sent to the device
+        std::uint64_t interrupts;    // interrupts that found something completed here
+        std::uint64_t in_flight;     // device requests that the device has now
+        std::uint64_t short_lengths; // device requests of which the device claims to have written less than it did
+    };
+
+    queue() noexcept = default;
+    queue(const queue&) = delete;
+    queue& operator=(const queue&) = delete;
+
+    // Takes its memory, once; a later reset() uses it again. `size` is a power of two, at least 4. False if no memory
+    // is left.
+    [[nodiscard]] bool allocate(dma_memory& memory, std::uint16_t size, bool legacy, bool indirect,
+                                std::uint32_t segments) noexcept;
+    [[nodiscard]] bool is_allocated() const noexcept { return slots_.is_allocated(); }
+
+    // Lays out an empty queue, all zero, as the device wants to be given it. The device does not know it, or was reset.
+    // With `strict_lengths`, a request ends with device_error if the device says that it has written less than it has
+    // to.
+    void reset(bool legacy, bool event_idx, bool strict_lengths) noexcept;
+
+    // Builds the chains of all slots, which are free; after the device has been given the queue, before anything is
+    // submitted.
+    void build() noexcept;
+
+    [[nodiscard]] virtio::virtqueue& ring() noexcept { return ring_; }
+
+    // How many device requests fit in at once, and how many are in flight.
+    [[nodiscard]] std::uint32_t slots() const noexcept { return slots_.size(); }
+    [[nodiscard]] std::size_t in_flight() const noexcept { return ring_.in_flight(); }
+    [[nodiscard]] bool full() const noexcept { return slots_.full(); }
+
+    // The largest number of data segments in one device request.
+    [[nodiscard]] std::uint32_t segments() const noexcept { return table_entries_ == 0 ? 1 : table_entries_ - 2; }
+
+    // Puts a whole read or write with one data segment into a free slot; the device sees it at the next publish. False,
+    // and nothing happens, if there is no free slot of that shape at hand, or the quantum has ended.
+    bool submit_plain(operation& owner) noexcept {
+        if (slots_.front().shape != shape_of(owner.type, 1) || quantum_has_ended()) [[unlikely]] {
+            return false;
+        }
+        submit_into(slots_.take(), owner);
+        return true;
+    }
+
+    // The same into any free slot, of which there must be one, whether the quantum has ended or not.
+    void submit_whole(operation& owner) noexcept { submit_into(take_slot(owner, 1), owner); }
+
+    // The same for a piece of any kind of operation; there must be a free slot. submit_data() returns false if there is
+    // no room to share the data with the device; nothing is submitted then.
+    [[nodiscard]] bool submit_data(operation& owner, const data_piece& piece) noexcept;
+    void submit_range(operation& owner, const virtio_blk::range_segment& range) noexcept;
+    void submit_flush(operation& owner) noexcept;
+    void submit_get_id(operation& owner) noexcept;
+
+    // Shows the device what was submitted. True if it wants a notification for that.
+    [[nodiscard]] bool publish() noexcept {
+        slots_.published();
+        return ring_.publish();
+    }
+
+    // The same, and arms the queue before, where ring().wants_arm_and_publish(). Calls notify() if the device wants a
+    // notification. Returns true if something has completed already.
+    template <typename Notify>
+    [[nodiscard, gnu::always_inline]] inline bool arm_and_publish(std::size_t available, Notify&& notify) noexcept {
+        slots_.published();
+        return ring_.arm_and_publish(available, notify);
+    }
+
+    // A quantum: how many plain requests the queue takes before it is another queue's turn. It ends early where the
+    // ring begins again.
+    void begin_quantum(std::uint32_t requests) noexcept { ring_.begin_run(requests); }
+    [[nodiscard]] bool quantum_has_ended() const noexcept { return ring_.run_has_ended(); }
+
+    enum class drained : std::uint8_t { protocol_violation, nothing, something };
+
+    // Takes all used chains, and makes ready the operations that are complete with them. Each used element is
+    // authenticated: no more than were published, id of a slot whose chain was published and not used since, length
+    // credible, status written.
+    drained drain(async::executor& hart) noexcept;
+
+    // drain() in two steps, after ring().begin_drain(). The first takes what is exactly as expected, and returns how
+    // many; only where all_published(). The second takes anything.
+    [[nodiscard]] bool all_published() const noexcept { return !slots_.some_unpublished(ring_); }
+    [[gnu::always_inline]] std::size_t drain_expected(async::executor& hart, std::size_t used) noexcept {
+        async::executor::many_ready ready{hart};
+        return slots_.for_each_expected_published(
+            ring_, used, [&](slot & done) __attribute__((always_inline)) { return complete_expected(done, ready); });
+    }
+    drained drain_rest(async::executor& hart, std::size_t used) noexcept;
+
+    // Takes everything back that is in flight, after the device was reset or lost. Calls take(owner, age) for each
+    // device request; `age` is the number of calls of grow_older() that it has seen. `confirmed`: the device does not
+    // use the memory any more.
+    template <typename Take>
+    void take_back(bool confirmed, Take&& take) noexcept {
+        slots_.take_back([this, confirmed, &take](slot& each, std::uint32_t age) {
+            if (confirmed) {
+                unshare(each);
+            }
+            take(*each.owner, age);
+        });
+    }
+
+    // Makes everything in flight one period older. Marks an operation late, and returns true, if it has seen `old`
+    // periods and the queue has completed several times as many others as it holds since the first of them.
+    bool grow_older(std::uint32_t old) noexcept;
+
+    // A notification was sent.
+    void notified() noexcept { ++notifications_; }
+
+    // How many device requests have completed. Exact on the queue's own hart.
+    [[nodiscard]] std::uint64_t completed() const noexcept { return completed_before_reset_ + ring_.taken(); }
+    [[nodiscard]] counters count() const noexcept {
+        return {.requests = completed(),
+                .notifications = notifications_,
+                .interrupts = ring_.interrupts(),
+                .in_flight = in_flight(),
+                .short_lengths = short_lengths_};
+    }
+
+    // Called with `context` when the first used length was too short.
+    void on_short_length(void (*call)(void* context) noexcept, void* context) noexcept {
+        short_length_call_ = call;
+        short_length_context_ = context;
+    }
+
+    // For a benchmark that drives ring() itself: what it takes between these two is not counted as requests. Nothing is
+    // in flight.
+    void begin_raw() noexcept {
+        ring_.disarm();
+        taken_before_raw_ = ring_.taken();
+    }
+    void end_raw() noexcept { completed_before_reset_ -= ring_.taken() - taken_before_raw_; }
+
+    // For a benchmark that drives ring() itself: builds slot number `slot` into a read, and returns the id of its
+    // chain. Nobody waits for it, so its completion must be taken from ring() too.
+    std::uint16_t build_unowned_read(std::uint32_t slot, std::uint64_t sector, std::span<std::byte> buffer) noexcept;
+
+    [[no_unique_address]] trace::track track; // of which queue the trace speaks
+    queue* sibling = nullptr;                 // the next queue of the same channel
+    std::uint16_t index = 0;                  // of the device's queues
+
+  private:
+    // What the device sees of a slot beside its descriptors: one cache line.
+    struct alignas(64) slot_memory {
+        struct {
+            virtio::driver_written<std::uint32_t> type;
+            virtio::driver_written<std::uint32_t> reserved;
+            virtio::driver_written<std::uint64_t> sector;
+        } header; // virtio_blk::request_header
+        struct {
+            virtio::driver_written<std::uint64_t> sector;
+            virtio::driver_written<std::uint32_t> num_sectors;
+            virtio::driver_written<std::uint32_t> flags;
+        } range; // virtio_blk::range_segment
+        std::array<virtio::device_written<char>, virtio_blk::id_length> id;
+        virtio::device_written<std::uint8_t> status;
+    };
+    static_assert(sizeof(slot_memory) == 64);
+    static_assert(sizeof(slot_memory::header) == sizeof(virtio_blk::request_header));
+    static_assert(sizeof(slot_memory::range) == sizeof(virtio_blk::range_segment));
+
+    // A piece of a caller's buffer that the device has by dma_memory::share().
+    struct shared_segment {
+        std::byte* data;
+        std::uint32_t length;
+        dma_direction direction;
+        std::uint64_t address;
+    };
+
+    static constexpr std::uint16_t no_shape = 0xffff;
+
+    // A slot: one cache line that only the driver sees.
+    struct slot : virtio::slot_base<slot> {
+        std::uint16_t shape = no_shape;     // what the chain and its header are laid out for now, see shape_of()
+        std::uint16_t shared = 0;           // how many of its segments are shared, see shared_segments()
+        operation* owner = nullptr;         // of what is in flight
+        slot_memory* memory = nullptr;      // what the device sees of it
+        virtio::descriptor* data = nullptr; // first data descriptor of the chain as it is laid out now
+    };
+    static_assert(sizeof(slot) == 64);
+
+    // The type and the number of data segments of a request, in one word: a slot of the right shape is used as it is. A
+    // read with one segment is 0, which is the quickest to compare with.
+    static constexpr std::uint16_t shape_of(virtio_blk::request_type type, std::uint32_t segments) noexcept {
+        return static_cast<std::uint16_t>(static_cast<std::uint32_t>(type) << 8 | ((segments - 1) & 0xffu));
+    }
+
+    // A free slot (there must be one) of the owner's type, with that many data segments.
+    slot& take_slot(const operation& owner, std::uint32_t segments) noexcept {
+        slot& taken = slots_.take();
+        if (taken.shape != shape_of(owner.type, segments)) {
+            reshape(taken, owner.type, segments);
+        }
+        return taken;
+    }
+
+    // The fields are read before anything is stored, because the compiler cannot prove that a store leaves them as they
+    // are.
+    void submit_into(slot& taken, operation& owner) noexcept {
+        const std::uint64_t sector = owner.sector;
+        const std::byte* const data = owner.data;
+        const std::uint64_t length = owner.length;
+        const std::uint64_t expected = owner.device_writes() ? length + 1 : 1;
+        taken.data->address.store(arch::device_address(data));
+        taken.data->length.store(static_cast<std::uint32_t>(length));
+        make_available(taken, owner, sector, expected);
+    }
+
+    // Gives a slot whose data is in place to the ring.
+    void make_available(slot& taken, operation& owner, std::uint64_t sector, std::uint64_t expected) noexcept {
+        ring_.make_available(taken.id);
+        taken.owner = &owner;
+        taken.expected = expected;
+        slot_memory& memory = *taken.memory;
+        memory.header.sector.store(sector);
+        memory.status.preset(virtio_blk::status_byte::poison);
+        trace::record(trace::event::submit, track, taken.id);
+    }
+
+    void reshape(slot& free_slot, virtio_blk::request_type type, std::uint32_t segments) noexcept;
+    [[nodiscard]] bool share(slot& taken, const operation& owner, const data_piece& piece) noexcept;
+    void unshare(slot& used) noexcept;
+    [[nodiscard]] shared_segment* shared_segments(const slot& of) noexcept {
+        return shared_ + std::size_t{of.id} / stride_ * segments();
+    }
+    // Returns false if the device says that it has failed.
+    [[gnu::always_inline]] bool complete_expected(slot& done, async::executor::many_ready& ready) noexcept {
+        if (done.memory->status.load() != virtio_blk::status_byte::ok) [[unlikely]] {
+            return false;
+        }
+        operation* const owner = done.owner;
+        owner->end(status::ok);
+        trace::record(trace::event::used, track, done.id);
+        ready.make_ready(*owner);
+        return true;
+    }
+    [[nodiscard]] bool complete_checked(slot& done, std::uint32_t length, async::executor& hart) noexcept;
+
+    virtio::virtqueue ring_;
+    virtio::slot_table<slot> slots_;
+    std::uint64_t completed_before_reset_ = 0; // less what was taken between begin_raw() and end_raw()
+    std::uint64_t taken_before_raw_ = 0;
+    std::uint64_t notifications_ = 0;
+    std::uint64_t short_lengths_ = 0;
+    bool trusts_length_ = true;   // at all: a length that is too long is a protocol violation
+    bool strict_lengths_ = false; // a length that is too short fails the request
+
+    void (*short_length_call_)(void* context) noexcept = nullptr;
+    void* short_length_context_ = nullptr;
+
+    dma_memory* sharing_ = nullptr; // nullptr if devices reach every buffer where it lies
+    shared_segment* shared_ = nullptr;
+    slot_memory* slot_memories_ = nullptr; // one per slot
+    std::byte* ring_memory_ = nullptr;
+    virtio::descriptor* tables_ = nullptr; // indirect tables, one per slot
+    std::uint32_t table_entries_ = 0;      // 0: no indirect descriptors
+    std::uint16_t stride_ = 3;             // descriptors per slot
+    std::uint16_t size_ = 0;
+};
+
+} // namespace inflight::block

@@ -1,0 +1,38 @@
+#include "inflight/drivers/block/virtio_blk.hpp"
+
+namespace inflight::block::virtio_blk {
+
+const char* feature_name(unsigned bit) noexcept {
+    switch (bit) {
+    case 0: return "BARRIER";
+    case 1: return "SIZE_MAX";
+    case 2: return "SEG_MAX";
+    case 4: return "GEOMETRY";
+    case 5: return "RO";
+    case 6: return "BLK_SIZE";
+    case 7: return "SCSI";
+    case 9: return "FLUSH";
+    case 10: return "TOPOLOGY";
+    case 11: return "CONFIG_WCE";
+    case 12: return "MQ";
+    case 13: return "DISCARD";
+    case 14: return "WRITE_ZEROES";
+    case 15: return "LIFETIME";
+    case 16: return "SECURE_ERASE";
+    case 17: return "ZONED";
+    default: return virtio::feature_name(bit);
+    }
+}
+
+virtio::feature_set wanted_features(virtio::feature_set offered, virtio::feature_set off) noexcept {
+    virtio::feature_set wanted = known_features & ~off;
+    if ((offered & wanted & feature::flush) == 0) {
+        wanted &= ~feature::config_wce; // useless without, and not to be offered alone (5.2.5.2)
+    }
+    if ((offered & feature::zoned) != 0) {
+        wanted &= ~feature::discard; // not to be accepted from a host-managed device (BLKZ-02), and it may be one
+    }
+    return wanted;
+}
+
+} // namespace inflight::block::virtio_blk

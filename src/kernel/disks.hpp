@@ -1,0 +1,49 @@
+// Finds the VIRTIO devices of the machine, starts the disks and the sources of entropy among them, and identifies the
+// disks.
+#pragma once
+
+#include "drivers/block/disk.hpp"
+#include "drivers/entropy/entropy.hpp"
+#include "drivers/virtio/mmio.hpp"
+#include "src/kernel/disk_identity.hpp"
+#include "src/kernel/interrupt_controller.hpp"
+#include "src/kernel/machine_description.hpp"
+#include "src/kernel/memory.hpp"
+#include "src/kernel/options.hpp"
+
+#include <cstdint>
+#include <span>
+
+namespace inflight::kernel {
+
+struct virtio_device {
+    std::uintptr_t address;
+    std::uint32_t interrupt;
+    virtio::mmio_identity identity;
+    char name[8];           // "vda" and so on for a disk, "rng0" for a source of entropy; empty for another device
+    block::disk* disk;      // nullptr: not a disk, or unusable
+    const char* failure;    // why the device is unusable, in static storage; nullptr: it is usable
+    disk_identity* disk_id; // nullptr: no usable disk
+    entropy* rng;           // nullptr: not a source of entropy, or unusable
+
+    // Usable or not.
+    [[nodiscard]] bool is_disk() const noexcept { return identity.id == virtio::device_id::block; }
+};
+
+using device_list = bounded_list<virtio_device, 32>;
+
+// Examines every slot, from the highest address down, which is the order of QEMU's -device options. Skips empty slots.
+// Starts every device that has a driver and connects its interrupt as `wanted` says. Prints a note for an unusable device, and adds it to
+// `found` with the reason.
+void find_devices(const machine_description& machine, memory& from, const options& wanted,
+                  interrupt_controller& interrupts, device_list& found) noexcept;
+
+// For a panic, when all other harts have stopped: resets every device that find_devices() has started, so that it stops
+// accessing memory. Calls `say` with the name of each device that does not reset within a second.
+void reset_devices(void (*say)(const char* name) noexcept) noexcept;
+// Requests the serial numbers of all disks concurrently, and waits a few seconds at most. Then decides for each disk
+// whether programs may write to it: options::overwrite must name its serial number, and no other disk may have the
+// same.
+async::task<void> identify_disks(std::span<const virtio_device> devices, const options& wanted);
+
+} // namespace inflight::kernel

@@ -1,0 +1,100 @@
+// What the kernel needs to know about the machine, from its device tree.
+#pragma once
+
+#include "arch/arch.hpp"
+#include "src/kernel/bounded_list.hpp"
+#include "src/kernel/device_tree.hpp"
+#include "src/kernel/memory_range.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+
+namespace inflight::kernel {
+
+// Why the machine that the device tree describes cannot be used.
+enum class machine_error : std::uint8_t {
+    none,
+    no_memory,
+    memory_damaged,
+    reservation_damaged,
+    too_many_reservations,
+    no_harts,
+    hart_damaged,
+    duplicate_hart,
+    no_timebase,
+    no_plic,
+    plic_damaged,
+    no_supervisor_context,
+    bootargs_damaged,
+    initrd_damaged,
+};
+
+// One sentence that names the cause and, where there is one, the remedy. Static storage.
+[[nodiscard]] std::string_view text(machine_error error) noexcept;
+
+struct hart_description {
+    std::uint64_t id = 0;                      // mhartid
+    std::string_view isa;                      // "riscv,isa"; empty if absent
+    device_tree::property isa_extensions;      // "riscv,isa-extensions"; empty if absent
+    std::uint32_t interrupt_controller = 0;    // phandle of its "riscv,cpu-intc"; 0: none
+    std::optional<std::uint32_t> plic_context; // of its supervisor mode, at machine_description::plic; none: no
+                                               // device interrupt reaches this hart
+    std::uint64_t sswi_register = 0; // physical address of its SETSSIP word; 0: the machine has no ACLINT SSWI
+
+    // Returns whether the hart announces that extension ("c", "zba", "sstc"), in lower case. Ignores versions in the
+    // ISA string, and expands "g".
+    [[nodiscard]] bool has_extension(std::string_view name) const noexcept;
+};
+
+struct plic_description {
+    memory_range registers;
+    std::uint32_t source_count = 0; // "riscv,ndev": sources are 1 .. source_count; where it is absent, all 1023
+    std::size_t controllers = 0;    // PLICs in the tree; those of further NUMA nodes are not described
+};
+
+struct virtio_slot {
+    memory_range registers;
+    std::uint32_t interrupt = 0; // source at machine_description::plic; 0, which no PLIC source has: none there.
+                                 // Several devices may share a source.
+};
+
+struct uart_description {
+    memory_range registers;
+    std::uint32_t register_shift = 0; // register n is at base + (n << register_shift)
+    std::uint32_t interrupt = 0;      // as virtio_slot::interrupt
+    bool is_standard_output = false;  // /chosen/stdout-path names it
+};
+
+inline constexpr std::size_t max_reservations = 256;
+
+// The views refer to the blob.
+struct machine_description {
+    bounded_list<memory_range, 8> memory; // in tree order, without empty banks
+    // Reservation block and /reserved-memory, without empty ones. It never drops one: too many are an error.
+    bounded_list<memory_range, max_reservations> reservations;
+    bounded_list<hart_description, arch::most_harts> harts; // in tree order, without disabled ones
+    std::uint64_t timebase_frequency = 0;                   // Hz, of the time CSR
+    plic_description plic;                                  // the one that serves the virtio slots
+    bounded_list<virtio_slot, 32> virtio;      // every enabled "virtio,mmio" with registers, by ascending address
+    std::size_t virtio_unusable = 0;           // others, whose "reg" is damaged or overlaps another's
+    std::optional<uart_description> uart;      // ns16550a: the standard output if it is one, else the first
+    std::optional<memory_range> test_finisher; // "sifive,test0" or "sifive,test1"
+    std::optional<memory_range> sswi;          // the first "riscv,aclint-sswi"; see hart_description
+    std::string_view bootargs;                 // empty if absent; a NUL follows it
+    std::optional<memory_range> initrd;
+};
+
+// Fills a default-constructed `machine` from the tree. The lists count what they have no room for in `dropped()`. After
+// an error the description is incomplete and must not be used, except for `uart` and `test_finisher`: these are found
+// first, so that the error can be reported.
+[[nodiscard]] machine_error describe(const device_tree& tree, machine_description& machine) noexcept;
+
+// Returns the largest contiguous range of the banks that does not overlap `taken`; of equal ones, the first. Its size
+// is 0 if there is none. Ranges may be empty, overlap and be in any order.
+[[nodiscard]] memory_range largest_free_range(std::span<const memory_range> banks,
+                                              std::span<const memory_range> taken) noexcept;
+
+} // namespace inflight::kernel

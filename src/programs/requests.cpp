@@ -1,0 +1,271 @@
+// requests: reads commands from the console, makes these requests to the first disk, and prints how each ended. For
+// tests in which the host does something between two requests, or during one.
+//
+//     read SECTOR COUNT [TIMES]                  a request of COUNT sectors; TIMES of them, one behind the other on the disk
+//     write SECTOR COUNT GENERATION [TIMES]      sectors of that generation (stamp.hpp)
+//     discard SECTOR COUNT, zeroes SECTOR COUNT, flush, id
+//     wait                                       prints "idle" when all requests have ended
+//     capacity                                   prints the capacity in sectors
+//     end
+//
+// The requests of one line are in flight together. Each prints one line when it ends, numbered from 1:
+//
+//     request 7: read 8+4 ok 2*3 0*1             three sectors of generation 2, and one of zeroes
+//     request 8: write 8+4 io_error
+
+#include "async/counting_scope.hpp"
+#include "async/scheduler.hpp"
+#include "async/semaphore.hpp"
+#include "src/kernel/console.hpp"
+#include "src/kernel/end.hpp"
+#include "src/kernel/program.hpp"
+#include "src/programs/stamp.hpp"
+
+#include <array>
+#include <charconv>
+#include <cstdio>
+#include <optional>
+#include <string_view>
+
+namespace inflight::kernel {
+
+namespace {
+
+constexpr std::uint32_t default_depth = 128;
+constexpr std::uint32_t default_block_size = 64u << 10;
+constexpr std::uint64_t looks_per_second = 2000; // at the console, for input
+
+struct command {
+    std::string_view name;
+    std::array<std::uint64_t, 4> numbers{};
+    std::size_t count = 0;
+};
+
+// Returns false if a word is not a number, or if there are too many.
+bool parse(std::string_view line, command& parsed) noexcept {
+    const auto take_word = [&line] {
+        line.remove_prefix(std::min(line.find_first_not_of(' '), line.size()));
+        const std::string_view word = line.substr(0, line.find(' '));
+        line.remove_prefix(word.size());
+        return word;
+    };
+    parsed.name = take_word();
+    for (std::string_view word = take_word(); !word.empty(); word = take_word()) {
+        if (parsed.count == parsed.numbers.size()) {
+            return false;
+        }
+        const auto [end, error] =
+            std::from_chars(word.data(), word.data() + word.size(), parsed.numbers[parsed.count++]);
+        if (error != std::errc{} || end != word.data() + word.size()) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// A type of request, and the minimum count of numbers in its command.
+enum class kind : std::uint8_t { read, write, discard, zeroes, flush, id };
+struct known_kind {
+    std::string_view name;
+    kind what;
+    std::size_t numbers;
+    bool has_data;
+};
+constexpr known_kind known_kinds[] = {
+    {"read", kind::read, 2, true},      {"write", kind::write, 3, true},  {"discard", kind::discard, 2, false},
+    {"zeroes", kind::zeroes, 2, false}, {"flush", kind::flush, 0, false}, {"id", kind::id, 0, false},
+};
+
+struct session {
+    // Has a constructor, because a session is an argument of coroutines (async/coroutine.hpp).
+    session(block::disk& of, std::uint64_t the_seed, std::uint32_t max_bytes, std::span<std::byte*> buffers) noexcept
+        : disk{of}, seed{the_seed}, block_size{max_bytes}, free_buffers{buffers}, free_count{buffers.size()} {}
+
+    block::disk& disk;
+    std::uint64_t seed;
+    std::uint32_t block_size;
+    std::span<std::byte*> free_buffers; // the first free_count of them
+    std::size_t free_count;
+    async::counting_scope scope;
+    std::uint64_t begun = 0;
+};
+
+struct order {
+    std::uint64_t number;
+    const known_kind* type;
+    std::uint64_t sector;
+    std::uint64_t count;
+    stamp::generation age;
+    std::byte* buffer;
+};
+
+void append(std::array<char, 512>& text, std::size_t& used, stamp::generation age, std::uint64_t run) noexcept {
+    const int length = age == stamp::not_ours
+                           ? std::snprintf(text.data() + used, text.size() - used, " wrong*%lu", run)
+                           : std::snprintf(text.data() + used, text.size() - used, " %u*%lu", age, run);
+    used = std::min(used + static_cast<std::size_t>(length), text.size() - 1);
+}
+
+void tell(const session& here, const order& done, block::status result) noexcept {
+    std::array<char, 512> contents{};
+    std::size_t used = 0;
+    if (result == block::status::ok && done.type->what == kind::read) {
+        stamp::generation age = 0;
+        std::uint64_t run = 0;
+        for (std::uint64_t i = 0; i < done.count; ++i) {
+            const std::span sector{done.buffer + i * block::sector_size, block::sector_size};
+            const stamp::generation found = stamp::read(sector, here.seed, done.sector + i);
+            if (run != 0 && found != age) {
+                append(contents, used, age, run);
+                run = 0;
+            }
+            age = found;
+            ++run;
+        }
+        append(contents, used, age, run);
+    }
+    console::print("request %lu: %.*s %lu+%lu %s%s\n", done.number, static_cast<int>(done.type->name.size()),
+                   done.type->name.data(), done.sector, done.count, block::to_string(result), contents.data());
+}
+
+async::task<void> perform(session& here, order wanted) {
+    block::status result = block::status::ok;
+    const std::span<std::byte> data{wanted.buffer, wanted.buffer == nullptr ? 0 : wanted.count * block::sector_size};
+    switch (wanted.type->what) {
+    case kind::read:
+        std::memset(data.data(), 0x5a, data.size());
+        result = co_await here.disk.read(wanted.sector, data);
+        break;
+    case kind::write:
+        stamp::write(data, here.seed, wanted.sector, wanted.age);
+        result = co_await here.disk.write(wanted.sector, data);
+        break;
+    case kind::discard: result = co_await here.disk.discard(wanted.sector, wanted.count); break;
+    case kind::zeroes: result = co_await here.disk.write_zeroes(wanted.sector, wanted.count); break;
+    case kind::flush: result = co_await here.disk.flush(); break;
+    case kind::id: {
+        block::virtio_blk::id_string id;
+        result = co_await here.disk.get_id(id);
+        break;
+    }
+    }
+    tell(here, wanted, result);
+    if (wanted.buffer != nullptr && result != block::status::device_lost) { // a lost device may still write to it
+        here.free_buffers[here.free_count++] = wanted.buffer;
+    }
+}
+
+// Starts the requests of a command. Returns false if the command is invalid.
+bool begin(session& here, const known_kind& type, const command& wanted) noexcept {
+    if (wanted.count < type.numbers) {
+        return false;
+    }
+    const std::uint64_t count = wanted.numbers[1];
+    const std::uint64_t times = wanted.count > type.numbers ? wanted.numbers[type.numbers] : 1;
+    if (type.has_data && (count == 0 || count > here.block_size / block::sector_size)) {
+        return false;
+    }
+    for (std::uint64_t i = 0; i < times; ++i) {
+        std::byte* buffer = nullptr;
+        if (type.has_data) {
+            if (here.free_count == 0) {
+                return false;
+            }
+            buffer = here.free_buffers[--here.free_count];
+        }
+        const order one{.number = ++here.begun,
+                        .type = &type,
+                        .sector = wanted.numbers[0] + i * count,
+                        .count = count,
+                        .age = static_cast<stamp::generation>(wanted.numbers[2]),
+                        .buffer = buffer};
+        spawn(here.scope, perform(here, one), static_cast<std::uint32_t>(times));
+    }
+    return true;
+}
+
+// Returns false at the end of the session.
+async::task<bool> obey(session& here, std::string_view line) {
+    command wanted;
+    const bool parsed = parse(line, wanted);
+    bool understood = false;
+    if (parsed && wanted.name == "end") {
+        co_return false;
+    }
+    if (parsed && wanted.name == "wait") {
+        co_await here.scope.join();
+        console::print("idle\n");
+        understood = true;
+    } else if (parsed && wanted.name == "capacity") {
+        console::print("capacity %lu\n", here.disk.properties().capacity);
+        understood = true;
+    } else if (parsed) {
+        for (const known_kind& type : known_kinds) {
+            if (type.name == wanted.name) {
+                understood = begin(here, type, wanted);
+            }
+        }
+    }
+    if (!understood) {
+        console::print("error: requests: '%.*s' is no command, or asks for too much\n", static_cast<int>(line.size()),
+                       line.data());
+    }
+    co_return true;
+}
+
+async::task<void> read_line(std::array<char, 128>& line, std::size_t& length) {
+    length = 0;
+    for (;;) {
+        const std::optional<char> character = console::read();
+        if (!character) {
+            co_await async::sleep_for(arch::ticks_per_second() / looks_per_second);
+        } else if (*character == '\n' || *character == '\r') {
+            co_return;
+        } else if (length < line.size()) {
+            line[length++] = *character;
+        }
+    }
+}
+
+async::task<bool> run_requests(const environment& here) {
+    require_disks(here);
+    const std::uint32_t depth = here.wanted.depth != 0 ? here.wanted.depth : default_depth;
+    const std::uint32_t block_size = here.wanted.block_size != 0 ? here.wanted.block_size : default_block_size;
+    const memory::mark given_back{here.free_memory};
+    const std::span<std::byte> buffers = allocate_buffers(here.free_memory, depth, block_size);
+    const std::span<std::byte*> free_buffers = here.free_memory.create<std::byte*>(
+        depth, [&](std::size_t number) { return buffers.data() + number * block_size; });
+    if (free_buffers.empty()) {
+        fail("no memory is left for a list of %u buffers: give the machine more (./run --memory)", depth);
+    }
+    const virtio_device* device = here.devices.data();
+    while (device->disk == nullptr) {
+        ++device;
+    }
+    co_await identify_disks(here.devices, here.wanted);
+    require_overwritable(*device);
+    session ours{*device->disk, here.wanted.seed, block_size, free_buffers};
+    console::print("requests: %s is ready\n", device->name);
+    std::array<char, 128> line{};
+    std::size_t length = 0;
+    bool goes_on = true;
+    while (goes_on) {
+        co_await read_line(line, length);
+        if (length != 0) {
+            goes_on = co_await obey(ours, {line.data(), length});
+        }
+    }
+    co_await ours.scope.join();
+    console::print("@result {\"program\":\"requests\",\"requests\":%lu,\"disks\":[{\"name\":\"%s\",", ours.begun,
+                   device->name);
+    print_queues_json(ours.disk);
+    console::print("}]}\n");
+    co_return true;
+}
+
+const program registered{"requests", "does the requests that are typed on the console, and says how each ended",
+                         run_requests};
+
+} // namespace
+
+} // namespace inflight::kernel

@@ -1,0 +1,224 @@
+// Which operations a disk takes. The oracle knows the rules as disk.hpp and the specification have them, and counts with 128 bits.
+//
+// INFLIGHT_SEED=S repeats what the seed S has found.
+#include "drivers/block/admission.hpp"
+#include "tests/host/seed.hpp"
+
+#include <algorithm>
+#include <bit>
+#include <boost/test/unit_test.hpp>
+#include <map>
+#include <ostream>
+#include <set>
+#include <span>
+#include <vector>
+
+namespace {
+
+using namespace inflight;
+using block::disk_properties;
+using block::operation;
+using block::status;
+using block::virtio_blk::request_type;
+using tests::chance;
+using tests::pick;
+__extension__ using wide = unsigned __int128;
+
+constexpr request_type types[] = {request_type::in,      request_type::out,          request_type::flush,
+                                  request_type::discard, request_type::write_zeroes, request_type::get_id};
+
+std::byte some_memory[1]; // nobody looks at it
+
+// Limits as a device's configuration makes them.
+disk_properties random_limits(std::mt19937_64& random) {
+    namespace feature = block::virtio_blk::feature;
+    disk_properties limits{};
+    limits.accepted = random() & block::virtio_blk::known_features;
+    block::raw_configuration raw;
+    raw.capacity = random() >> pick(random, 0, 63);
+    raw.blk_size = 512U << (pick(random, 0, 1) != 0 ? pick(random, 0, 3) : pick(random, 0, 22));
+    raw.size_max = static_cast<std::uint32_t>(random() >> pick(random, 32, 63));
+    raw.seg_max = static_cast<std::uint32_t>(random() % 40);
+    raw.max_discard_sectors = static_cast<std::uint32_t>(random() >> pick(random, 32, 63));
+    raw.max_write_zeroes_sectors = static_cast<std::uint32_t>(random() >> pick(random, 32, 63));
+    BOOST_REQUIRE(block::apply_configuration(raw, limits) == virtio::error::none);
+    return limits;
+}
+
+// A number near one of those at which something changes.
+std::uint64_t interesting(std::mt19937_64& random, const disk_properties& limits) {
+    const std::uint64_t block = limits.logical_block_size;
+    const std::uint64_t bases[] = {0,
+                                   block,
+                                   block / 512,
+                                   limits.capacity,
+                                   limits.capacity * 512,
+                                   limits.size_max,
+                                   std::bit_floor(std::uint64_t{limits.size_max}),
+                                   std::uint64_t{1} << 63,
+                                   ~std::uint64_t{0} - block + 1,
+                                   std::uint64_t{1} << 55,
+                                   random() >> pick(random, 0, 63)};
+    std::uint64_t value = bases[random() % std::size(bases)];
+    switch (pick(random, 0, 5)) {
+    case 0: value += random() % 3 - 1; break;
+    case 1: value += block * (random() % 5 - 2); break;
+    case 2: value -= value % block; break;
+    case 3: value += block / 512 * (random() % 5 - 2); break;
+    case 4: value /= 1 + random() % 4; break;
+    default: break;
+    }
+    return value;
+}
+
+// What is wrong with an operation; check() may name any of it.
+std::set<status> faults(request_type type, std::uint64_t sector, const std::vector<std::uint64_t>& lengths,
+                        const disk_properties& limits) {
+    std::set<status> found;
+    const bool ranges = type == request_type::discard || type == request_type::write_zeroes;
+    if (type == request_type::flush || type == request_type::get_id)
+        return found;
+    if (type != request_type::in && limits.read_only)
+        found.insert(status::read_only);
+    if ((type == request_type::discard && limits.max_discard_sectors == 0) ||
+        (type == request_type::write_zeroes && limits.max_write_zeroes_sectors == 0))
+        found.insert(status::unsupported);
+    const wide block = limits.logical_block_size;
+    wide bytes = 0;
+    for (const std::uint64_t each : lengths) {
+        const wide part = ranges ? wide{each} * 512 : wide{each};
+        bytes += part;
+        if (part == 0 || part % block != 0)
+            found.insert(status::invalid_argument);
+    }
+    if (lengths.empty() || wide{sector} * 512 % block != 0)
+        found.insert(status::invalid_argument);
+    if (wide{sector} * 512 + bytes > wide{limits.capacity} * 512)
+        found.insert(status::out_of_range);
+    return found;
+}
+
+} // namespace
+
+namespace inflight::block {
+inline std::ostream& operator<<(std::ostream& out, status outcome) {
+    return out << to_string(outcome);
+}
+} // namespace inflight::block
+
+BOOST_AUTO_TEST_SUITE(admission_tests)
+
+BOOST_AUTO_TEST_CASE(whole_operations_are_judged_by_the_rules) {
+    std::mt19937_64 random = chance(201);
+    std::map<status, unsigned> seen;
+    for (unsigned run = 0; run < 60'000; ++run) {
+        const disk_properties limits = random_limits(random);
+        const request_type type = types[random() % std::size(types)];
+        const std::uint64_t sector = interesting(random, limits);
+        const std::uint64_t length = interesting(random, limits);
+        const operation candidate{type, sector, some_memory, length};
+        const status verdict = check(candidate, limits);
+        const std::set<status> wrong = faults(type, sector, {length}, limits);
+        ++seen[verdict];
+        if (verdict == status::ok ? !wrong.empty() : !wrong.contains(verdict))
+            BOOST_ERROR("run " << run << ": type " << static_cast<int>(type) << ", sector " << sector << ", length "
+                               << length << ", block " << limits.logical_block_size << ", capacity " << limits.capacity
+                               << ": " << verdict);
+    }
+    for (const status each :
+         {status::ok, status::read_only, status::unsupported, status::invalid_argument, status::out_of_range})
+        BOOST_TEST(seen[each] > 1000U, each);
+}
+
+// The spans of a list have lengths and nothing behind them.
+BOOST_AUTO_TEST_CASE(lists_are_judged_by_the_rules) {
+    std::mt19937_64 random = chance(202);
+    std::map<status, unsigned> seen;
+    for (unsigned run = 0; run < 20'000; ++run) {
+        const disk_properties limits = random_limits(random);
+        const bool reads = random() % 2 == 0;
+        const std::uint64_t sector = interesting(random, limits);
+        std::vector<std::uint64_t> lengths(random() % 5);
+        for (std::uint64_t& each : lengths)
+            each = random() % 3 == 0 ? interesting(random, limits) : limits.logical_block_size * (1 + random() % 4);
+        std::vector<std::span<std::byte>> into;
+        std::vector<std::span<const std::byte>> from;
+        for (const std::uint64_t each : lengths) {
+            into.emplace_back(some_memory, each);
+            from.emplace_back(some_memory, each);
+        }
+        operation candidate{reads ? request_type::in : request_type::out, sector, nullptr, 0};
+        candidate.flags = operation::is_scattered;
+        candidate.pieces.segments_left = lengths.size();
+        if (reads)
+            candidate.pieces.next.into = into.data();
+        else
+            candidate.pieces.next.from = from.data();
+        const status verdict = check(candidate, limits);
+        const std::set<status> wrong = faults(candidate.type, sector, lengths, limits);
+        ++seen[verdict];
+        if (verdict == status::ok ? !wrong.empty() : !wrong.contains(verdict))
+            BOOST_ERROR("run " << run << ": " << lengths.size() << " parts at sector " << sector << ": " << verdict);
+        block::admission plain;
+        plain.open(limits);
+        if (plain.is_plain(candidate))
+            BOOST_ERROR("run " << run << ": a list is plain");
+    }
+    for (const status each : {status::ok, status::read_only, status::invalid_argument, status::out_of_range})
+        BOOST_TEST(seen[each] > 100U, each);
+}
+
+BOOST_AUTO_TEST_CASE(a_type_that_does_not_exist_is_refused) {
+    disk_properties limits{};
+    limits.logical_block_size = 512;
+    limits.capacity = 100;
+    for (unsigned type = 0; type < 256; ++type) {
+        const auto asked = static_cast<request_type>(type);
+        if (std::find(std::begin(types), std::end(types), asked) == std::end(types))
+            BOOST_TEST(check(operation{asked, 0, some_memory, 512}, limits) == status::invalid_argument);
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_flush_without_a_cache_has_nothing_to_do) {
+    disk_properties limits{};
+    for (const request_type type : types)
+        for (const bool can_flush : {false, true}) {
+            limits.can_flush = can_flush;
+            BOOST_TEST(is_noop(operation{type, 0, nullptr, 0}, limits) == (type == request_type::flush && !can_flush));
+        }
+}
+
+// The quick test lets nothing through that the full one refuses, or that has not one segment; and what is plainly plain.
+BOOST_AUTO_TEST_CASE(what_is_plain_needs_no_check) {
+    std::mt19937_64 random = chance(203);
+    unsigned plain = 0, plainly = 0;
+    for (unsigned run = 0; run < 100'000; ++run) {
+        const disk_properties limits = random_limits(random);
+        block::admission quick;
+        quick.open(limits);
+        const request_type type = random() % 4 != 0 ? types[random() % 2] : static_cast<request_type>(random() % 256);
+        operation candidate{type, interesting(random, limits), some_memory, interesting(random, limits)};
+        if (random() % 8 == 0)
+            candidate.flags = static_cast<std::uint8_t>(random());
+        const bool is_plain = quick.is_plain(candidate);
+        const bool one_of_two = type == request_type::in || type == request_type::out;
+        const bool well = one_of_two && check(candidate, limits) == status::ok && candidate.flags == 0;
+        plain += is_plain ? 1 : 0;
+        if (is_plain && (!well || candidate.length > limits.size_max))
+            BOOST_ERROR("run " << run << ": not plain: type " << static_cast<int>(type) << ", sector "
+                               << candidate.sector << ", length " << candidate.length);
+        // At most half of a segment, and of the disk.
+        if (well && candidate.length <= limits.size_max / 2 && candidate.length / 512 <= limits.capacity / 2) {
+            ++plainly;
+            if (!is_plain)
+                BOOST_ERROR("run " << run << ": plain: sector " << candidate.sector << ", length " << candidate.length);
+        }
+        quick.close();
+        if (quick.is_plain(candidate))
+            BOOST_ERROR("run " << run << ": plain though the test is closed");
+    }
+    BOOST_TEST(plain > 300U);
+    BOOST_TEST(plainly > 300U);
+}
+
+BOOST_AUTO_TEST_SUITE_END()

@@ -1,0 +1,254 @@
+// The exact edges of what the driver believes, and of what it gives to a device.
+#include "tests/host/driver_fixture.hpp"
+
+namespace {
+
+using namespace inflight;
+using namespace inflight::test;
+namespace bits = model::feature;
+
+setup small_queue(std::uint32_t version, bool indirect) {
+    return one_disk([=](blk_configuration& c) {
+        c.version = version;
+        c.queue_size_max = 8;
+        c.features = model::usual_features(version) & ~(indirect ? 0 : bits::bit(bits::indirect_desc));
+    });
+}
+
+struct attempts {
+    attempts() = default; // not an aggregate: see coroutine.hpp
+    std::vector<status> outcomes;
+};
+
+task<void> read_one(world& w, std::uint64_t sector, std::span<std::byte> into, attempts& seen) {
+    seen.outcomes.push_back(co_await w.disk().read(sector, into));
+}
+
+std::size_t count(const attempts& seen, status outcome) {
+    return static_cast<std::size_t>(std::count(seen.outcomes.begin(), seen.outcomes.end(), outcome));
+}
+
+// A device that does nothing by itself, and has no memory of its own: for requests that are larger than any memory.
+class silent_device final : public virtio::transport {
+  public:
+    explicit silent_device(machine& host, std::uint32_t size_max) : host_{host}, size_max_{size_max} {}
+
+    bool is_legacy() const noexcept override { return false; }
+    virtio::feature_set supported_features() const noexcept override {
+        return virtio::feature::version_1 | virtio::feature::indirect_desc;
+    }
+    bool reset() noexcept override {
+        status_ = 0;
+        return true;
+    }
+    std::uint8_t status() noexcept override { return status_; }
+    void set_status(std::uint8_t value) noexcept override { status_ = value; }
+    virtio::feature_set offered_features() noexcept override {
+        const virtio::feature_set limit = size_max_ != 0 ? block::virtio_blk::feature::size_max : 0;
+        return supported_features() | block::virtio_blk::feature::seg_max | limit;
+    }
+    void accept_features(virtio::feature_set) noexcept override {}
+    std::uint8_t read_config8(std::size_t) noexcept override { return 0; }
+    std::uint16_t read_config16(std::size_t) noexcept override { return 0; }
+    std::uint32_t read_config32(std::size_t offset) noexcept override {
+        switch (offset) {
+        case 4: return 1; // 2^32 sectors
+        case 8: return size_max_;
+        case 12: return 254;
+        default: return 0;
+        }
+    }
+    std::uint32_t configuration_generation() noexcept override { return 0; }
+    virtio::error queue_size_max(std::uint16_t, std::uint32_t& size) noexcept override {
+        size = 64;
+        return virtio::error::none;
+    }
+    void enable_queue(std::uint16_t, std::uint16_t size, const virtio::queue_addresses& where) noexcept override {
+        size_ = size;
+        where_ = where;
+    }
+    void notify(std::uint16_t) noexcept override {}
+    virtio::interrupt_delivery interrupts() const noexcept override { return virtio::interrupt_delivery::shared_line; }
+    virtio::interrupt_cause acknowledge_interrupt() noexcept override { return {.bits = 1}; }
+
+    // The data segments of the next request in the available ring, which it completes; none if there is none.
+    std::vector<std::uint32_t> serve_one() {
+        std::vector<std::uint32_t> lengths;
+        if (at<std::uint16_t>(where_.driver_area + 2) == served_)
+            return lengths;
+        const auto head = at<std::uint16_t>(where_.driver_area + 4 + 2 * (served_ % size_));
+        auto table = where_.descriptors;
+        auto entry = at<model::descriptor>(table + 16 * head);
+        if ((entry.flags & model::descriptor_flag::indirect) != 0) {
+            table = entry.address;
+            entry = at<model::descriptor>(table);
+        }
+        while ((entry.flags & model::descriptor_flag::next) != 0) {
+            entry = at<model::descriptor>(table + 16 * entry.next);
+            lengths.push_back(entry.length);
+        }
+        lengths.pop_back(); // the status
+        std::uint64_t writable = 1;
+        for (const std::uint32_t each : lengths)
+            writable += each;
+        *host_.translate(entry.address, 1) = std::byte{0};
+        const std::uint64_t used = where_.device_area + 4 + 8 * (served_ % size_);
+        model::store(host_.translate(used, 4), std::uint32_t{head});
+        model::store(host_.translate(used + 4, 4), static_cast<std::uint32_t>(writable));
+        model::store(host_.translate(where_.device_area + 2, 2), ++served_);
+        return lengths;
+    }
+
+  private:
+    template <typename T>
+    T at(std::uint64_t address) {
+        return model::load<T>(host_.translate(address, sizeof(T)));
+    }
+    machine& host_;
+    std::uint32_t size_max_;
+    std::uint8_t status_ = 0;
+    std::uint16_t size_ = 0;
+    std::uint16_t served_ = 0;
+    virtio::queue_addresses where_{};
+};
+
+} // namespace
+
+BOOST_AUTO_TEST_SUITE(hostile_edges)
+
+// used.idx may tell of all that is published, and of nothing more. One that tells of one more is no index at all: then
+// nothing that it hands over has ended, though the entries say so.
+BOOST_AUTO_TEST_CASE(all_that_is_published_and_not_one_more) {
+    for (const std::uint32_t version : {2U, 1U})
+        for (const bool indirect : {true, false})
+            for (const auto beyond : {std::uint16_t{0}, std::uint16_t{1}, std::uint16_t{2}}) {
+                world w{small_queue(version, indirect)};
+                w.start_all();
+                attempts seen;
+                const std::size_t slots = w.disk().properties().slots_per_queue;
+                auto memory = w.buffer(slots * 512);
+                w.model().behave.burst = static_cast<unsigned>(slots);
+                if (beyond != 0) {
+                    w.model().inject(fault::used_index_jump);
+                    w.model().behave.index_jump = beyond;
+                }
+                for (std::size_t i = 0; i < slots; ++i)
+                    w.spawn(read_one(w, i, memory.subspan(i * 512, 512), seen));
+                w.finish();
+                BOOST_TEST(count(seen, beyond == 0 ? status::ok : status::device_reset) == slots);
+                BOOST_TEST(w.disk().count().protocol_violations == (beyond == 0 ? 0U : 1U));
+                BOOST_TEST(w.read(3, memory.subspan(0, 512)) == status::ok);
+            }
+}
+
+// What lies in the ring and has not been published is none of the device's, even if it guesses right.
+BOOST_AUTO_TEST_CASE(what_is_offered_is_not_published) {
+    for (const std::uint32_t version : {2U, 1U})
+        for (const bool indirect : {true, false}) {
+            setup s = small_queue(version, indirect);
+            s.disk.request_timeout = 400'000;
+            world w{s};
+            w.start_all();
+            auto memory = w.buffer(1024);
+            BOOST_TEST(w.read(1, memory.subspan(0, 512)) == status::ok);
+            attempts seen;
+            const auto guess = [&]() -> task<void> {
+                BOOST_TEST(w.model().complete_unpublished(0));
+                co_return;
+            };
+            // In one round: a request is offered, the device says that it is done, and the driver looks before it publishes.
+            w.hart.set_poll_mode(poll_mode::always);
+            w.spawn(read_one(w, 5, memory.subspan(0, 512), seen));
+            w.spawn(guess());
+            w.finish();
+            BOOST_TEST(seen.outcomes.size() == 1U);
+            BOOST_TEST(w.disk().count().protocol_violations == 1U);
+            if (seen.outcomes[0] == status::ok) // then it was asked for, later
+                BOOST_TEST(same(memory.subspan(0, 512), w.on_disk(5, 1)));
+            BOOST_TEST(w.read(3, memory.subspan(0, 512)) == status::ok);
+            BOOST_TEST(same(memory.subspan(0, 512), w.on_disk(3, 1)));
+        }
+}
+
+BOOST_AUTO_TEST_CASE(an_identifier_is_padded_whatever_the_device_does) {
+    for (const std::string& text : {std::string{}, std::string{"abc"}, std::string{"nineteen-characters"}}) {
+        world w{one_disk([&](blk_configuration& c) { c.identifier = text; })};
+        w.start_all();
+        block::virtio_blk::id_string id;
+        w.model().inject(fault::wrong_data); // leaves all twenty bytes full
+        BOOST_TEST(w.await([&] { return w.disk().get_id(id); }) == status::ok);
+        w.model().behave.pads_identifier = false;
+        std::string expected = text;
+        expected.resize(20, '\0');
+        for (const char before : {'x', '\0'}) {
+            id.fill(before);
+            BOOST_TEST(w.await([&] { return w.disk().get_id(id); }) == status::ok);
+            BOOST_TEST(std::string(id.data(), id.size()) == expected);
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(the_physical_block_follows_from_its_exponent) {
+    for (const unsigned exponent : {0U, 1U, 3U, 15U, 16U, 22U, 23U, 31U, 32U, 255U})
+        for (const std::uint32_t block : {512U, 4096U}) {
+            world w{one_disk([=](blk_configuration& c) { c.blk_size = block; })};
+            w.model().set_configuration(24, exponent);
+            BOOST_REQUIRE_EQUAL(w.start(), virtio::error::none);
+            const std::uint32_t believed = exponent < 16 ? block << exponent : block;
+            BOOST_TEST(w.disk().properties().physical_block_size == believed);
+            BOOST_TEST(w.disk().properties().logical_block_size == block);
+        }
+}
+
+// The length of a used element has 32 bits and counts the status byte; and no descriptor is empty.
+BOOST_AUTO_TEST_CASE(no_request_is_larger_than_a_length_can_tell) {
+    constexpr std::size_t gibibyte = std::size_t{1} << 30;
+    for (const std::uint32_t size_max : {0U, 0xffff'ffffU, 1U << 31, 1U << 20}) {
+        machine host;
+        std::vector<std::byte> frames(1 << 16);
+        async::executor hart{frames};
+        hart.set_poll_mode(poll_mode::off);
+        bounded_memory memory{host, std::size_t{4} << 20};
+        silent_device device{host, size_max};
+        block::disk disk{device};
+        BOOST_REQUIRE_EQUAL(disk.start(memory, {}), virtio::error::none);
+        BOOST_TEST(disk.properties().size_max <= block::most_bytes);
+        std::byte* const start = host.allocate(512, 512);
+        const std::vector<std::span<std::byte>> whole{{start, 5 * gibibyte}};
+        const std::vector<std::span<std::byte>> parts{{start, gibibyte - 512}, {start, 512},
+                                                      {start, gibibyte},       {start, 512},
+                                                      {start, 2 * gibibyte},   {start, 512}};
+        for (const auto* const list : {&whole, &parts}) {
+            std::uint64_t left = 0;
+            for (const auto& each : *list)
+                left += each.size();
+            async::counting_scope scope;
+            unsigned ends = 0;
+            const auto work = [&]() -> task<void> {
+                const status outcome = co_await disk.read(0, *list);
+                BOOST_TEST(outcome == status::ok);
+                ++ends;
+            };
+            BOOST_REQUIRE(scope.spawn(work()));
+            for (unsigned idle = 0; ends == 0 && idle < 10;) {
+                hart.tick();
+                const auto lengths = device.serve_one();
+                idle = lengths.empty() ? idle + 1 : 0;
+                std::uint64_t bytes = 0;
+                for (const std::uint32_t each : lengths) {
+                    BOOST_TEST(each != 0U);
+                    bytes += each;
+                }
+                BOOST_TEST(bytes <= block::most_bytes);
+                BOOST_TEST(bytes <= left);
+                left -= bytes;
+                disk.handle_line();
+            }
+            BOOST_REQUIRE(ends == 1U);
+            BOOST_TEST(left == 0U);
+            hart.tick();
+        }
+    }
+}
+
+BOOST_AUTO_TEST_SUITE_END()

@@ -44,21 +44,32 @@ channel::channel(const device& of, async::executor& hart, channel& server) noexc
 // ---- from operations to the queues ----
 
 // A plain operation that the current queue has not taken: its quantum has ended, all its slots are taken, or the free
-// one is laid out for another kind of request; or there is no such queue. A full queue is the usual case, so that comes
-// first.
+// one is laid out for another kind of request; or there is no such queue. Usually others wait already, because a queue
+// is full. That path calls nothing unless as its last step, so that no register is saved for it.
 void channel::submit_plain_later(operation& started) noexcept {
+    if (waiting_.empty() || current_ == &no_queue) [[unlikely]] {
+        submit_plain_elsewhere(started);
+        return;
+    }
+    wait_whole(started); // there is no free slot: push_waiting() has given them all away
+}
+
+void channel::submit_plain_elsewhere(operation& started) noexcept {
     if (current_ == &no_queue) {
         submit_slow_path(started);
         return;
     }
-    if (waiting_.empty()) { // else there is no free slot: push_waiting() has given them all away
-        end_quantum_if_over();
-        if (queue* const to = queue_with_room(); to != nullptr) {
-            started.begin(operation_state::whole_in_flight);
-            to->submit_whole(started);
-            return;
-        }
+    end_quantum_if_over();
+    queue* const to = queue_with_room();
+    if (to == nullptr) {
+        wait_whole(started);
+        return;
     }
+    started.begin(operation_state::whole_in_flight);
+    to->submit_whole(started);
+}
+
+inline void channel::wait_whole(operation& started) noexcept {
     ++counters_.waited;
     started.begin(operation_state::whole_in_line);
     waiting_.push_back(started);

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <array>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -73,8 +72,13 @@ class histogram {
         if (value >> value_bits != 0) {
             value = (std::uint64_t{1} << value_bits) - 1;
         }
-        const unsigned shift = static_cast<unsigned>(std::bit_width(value)) - part_bits - 1;
+        // A loop, because the hart has no instruction for std::bit_width(): the call that replaces it costs more than the
+        // few turns of usual latencies.
         constexpr unsigned first_shift = exact_bits - part_bits;
+        unsigned shift = first_shift;
+        while (value >> (part_bits + 1) >> shift != 0) {
+            ++shift;
+        }
         const std::size_t part = (value >> shift) - (std::size_t{1} << part_bits);
         return exact_values + (std::size_t{shift - first_shift} << part_bits) + part;
     }

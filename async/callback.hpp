@@ -29,28 +29,43 @@
 
 namespace inflight::async {
 
-class callback {
+// What a callback is made of: resume() calls a function with the resumable itself, which what derives from it can do
+// without an argument.
+class resumable {
   public:
-    using function = void (*)(void* argument) noexcept;
+    using function = void (*)(void* self) noexcept;
 
-    // `call` runs with `argument` every time the handle is resumed, on the hart that resumes it. The callback must stay
-    // where it is for as long as the handle is in use.
-    callback(function call, void* argument) noexcept : call_{call}, argument_{argument} {}
-    callback(const callback&) = delete;
-    callback& operator=(const callback&) = delete;
+    // The resumable must stay where it is for as long as the handle is in use. It runs on the hart that resumes it.
+    explicit resumable(function call) noexcept : resume_{call} {}
+    resumable(const resumable&) = delete;
+    resumable& operator=(const resumable&) = delete;
+
+    // Calls another function from the next time on.
+    void set(function call) noexcept { resume_ = call; }
 
     [[nodiscard]] std::coroutine_handle<> handle() noexcept { return std::coroutine_handle<>::from_address(this); }
 
   private:
-    static void resumed(void* self) noexcept {
-        const callback& called = *static_cast<callback*>(self);
-        called.call_(called.argument_);
-    }
     static void destroyed(void*) noexcept { arch::panic("a callback was destroyed as if it were a coroutine"); }
 
     // What a handle calls.
-    [[maybe_unused]] void (*resume_)(void*) noexcept = resumed;
+    function resume_;
     [[maybe_unused]] void (*destroy_)(void*) noexcept = destroyed;
+};
+
+class callback : public resumable {
+  public:
+    using function = void (*)(void* argument) noexcept;
+
+    // `call` runs with `argument` every time the handle is resumed.
+    callback(function call, void* argument) noexcept : resumable{resumed}, call_{call}, argument_{argument} {}
+
+  private:
+    static void resumed(void* self) noexcept {
+        const callback& called = *static_cast<callback*>(static_cast<resumable*>(self));
+        called.call_(called.argument_);
+    }
+
     function call_;
     void* argument_;
 };

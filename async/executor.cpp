@@ -49,12 +49,17 @@ inline bool executor::poll_sources() noexcept {
 }
 
 inline void executor::take_messages() noexcept {
-    for (operation* next = inbox_.take_all(); next != nullptr;) {
+    operation* next = inbox_.take_all();
+    if (next == nullptr) {
+        return;
+    }
+    many_ready ready{*this};
+    do {
         operation& message = *next;
         next = message.next;
         trace::record(trace::event::message, message.continuation);
-        make_ready(message);
-    }
+        ready.make_ready(message);
+    } while (next != nullptr);
 }
 
 inline void executor::resume(std::coroutine_handle<> frame) noexcept {

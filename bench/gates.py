@@ -14,7 +14,7 @@ only if there is a run of it, and then there has to be one for each of them:
     done
     bench/gates.py iops.json costs.json 1.json 32.json 128.json
 
-So are those of full queues, of which a run of `iops` at one depth measures one each:
+So are those of full queues and of several harts, of which a run of `iops` at one depth measures one each:
 
     ./run iops --disk null:1G --harts 1 --icount --append "poll=off ios=200000 depth=256 queue_size=64" --json 64.json
     bench/gates.py iops.json costs.json 64.json
@@ -32,7 +32,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 GATES = ROOT / "bench" / "gates.json"
 OPTIONAL = "bench"
-FULL_QUEUE = "iops at one depth"  # stands for the program in gates.json
+ONE_DEPTH = "iops at one depth"  # stands for the program in gates.json
 KERNEL = ROOT / "build" / "riscv64" / "inflight.elf"
 
 
@@ -88,11 +88,13 @@ def tables_of(results: Iterable[Mapping[str, Any]], kernel: Path) -> dict[tuple[
             continue
         guest = result["guest"]
         program = guest["program"]
-        if program == "iops" and len(guest["rows"]) == 1:  # at one depth only: for the gates of full queues
+        if program == "iops" and len(guest["rows"]) == 1:  # at one depth only: for the gates of full queues and of harts
             name = f"depth {guest['rows'][0]['depth']}, queue of {guest['queue_size']}"
-            if (FULL_QUEUE, name) in tables:
+            if len(guest["harts"]) > 1:
+                name += f", {len(guest['harts'])} harts, queues: {len(guest['queues'])}"
+            if (ONE_DEPTH, name) in tables:
                 raise ValueError(f"two of the results are of iops, {name}: one is enough")
-            tables[FULL_QUEUE, name] = guest["rows"][0]
+            tables[ONE_DEPTH, name] = guest["rows"][0]
             continue
         if (program, "result") in tables:
             raise ValueError(f"two of the results are of {program}: one is enough")
@@ -109,11 +111,11 @@ def evaluate(results: Iterable[Mapping[str, Any]], kernel: Path) -> list[Verdict
     for gate in json.loads(GATES.read_text()):
         where = gate["measured"]
         program = where.get("program")
-        if program in (OPTIONAL, FULL_QUEUE) and program not in programs:
+        if program in (OPTIONAL, ONE_DEPTH) and program not in programs:
             continue
         table = tables.get((program, where["of"]))
         if table is None or where["field"] not in table:
-            what = f" ({where['of']})" if program in (OPTIONAL, FULL_QUEUE) else ""
+            what = f" ({where['of']})" if program in (OPTIONAL, ONE_DEPTH) else ""
             raise ValueError(f"nothing measured '{gate['name']}', which takes {program} --icount{what}; see --help")
         divisor = where["divided_by"]
         measured = table[where["field"]] / (table[divisor] if isinstance(divisor, str) else divisor)

@@ -44,21 +44,20 @@ channel::channel(const device& of, async::executor& hart, channel& server) noexc
 // ---- from operations to the queues ----
 
 // A plain operation that the current queue has not taken: its quantum has ended, all its slots are taken, or the free
-// one is laid out for another kind of request; or there is no such queue. Usually others wait already, because a queue
+// one is laid out for another kind of request; or the channel has no queue. Usually others wait already, because a queue
 // is full. That path calls nothing unless as its last step, so that no register is saved for it.
 void channel::submit_plain_later(operation& started) noexcept {
-    if (waiting_.empty() || current_ == &no_queue) [[unlikely]] {
+    if (!waiting_.empty()) [[likely]] {
+        wait_whole(started); // there is no free slot: push_waiting() has given them all away
+    } else if (forwarding_) {
+        ++counters_.forwarded;
+        forwarding_->send(started);
+    } else {
         submit_plain_elsewhere(started);
-        return;
     }
-    wait_whole(started); // there is no free slot: push_waiting() has given them all away
 }
 
 void channel::submit_plain_elsewhere(operation& started) noexcept {
-    if (current_ == &no_queue) {
-        submit_slow_path(started);
-        return;
-    }
     end_quantum_if_over();
     queue* const to = queue_with_room();
     if (to == nullptr) {
@@ -489,7 +488,7 @@ void channel::resume() noexcept {
     properties_ = *device_properties_;
     stopped_ = recovery_->lost();
     only_ = !stopped_ && first_ != nullptr && !has_several_queues() && registers_.queue_notify != 0 ? first_ : nullptr;
-    if (!stopped_ && memory_->is_direct() && !forwarding_) {
+    if (!stopped_ && memory_->is_direct()) {
         admission_.open(properties_);
     }
     check_waiting();

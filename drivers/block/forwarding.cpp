@@ -11,50 +11,75 @@ namespace inflight::block {
 
 namespace {
 
-// What is called where the operation would resume its coroutine.
-void continue_with(operation& sent, async::callback::function call) noexcept {
-    sent.continuation = (::new (sent.forwarding.step) async::callback{call, &sent})->handle();
+// What is called where the operation would resume its coroutine, from now on; and the operation of such a call.
+void continue_with(operation& sent, async::resumable::function call) noexcept {
+    sent.continuation = (::new (sent.forwarding.step) forwarding_step{call, sent})->handle();
+}
+operation& sent_by(void* step) noexcept {
+    return *static_cast<forwarding_step*>(static_cast<async::resumable*>(step))->of;
 }
 
 } // namespace
 
+inline void forwarding::hand_over(operation& started, bool may_stop) noexcept {
+    started.begin(operation_state::forwarded);
+    operation_forwarding& way = started.forwarding;
+    way.by = this;
+    way.frame = started.continuation;
+    way.result = status::ok; // with what follows one store
+    way.may_stop = may_stop;
+    way.stop_is_away = false;
+    way.waits_for_stop = false;
+    continue_with(started, arrived);
+    server_->post(started);
+}
+
+// What is rare ends in a call that nothing follows, so that the common way saves no registers for it.
 void forwarding::send(operation& started) noexcept {
-    started.leave_deadlines(); // the server keeps them
+    if (started.has(operation::has_timeout) || started.may_stop) [[unlikely]] {
+        send_with_limit(started);
+        return;
+    }
+    hand_over(started, false);
+}
+
+void forwarding::send_with_limit(operation& started) noexcept {
     if (started.has(operation::has_timeout)) {
+        started.leave_deadlines();                       // the server keeps them
         deadlines::set(started);                         // unless it has waited here, and has one
         arch::ticks& deadline = started.timing.deadline; // on the way, what is left of it
         const arch::ticks now = origin_->now();
         deadline = deadline > now ? deadline - now : 0;
     }
-    started.begin(operation_state::forwarded);
-    operation_forwarding& way = started.forwarding;
-    way.by = this;
-    way.frame = started.continuation;
-    way.may_stop = started.may_stop;
-    way.stop_is_away = false;
-    way.waits_for_stop = false;
+    const bool may_stop = started.may_stop;
     started.may_stop = false; // its token belongs to this hart
     started.stopping.line = nullptr;
-    continue_with(started, arrived);
-    server_->post(started);
-    if (way.may_stop) { // after the operation, so that a stop finds it there
+    hand_over(started, may_stop);
+    if (may_stop) { // after the operation, so that a stop finds it there
         ::new (started.stopping.registration) async::stop_callback{started.stopping.token, stop, &started};
     }
 }
 
-void forwarding::arrived(void* sent) noexcept {
-    operation& started = *static_cast<operation*>(sent);
-    const forwarding& way = *started.forwarding.by;
-    continue_with(started, completed);
-    if (started.has(operation::has_timeout)) {
-        started.timing.deadline = async::deadline_after(started.timing.deadline);
+void forwarding::arrived(void* step) noexcept {
+    operation& started = sent_by(step);
+    static_cast<async::resumable*>(step)->set(completed);
+    if (started.has(operation::has_timeout)) [[unlikely]] {
+        arrived_with_timeout(started);
+        return;
     }
+    const forwarding& way = *started.forwarding.by;
     way.submit_(way.context_, started);
 }
 
-void forwarding::completed(void* sent) noexcept {
-    operation& ended = *static_cast<operation*>(sent);
-    if (ended.forwarding.may_stop) {
+void forwarding::arrived_with_timeout(operation& started) noexcept {
+    started.timing.deadline = async::deadline_after(started.timing.deadline);
+    const forwarding& way = *started.forwarding.by;
+    way.submit_(way.context_, started);
+}
+
+void forwarding::completed(void* step) noexcept {
+    operation& ended = sent_by(step);
+    if (ended.forwarding.may_stop) [[unlikely]] {
         ended.forwarding.result = ended.result;
         ended.begin(operation_state::forwarded);
         continue_with(ended, back);
@@ -64,8 +89,8 @@ void forwarding::completed(void* sent) noexcept {
     ended.forwarding.by->origin_->post(ended);
 }
 
-void forwarding::back(void* sent) noexcept {
-    operation& ended = *static_cast<operation*>(sent);
+void forwarding::back(void* step) noexcept {
+    operation& ended = sent_by(step);
     ended.may_stop = true;
     std::destroy_at(std::launder(reinterpret_cast<async::stop_callback*>(ended.stopping.registration)));
     if (ended.forwarding.stop_is_away) {

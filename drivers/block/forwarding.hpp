@@ -34,9 +34,12 @@ class forwarding {
     void send(operation& started) noexcept;
 
   private:
-    static void arrived(void* sent) noexcept;
-    static void completed(void* sent) noexcept;
-    static void back(void* sent) noexcept;
+    inline void hand_over(operation& started, bool may_stop) noexcept;
+    [[gnu::noinline]] void send_with_limit(operation& started) noexcept;
+    static void arrived(void* step) noexcept;
+    [[gnu::noinline]] static void arrived_with_timeout(operation& started) noexcept;
+    static void completed(void* step) noexcept;
+    static void back(void* step) noexcept;
     static void stop(void* sent) noexcept;
     static void stop_arrived(void* sent) noexcept;
     static void stop_returned(void* sent) noexcept;

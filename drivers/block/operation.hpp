@@ -77,11 +77,17 @@ struct operation_stopping {
     alignas(async::stop_callback) std::byte registration[sizeof(async::stop_callback)];
 };
 
+// What is called where a forwarded operation would resume its coroutine.
+struct forwarding_step : async::resumable {
+    forwarding_step(function call, operation& sent) noexcept : async::resumable{call}, of{&sent} {}
+    operation* of;
+};
+
 // Of an operation that was forwarded to a hart with a queue, see forwarding.hpp.
 struct operation_forwarding {
     forwarding* by;
     std::coroutine_handle<> frame; // which awaits it
-    alignas(async::callback) std::byte step[sizeof(async::callback)];
+    alignas(forwarding_step) std::byte step[sizeof(forwarding_step)];
     alignas(async::message) std::byte stop[sizeof(async::message)];
     status result;       // of one that is on its way back
     bool may_stop;       // the token is the origin's

@@ -53,8 +53,8 @@ class queue {
     // to.
     void reset(bool legacy, bool event_idx, bool strict_lengths) noexcept;
 
-    // Builds the chains of all slots, which are free; after the device has been given the queue, before anything is
-    // submitted.
+    // Makes all slots free, after the device has been given the queue and before anything is submitted. The chain of a
+    // slot is built when the slot is first used, so that a large queue costs nothing until it is needed.
     void build() noexcept;
 
     [[nodiscard]] virtio::virtqueue& ring() noexcept { return ring_; }

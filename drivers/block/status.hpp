@@ -26,7 +26,8 @@ enum class [[nodiscard]] status : std::int8_t{
 
     // The device broke the protocol, or had to be reset. Nothing is known about the sectors.
     device_error, // it ended this request without a credible status
-    timed_out,    // it did not end this request within the disk's time limit, and was reset for that
+    timed_out,    // it did not end this request within the time limit of the disk or of the request, and was reset for
+                  // that; or the request's own limit passed while it waited in line, and the device never saw it
     device_reset, // it was reset with the request inside, which may be repeated
     device_lost,  // it does not even reset, or cannot be set up again. If the request was inside, the device may still
                   // write into its buffer: never use that memory for anything else

@@ -53,7 +53,7 @@ inline setup setup_of(const variant& of, ticks request_timeout = 0, unsigned que
     c.features = features;
     c.capacity = 4096;
     s.disk.request_timeout = request_timeout;
-    s.machine.memory_bytes = std::size_t{2} << 20;
+    s.machine.memory_bytes = std::size_t{of.ring > 64 ? 8U : 2U} << 20; // a slot of each descriptor, and its table
     s.frame_memory = std::size_t{1} << 20;
     return s;
 }

@@ -8,7 +8,7 @@
 //
 //   this hart
 //     hart_index  this_hart()                 0 .. harts()-1, dense, independent of the hardware's ids
-//     hart_index  harts()                     the number of harts; 1 until the others have been started, at most most_harts
+//     hart_index  harts()                     the number of harts; 1 until the others have been started, at most max_harts
 //     void*&      hart_local()                a word of this hart, for the executor
 //
 //   interrupts, of this hart
@@ -78,7 +78,7 @@ namespace inflight::arch {
 using hart_index = std::uint32_t;
 
 // The maximum number of harts. Arrays by hart have this size.
-inline constexpr hart_index most_harts = 64;
+inline constexpr hart_index max_harts = 64;
 
 // A time or a duration, in units of 1 / ticks_per_second().
 using ticks = std::uint64_t;

@@ -22,17 +22,17 @@ namespace inflight::async {
 class backoff {
   public:
     // As long as the longest, at once.
-    static void wait_longest() noexcept { wait_for(most_hints); }
+    static void wait_longest() noexcept { wait_for(max_hints); }
 
     void wait() noexcept {
         wait_for(hints_);
-        hints_ = std::min(hints_ + more_hints, most_hints);
+        hints_ = std::min(hints_ + more_hints, max_hints);
     }
 
   private:
     // Measured (docs/performance-notebook.md); a hint takes about 50 ns where QEMU emulates the hart.
     static constexpr unsigned more_hints = 4;
-    static constexpr unsigned most_hints = 64;
+    static constexpr unsigned max_hints = 64;
 
     static void wait_for(unsigned hints) noexcept {
         for (unsigned i = 0; i < hints; ++i) {

@@ -58,7 +58,7 @@ class common_sleep {
 
     static constexpr unsigned awake_bits = 8;
     static constexpr std::uint64_t awake_mask = (1u << awake_bits) - 1;
-    static_assert(arch::most_harts < awake_mask);
+    static_assert(arch::max_harts < awake_mask);
 
     arch::atomic<std::uint64_t> word_{0};
     arch::atomic<std::uint64_t> asleep_{0};

@@ -15,7 +15,7 @@ constexpr arch::ticks longest_span_per_second = 2'500;   // 400 us
 } // namespace
 
 executor::executor(std::span<std::byte> frame_memory) noexcept : hart_{arch::this_hart()}, frames_{frame_memory} {
-    if (hart_ >= most_harts) {
+    if (hart_ >= max_harts) {
         arch::panic("there are more harts than executors may be");
     }
     arch::hart_local() = this;

@@ -92,7 +92,7 @@ class executor {
     };
 
     // Harts with an executor, at the most.
-    static constexpr arch::hart_index most_harts = arch::most_harts;
+    static constexpr arch::hart_index max_harts = arch::max_harts;
 
     // How many coroutines one round resumes at the most, before the sources are asked again; and
     // how many awaits that find what they want ready go on at once in it.
@@ -113,7 +113,7 @@ class executor {
 
     // The same for any number; nullptr if there is no such hart, or it has none yet.
     [[nodiscard]] static executor* find(arch::hart_index hart) noexcept {
-        return hart < most_harts ? executors_[hart] : nullptr;
+        return hart < max_harts ? executors_[hart] : nullptr;
     }
     [[nodiscard]] arch::hart_index hart() const noexcept { return hart_; }
 
@@ -214,7 +214,7 @@ class executor {
   private:
     friend class task_table;
 
-    static inline std::array<executor*, most_harts> executors_{};
+    static inline std::array<executor*, max_harts> executors_{};
 
     void check_not_running() const noexcept;
     enum class round_end : std::uint8_t {

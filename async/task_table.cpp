@@ -19,7 +19,7 @@ const frame_head& head_of(const task_record& task) noexcept {
 // Calls visit(executor) for that of each hart, until it returns false. True if it never did.
 template <typename Visit>
 bool for_each_executor(Visit visit) noexcept {
-    for (arch::hart_index i = 0; i < executor::most_harts; ++i) {
+    for (arch::hart_index i = 0; i < executor::max_harts; ++i) {
         executor* const hart = executor::find(i);
         if (hart != nullptr && !visit(*hart)) {
             return false;
@@ -29,7 +29,7 @@ bool for_each_executor(Visit visit) noexcept {
 }
 
 // As many tasks as there can be: the bound of a walk from one to the next.
-std::size_t most_tasks() noexcept {
+std::size_t max_tasks() noexcept {
     std::size_t blocks = 0;
     for_each_executor([&blocks](executor& hart) {
         blocks += hart.frames().blocks();
@@ -40,7 +40,7 @@ std::size_t most_tasks() noexcept {
 
 // The hart whose frames lie there; nullptr: no frame does.
 const executor* hart_with(const void* address) noexcept {
-    for (arch::hart_index i = 0; i < executor::most_harts; ++i) {
+    for (arch::hart_index i = 0; i < executor::max_harts; ++i) {
         executor* const hart = executor::find(i);
         if (hart != nullptr && hart->frames().holds(address)) {
             return hart;
@@ -64,7 +64,7 @@ const task_record* task_table::at_frame(const void* frame) noexcept {
 // runs.
 const task_record* task_table::running() const noexcept {
     const task_record* innermost = at_frame(hart_.current_frame_);
-    std::size_t left = most_tasks();
+    std::size_t left = max_tasks();
     while (innermost != nullptr && left-- != 0) {
         const task_record* const called = called_by(*innermost);
         if (called == nullptr) {
@@ -84,7 +84,7 @@ bool task_table::stands_still(const executor& hart) const noexcept {
 // has stopped may have done so while it put many in line: those are not there yet.
 bool task_table::in_line(const executor& hart, const operation* first, const void* frame) const noexcept {
     const bool standing = stands_still(hart);
-    std::size_t left = most_tasks() + 4096; // one operation of a task at the most; and those that are no task's
+    std::size_t left = max_tasks() + 4096; // one operation of a task at the most; and those that are no task's
     for (const operation* each = first; each != nullptr && left-- != 0; each = each->next) {
         const bool aligned = reinterpret_cast<std::uintptr_t>(each) % alignof(operation) == 0;
         if (!standing && (!aligned || hart_with(each) == nullptr || hart_with(each + 1) == nullptr)) {
@@ -103,7 +103,7 @@ bool task_table::in_line(const executor& hart, const operation* first, const voi
 // Whether a hart runs its coroutine, whichever: a task may be a guest elsewhere. `task` has called no other.
 bool task_table::is_running(const task_record& task) const noexcept {
     const task_record* caller = &task;
-    for (std::size_t left = most_tasks(); caller != nullptr && left-- != 0;) {
+    for (std::size_t left = max_tasks(); caller != nullptr && left-- != 0;) {
         const bool found =
             !for_each_executor([caller](const executor& hart) { return at_frame(hart.current_frame_) != caller; });
         if (found) {

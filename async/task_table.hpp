@@ -78,7 +78,7 @@ class task_table {
 
     const executor& hart_;
     std::uint64_t stopped_;
-    static_assert(executor::most_harts <= 64);
+    static_assert(executor::max_harts <= 64);
 };
 
 } // namespace inflight::async

@@ -7,7 +7,7 @@
 
 namespace inflight::trace {
 
-hart_rings rings[most_harts];
+hart_rings rings[max_harts];
 std::atomic<bool> recording{true};
 
 namespace {
@@ -94,7 +94,7 @@ track new_disk() noexcept {
 
 void write(line_writer writer, void* to) noexcept {
     recording.store(false, std::memory_order_relaxed);
-    for (arch::hart_index hart = 0; hart < most_harts; ++hart) {
+    for (arch::hart_index hart = 0; hart < max_harts; ++hart) {
         const hart_rings& of = rings[hart];
         if (of.main.count() + of.interrupts.count() != 0) {
             line{}

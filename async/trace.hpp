@@ -60,7 +60,7 @@ enum class event : char {
 #if INFLIGHT_TRACE
 
 // Harts beyond these are not traced.
-inline constexpr arch::hart_index most_harts = 8;
+inline constexpr arch::hart_index max_harts = 8;
 
 struct entry {
     arch::ticks time;
@@ -99,7 +99,7 @@ struct hart_rings {
     bool in_handler;
 };
 
-extern hart_rings rings[most_harts];
+extern hart_rings rings[max_harts];
 
 // No arch::atomic: a simulated machine takes notice of those.
 extern std::atomic<bool> recording;
@@ -121,7 +121,7 @@ class track {
 
 // Records of the calling hart. Arguments have 56 bits.
 inline void record(event what, std::uint64_t argument = 0) noexcept {
-    if (recording.load(std::memory_order_relaxed) && arch::this_hart() < most_harts) {
+    if (recording.load(std::memory_order_relaxed) && arch::this_hart() < max_harts) {
         hart_rings& own = rings[arch::this_hart()];
         if (own.in_handler) {
             own.interrupts.push(what, argument);
@@ -153,7 +153,7 @@ class handler {
 
   private:
     static void set(bool in_handler) noexcept {
-        if (arch::this_hart() < most_harts) {
+        if (arch::this_hart() < max_harts) {
             rings[arch::this_hart()].in_handler = in_handler;
         }
     }

@@ -161,8 +161,8 @@ machine::machine(machine_options options) : options_{options} {
     if (current_machine != nullptr) {
         die("a second machine on one thread");
     }
-    if (options_.harts == 0 || options_.harts > most_harts) {
-        die("a machine has at least one hart, and not more than arch::most_harts");
+    if (options_.harts == 0 || options_.harts > max_harts) {
+        die("a machine has at least one hart, and not more than arch::max_harts");
     }
     if (!std::has_single_bit(options_.trace_length)) {
         die("the length of the trace is not a power of two");

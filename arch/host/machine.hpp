@@ -114,7 +114,7 @@ struct run_limits {
 };
 
 struct machine_options {
-    hart_index harts = 1; // at most most_harts
+    hart_index harts = 1; // at most max_harts
     std::size_t memory_bytes = std::size_t{8} << 20;
     std::uint64_t seed = 1;
     ticks cost_of_now = 1;           // ticks that pass with each now()

@@ -8,7 +8,7 @@ namespace riscv64 {
 hart boot_hart;
 
 // Not in .bss, which is cleared at the start: a hart that starts too early reads the table (boot.S).
-[[gnu::section(".data")]] std::array<hart*, most_harts + 1> all_harts{};
+[[gnu::section(".data")]] std::array<hart*, max_harts + 1> all_harts{};
 
 namespace {
 

@@ -41,7 +41,7 @@ inline hart_index hart_count = 1;
 extern "C" hart boot_hart; // the first: boot.S puts its address into tp
 
 // Every hart that runs, by index; nullptr after the last. Changed only before the other harts run.
-extern "C" std::array<hart*, most_harts + 1> all_harts;
+extern "C" std::array<hart*, max_harts + 1> all_harts;
 
 inline hart& current_hart() noexcept {
     return *static_cast<hart*>(__builtin_thread_pointer()); // so that loads name tp itself

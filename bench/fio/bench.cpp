@@ -170,8 +170,8 @@ async::task<void> tell_progress(const group& of, async::event& ended) {
         std::array<std::uint64_t, directions> bytes{};
         std::uint64_t done = 1000;
         std::size_t running = 0;
-        constexpr std::size_t most_letters = 32;
-        std::array<char, most_letters + 1> letters{};
+        constexpr std::size_t max_letters = 32;
+        std::array<char, max_letters + 1> letters{};
         for (std::size_t i = 0; i < of.runs.size(); ++i) {
             const job_run& run = of.runs[i];
             const job_run::told& told = run.progress();
@@ -183,7 +183,7 @@ async::task<void> tell_progress(const group& of, async::event& ended) {
                 done = std::min(done, told.done.load(std::memory_order_relaxed));
                 ++running;
             }
-            if (i < most_letters) {
+            if (i < max_letters) {
                 letters[i] = letter_of(run);
             }
         }

@@ -90,11 +90,11 @@ struct given_option {
 // What the parser leaves is what holds, not what was written: where fio changes an option because of another, that is done.
 // NOLINTNEXTLINE(clang-analyzer-optin.performance.Padding): by what they are about, not by their sizes
 struct job {
-    static constexpr std::size_t most_percentiles = 20; // as in fio
-    static constexpr std::size_t most_files = 8;
-    static constexpr std::size_t most_options = 48;
+    static constexpr std::size_t max_percentiles = 20; // as in fio
+    static constexpr std::size_t max_files = 8;
+    static constexpr std::size_t max_options = 48;
     static constexpr std::uint32_t largest_block = 64u << 20; // bytes
-    static constexpr std::uint32_t most_clones = 4096;        // as in fio
+    static constexpr std::uint32_t max_clones = 4096;         // as in fio
 
     std::string_view name;  // of the section, or name=
     std::uint32_t line = 0; // where the section begins, from 1
@@ -113,7 +113,7 @@ struct job {
     // Where.
     // Disks: vda, vdb, ...; none: the first disk. As in fio, a section adds to those of [global], and a disk can be in it
     // twice.
-    std::array<std::string_view, most_files> filenames{};
+    std::array<std::string_view, max_files> filenames{};
     std::size_t filename_count = 0;
     job_size offset{};
     job_size size{};    // not given: to the end of the disk
@@ -146,12 +146,12 @@ struct job {
     std::uint32_t fdatasync = 0; // the same to a disk
 
     // What is said.
-    std::array<std::uint32_t, most_percentiles> percentile_list{}; // ascending; millionths: 99.9 is 99'900'000
-    std::size_t percentile_count = 0;                              // 0: fio's own list
+    std::array<std::uint32_t, max_percentiles> percentile_list{}; // ascending; millionths: 99.9 is 99'900'000
+    std::size_t percentile_count = 0;                             // 0: fio's own list
     bool group_reporting = false;
 
     // All that was given, that of [global] included, in the order of its first mention.
-    std::array<given_option, most_options> options{};
+    std::array<given_option, max_options> options{};
     std::size_t option_count = 0;
 };
 

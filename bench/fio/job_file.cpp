@@ -12,7 +12,7 @@ namespace {
 // ---- Values, as fio 3.33 reads them, but for what it misreads without a word ("1.5k" as 1, "10sec" as ten microseconds):
 // that is refused.
 
-constexpr std::uint64_t most_of_a_number = std::numeric_limits<std::int64_t>::max(); // as in fio, which has a sign
+constexpr std::uint64_t max_number = std::numeric_limits<std::int64_t>::max(); // as in fio, which has a sign
 
 constexpr char lower_case(char letter) noexcept {
     return letter >= 'A' && letter <= 'Z' ? static_cast<char>(letter - 'A' + 'a') : letter;
@@ -30,7 +30,7 @@ bool take_number(std::string_view& text, std::uint64_t& value) noexcept {
         text.remove_prefix(2);
     }
     const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, hexadecimal ? 16 : 10);
-    if (error != std::errc{} || value > most_of_a_number) {
+    if (error != std::errc{} || value > max_number) {
         return false;
     }
     text.remove_prefix(static_cast<std::size_t>(end - text.data()));
@@ -38,7 +38,7 @@ bool take_number(std::string_view& text, std::uint64_t& value) noexcept {
 }
 
 bool multiply(std::uint64_t& value, std::uint64_t factor) noexcept {
-    if (value > most_of_a_number / factor) {
+    if (value > max_number / factor) {
         return false;
     }
     value *= factor;
@@ -289,7 +289,7 @@ bool parse_percentiles(std::string_view text, job& parsed) noexcept {
     parsed.percentile_count = 0;
     pieces list{text, ':'};
     for (std::string_view piece; list.next(piece); ++parsed.percentile_count) {
-        if (parsed.percentile_count == job::most_percentiles) {
+        if (parsed.percentile_count == job::max_percentiles) {
             return false;
         }
         std::uint32_t& each = parsed.percentile_list[parsed.percentile_count];
@@ -440,7 +440,7 @@ constexpr known_option known_options[] = {
      [](auto value, draft& into) noexcept {
          pieces list{value, ':'};
          for (std::string_view piece; list.next(piece); ++into.values.filename_count) {
-             if (into.values.filename_count == job::most_files ||
+             if (into.values.filename_count == job::max_files ||
                  !parse_disk(piece, into.values.filenames[into.values.filename_count])) {
                  return false;
              }
@@ -457,14 +457,10 @@ constexpr known_option known_options[] = {
      [](auto value, draft& into) noexcept { return parse_number(value, into.values.number_ios); },
      "a number of requests below 2^63"},
     {"runtime", "timeout", false,
-     [](auto value, draft& into) noexcept {
-         return parse_time(value, 1'000'000, most_of_a_number, into.values.runtime);
-     },
+     [](auto value, draft& into) noexcept { return parse_time(value, 1'000'000, max_number, into.values.runtime); },
      a_limit},
     {"ramp_time", "", false,
-     [](auto value, draft& into) noexcept {
-         return parse_time(value, 1'000'000, most_of_a_number, into.values.ramp_time);
-     },
+     [](auto value, draft& into) noexcept { return parse_time(value, 1'000'000, max_number, into.values.ramp_time); },
      a_limit},
     {"time_based", "", true,
      [](auto value, draft& into) noexcept { return parse_switch(value, into.values.time_based); }, a_flag},
@@ -487,7 +483,7 @@ constexpr known_option known_options[] = {
      },
      "a number of requests from 0 to 65536"},
     {"numjobs", "", false,
-     [](auto value, draft& into) noexcept { return parse_number(value, 1, job::most_clones, into.values.numjobs); },
+     [](auto value, draft& into) noexcept { return parse_number(value, 1, job::max_clones, into.values.numjobs); },
      "a number from 1 to 4096"},
     {"cpus_allowed", "", false,
      [](auto value, draft& into) noexcept { return parse_harts(value, into.values.cpus_allowed); },
@@ -546,7 +542,7 @@ constexpr known_option known_options[] = {
     {"kb_base", "", false, [](auto value, draft&) noexcept { return value == "1024"; },
      "1024: fio's other units are not supported here", "units are these"},
 };
-static_assert(std::size(known_options) <= job::most_options);
+static_assert(std::size(known_options) <= job::max_options);
 
 // Every option of fio, so that one that is not supported here is not taken for a misspelt one. A name a line.
 constexpr std::string_view fio_option_names =
@@ -569,7 +565,7 @@ void record(job& into, std::string_view name, std::string_view value) noexcept {
     while (place < into.option_count && into.options[place].name != name) {
         ++place;
     }
-    into.options[place] = {.name = name, .value = value}; // there is room: most_options, above
+    into.options[place] = {.name = name, .value = value}; // there is room: max_options, above
     into.option_count = std::max(into.option_count, place + 1);
 }
 
@@ -843,11 +839,11 @@ std::uint32_t block_sizes::smallest() const noexcept {
 }
 
 std::uint32_t block_sizes::largest() const noexcept {
-    std::uint32_t most_bytes = shares[0].bytes;
+    std::uint32_t max_bytes = shares[0].bytes;
     for (const block_size_share& share : std::span{shares}.first(count)) {
-        most_bytes = std::max(most_bytes, share.bytes);
+        max_bytes = std::max(max_bytes, share.bytes);
     }
-    return most_bytes;
+    return max_bytes;
 }
 
 bool parse_job_file(std::string_view text, job_list& parsed, std::span<char> message, std::span<char> notes) noexcept {

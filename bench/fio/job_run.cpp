@@ -189,7 +189,7 @@ void job_run::complete_rarely(unit& ended, arch::ticks now) noexcept {
 // Lets so many requests take the plain way: as many as may begin before something else is due.
 void job_run::grant() noexcept {
     if (is_plain_) {
-        plain_left_ = granted_ = plain_left_counted_ = std::min(source_.most_plain(plain_bytes_), most_granted);
+        plain_left_ = granted_ = plain_left_counted_ = std::min(source_.max_plain(plain_bytes_), max_granted);
     }
 }
 

@@ -136,7 +136,7 @@ class job_run {
     arch::ticks batch_round_ = 0;
 
     std::uint64_t granted_ = 0; // requests that may take the plain way
-    static constexpr std::uint64_t most_granted = 1u << 20;
+    static constexpr std::uint64_t max_granted = 1u << 20;
     bool is_plain_ = false; // one disk, one direction, one block size, and nothing to do between two requests
     bool slow_ = true;      // something is to be done between two requests, so the coroutine begins the next
     direction only_direction_ = direction::read;

@@ -102,7 +102,7 @@ void request_source::drop() noexcept {
     }
 }
 
-std::uint64_t request_source::most_plain(std::uint32_t length) const noexcept {
+std::uint64_t request_source::max_plain(std::uint32_t length) const noexcept {
     if (verifies_ || holds_ || bytes_left_ <= 0) {
         return 0;
     }

@@ -67,7 +67,7 @@ class request_source {
 
     // How many requests of `length` bytes may be begun with nothing but the first place's sequence;
     // and counts `count` such ones.
-    [[nodiscard]] std::uint64_t most_plain(std::uint32_t length) const noexcept;
+    [[nodiscard]] std::uint64_t max_plain(std::uint32_t length) const noexcept;
     void take_plain(std::uint64_t count, std::uint32_t length) noexcept;
 
     // How far the job has come, in thousandths, by what there is to transfer.

@@ -54,9 +54,9 @@ virtio::error apply_configuration(const raw_configuration& raw, disk_properties&
     known.alignment_offset = std::uint64_t{raw.alignment_offset} * block;
     known.minimum_io_size = std::uint64_t{raw.min_io_size} * block;
     known.optimal_io_size = std::uint64_t{raw.opt_io_size} * block;
-    const std::uint32_t segment = std::min(said_or(raw.size_max, most_bytes), most_bytes);
+    const std::uint32_t segment = std::min(said_or(raw.size_max, max_bytes), max_bytes);
     known.size_max = segment >= block ? round_down(segment, block) : segment;
-    known.seg_max = std::min(said_or(raw.seg_max, 1), most_segments);
+    known.seg_max = std::min(said_or(raw.seg_max, 1), max_segments);
     constexpr std::uint32_t unlimited = ~std::uint32_t{0};
     known.max_discard_sectors =
         has(feature::discard) ? round_down(said_or(raw.max_discard_sectors, unlimited), block_sectors) : 0;

@@ -58,10 +58,10 @@ struct raw_configuration {
 
 // Bytes in one request of the device where it sets no limit of its own: large enough to be rare, small enough for the
 // 32-bit lengths of descriptors and used elements, with the status byte. One logical block may be larger.
-inline constexpr std::uint32_t most_bytes = 1u << 30;
+inline constexpr std::uint32_t max_bytes = 1u << 30;
 
 // The largest number of data segments in one request of the device.
-inline constexpr std::uint32_t most_segments = 30;
+inline constexpr std::uint32_t max_segments = 30;
 
 // Fills in what follows from the configuration. A 0 in an optional limit means that the device says nothing, as Linux
 // reads it. `known.accepted` holds the features; queues and seg_max are upper bounds, which the set-up of the queues

@@ -40,9 +40,9 @@ bool add_blocks(operation& of, const disk_properties& limits, const dma_memory& 
 void next_piece(operation& of, const disk_properties& limits, const dma_memory& memory, data_piece& piece) noexcept {
     piece.sector = of.sector;
     piece.count = 0;
-    const std::uint64_t most_sectors = std::max(most_bytes, limits.logical_block_size) >> sector_shift;
+    const std::uint64_t max_sectors = std::max(max_bytes, limits.logical_block_size) >> sector_shift;
     while (of.has_more()) {
-        const std::uint64_t room = most_sectors - (of.sector - piece.sector);
+        const std::uint64_t room = max_sectors - (of.sector - piece.sector);
         if (room < limits.logical_block_size >> sector_shift || piece.count == limits.seg_max) {
             return;
         }

@@ -22,7 +22,7 @@ struct data_segment {
 // The data of one device request: whole logical blocks.
 struct data_piece {
     std::uint64_t sector;
-    std::array<data_segment, most_segments> segments;
+    std::array<data_segment, max_segments> segments;
     std::uint32_t count; // 0: a block lies in more pieces of memory than the device takes segments
 
     [[nodiscard]] std::span<const data_segment> list() const noexcept { return {segments.data(), count}; }

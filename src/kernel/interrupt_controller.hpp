@@ -132,7 +132,7 @@ class interrupt_controller {
     std::array<source_state, max_sources> states_;
     std::array<source_history, max_sources> histories_;
     interrupt_connection* connections_ = nullptr;
-    std::array<std::uint64_t, arch::most_harts> rounds_at_check_{}; // by hart
+    std::array<std::uint64_t, arch::max_harts> rounds_at_check_{}; // by hart
     arch::atomic<std::uint64_t> spurious_{0};
 };
 

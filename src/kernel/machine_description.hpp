@@ -75,9 +75,9 @@ struct machine_description {
     bounded_list<memory_range, 8> memory; // in tree order, without empty banks
     // Reservation block and /reserved-memory, without empty ones. It never drops one: too many are an error.
     bounded_list<memory_range, max_reservations> reservations;
-    bounded_list<hart_description, arch::most_harts> harts; // in tree order, without disabled ones
-    std::uint64_t timebase_frequency = 0;                   // Hz, of the time CSR
-    plic_description plic;                                  // the one that serves the virtio slots
+    bounded_list<hart_description, arch::max_harts> harts; // in tree order, without disabled ones
+    std::uint64_t timebase_frequency = 0;                  // Hz, of the time CSR
+    plic_description plic;                                 // the one that serves the virtio slots
     bounded_list<virtio_slot, 32> virtio;      // every enabled "virtio,mmio" with registers, by ascending address
     std::size_t virtio_unusable = 0;           // others, whose "reg" is damaged or overlaps another's
     std::optional<uart_description> uart;      // ns16550a: the standard output if it is one, else the first

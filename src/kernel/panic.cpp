@@ -91,7 +91,7 @@ void print_backtrace(std::uint64_t frame, std::uint64_t link) noexcept {
 constexpr std::uint32_t nobody = ~0u;
 arch::atomic<std::uint32_t> who_panics{nobody};
 arch::atomic<std::uint64_t> stopped{0}; // bit i: hart i
-static_assert(arch::most_harts <= 64);
+static_assert(arch::max_harts <= 64);
 
 constexpr std::uint64_t bit_of(arch::hart_index hart) noexcept {
     return std::uint64_t{1} << hart;

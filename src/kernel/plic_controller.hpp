@@ -31,7 +31,7 @@ class plic_controller final : public interrupt_controller {
 
     arch::plic registers_;
     std::uint32_t source_count_;
-    std::array<hart_part, arch::most_harts> harts_{};
+    std::array<hart_part, arch::max_harts> harts_{};
 };
 
 } // namespace inflight::kernel

@@ -316,10 +316,10 @@ def _text_of_group(run: Run, group: Group) -> list[str]:
         amount = sum(direction.bytes for direction in members)
         runtimes = [_milliseconds(direction.runtime) for direction in members]
         figures = [_bandwidth_of_group(run, group.number, name), min(rates), max(rates)]
-        total, least, most = (f"{_short(figure, 1024)}B/s" for figure in figures)
-        total_si, least_si, most_si = (f"{_short(figure)}B/s" for figure in figures)
+        total, minimum, maximum = (f"{_short(figure, 1024)}B/s" for figure in figures)
+        total_si, min_si, max_si = (f"{_short(figure)}B/s" for figure in figures)
         lines.append(
-            f"{name.upper():>7}: bw={total} ({total_si}), {least}-{most} ({least_si}-{most_si}), "
+            f"{name.upper():>7}: bw={total} ({total_si}), {minimum}-{maximum} ({min_si}-{max_si}), "
             f"io={_short(amount, 1024)}B ({_short(amount)}B), run={min(runtimes)}-{max(runtimes)}msec"
         )
     return lines

@@ -43,7 +43,7 @@ namespace reg = model::reg;
 namespace status_bit = model::status_bit;
 namespace flag = model::descriptor_flag;
 
-constexpr unsigned harts = 2, most_requests = 12, most_queues = 3, largest_queue = 16;
+constexpr unsigned harts = 2, max_requests = 12, max_queues = 3, largest_queue = 16;
 constexpr std::size_t arena_bytes = std::size_t{128} << 10, private_bytes = std::size_t{64} << 10, buffer_bytes = 2048,
                       red_zone = 64;
 constexpr arch::ticks time_limit = 50'000'000, cost_of_access = 500'000;
@@ -126,7 +126,7 @@ struct laboratory {
                                              .interrupt_storm = 16}};
     std::byte* arena = host.allocate(arena_bytes, 4096);
     alignas(4096) std::array<std::byte, private_bytes> of_driver; // which no device reaches
-    std::byte* buffers = host.allocate(most_requests * (buffer_bytes + red_zone) + red_zone, 512);
+    std::byte* buffers = host.allocate(max_requests * (buffer_bytes + red_zone) + red_zone, 512);
     alignas(64) std::array<std::array<std::byte, 16384>, harts> frames{};
 };
 
@@ -137,12 +137,12 @@ class session final : public arch::host::mmio_device, public arch::host::observe
         lab_.host.step_clock(static_cast<std::int64_t>(first_time - lab_.host.clock()));
         lab_.host.attach(base, 0x200, *this);
         lab_.host.observe(*this);
-        for (unsigned i = 0; i < most_requests; ++i) {
+        for (unsigned i = 0; i < max_requests; ++i) {
             std::byte* const start = lab_.buffers + i * (buffer_bytes + red_zone);
             std::memset(start, std::to_integer<int>(red), red_zone);
             requests_[i].buffer = start + red_zone;
         }
-        std::memset(lab_.buffers + most_requests * (buffer_bytes + red_zone), std::to_integer<int>(red), red_zone);
+        std::memset(lab_.buffers + max_requests * (buffer_bytes + red_zone), std::to_integer<int>(red), red_zone);
     }
     ~session() override {
         lab_.host.stop_observing(*this);
@@ -255,7 +255,7 @@ class session final : public arch::host::mmio_device, public arch::host::observe
             lab_.host.raise_line(line);
     }
     void end_reset();
-    queue& any_queue() { return queues_[in_.below(most_queues)]; }
+    queue& any_queue() { return queues_[in_.below(max_queues)]; }
 
     // ---- the driver at work
     void start_request();
@@ -273,7 +273,7 @@ class session final : public arch::host::mmio_device, public arch::host::observe
     laboratory& lab_;
     input& in_;
     std::size_t allocated_ = 0, allocated_private_ = 0;
-    std::array<request_record, most_requests> requests_;
+    std::array<request_record, max_requests> requests_;
 
     bool acting_ = false, honest_ = false, removed_ = false;
     std::uint32_t version_ = 2, status_ = 0, interrupt_status_ = 0, generation_ = 0, queue_sel_ = 0, feature_sel_ = 0;
@@ -282,7 +282,7 @@ class session final : public arch::host::mmio_device, public arch::host::observe
     unsigned resetting_ = 0; // reads of Status that do not show the reset yet
     std::array<std::uint8_t, 96> configuration_{};
     std::optional<std::pair<std::uint64_t, std::uint32_t>> claimed_; // the next read of this register is this
-    std::array<queue, most_queues> queues_;
+    std::array<queue, max_queues> queues_;
     struct scribbled_half {
         const std::byte* at;
         std::uint16_t value;
@@ -627,7 +627,7 @@ std::uint32_t session::read(std::uint64_t offset, unsigned width) {
         std::memcpy(&value, &configuration_[at], width);
         return value;
     }
-    queue* const selected = queue_sel_ < most_queues ? &queues_[queue_sel_] : nullptr;
+    queue* const selected = queue_sel_ < max_queues ? &queues_[queue_sel_] : nullptr;
     switch (offset) {
     case reg::magic_value: return model::magic;
     case reg::version: return version_;
@@ -650,7 +650,7 @@ void session::write(std::uint64_t offset, unsigned, std::uint32_t value) {
     perhaps_act();
     if (removed_)
         return;
-    queue* const selected = queue_sel_ < most_queues ? &queues_[queue_sel_] : nullptr;
+    queue* const selected = queue_sel_ < max_queues ? &queues_[queue_sel_] : nullptr;
     const auto put_half = [&](unsigned which, bool high) {
         if (selected != nullptr)
             selected->address[which] = high ? (selected->address[which] & 0xffff'ffff) | std::uint64_t{value} << 32
@@ -684,7 +684,7 @@ void session::write(std::uint64_t offset, unsigned, std::uint32_t value) {
             enable(*selected);
         break;
     case reg::queue_notify:
-        if (honest_ && value < most_queues)
+        if (honest_ && value < max_queues)
             serve(queues_[value]);
         break;
     case reg::interrupt_ack:
@@ -740,7 +740,7 @@ task<void> session::attend_scattered(request_record& of, std::uint64_t sector, u
 
 void session::start_request() {
     const unsigned hart = in_.below(harts);
-    request_record& it = requests_[in_.below(most_requests)];
+    request_record& it = requests_[in_.below(max_requests)];
     if (it.active)
         return;
     const unsigned kind = in_.below(10);
@@ -789,7 +789,7 @@ void session::step(unsigned hart) {
 }
 
 void session::check_memory() const {
-    for (unsigned i = 0; i <= most_requests; ++i) {
+    for (unsigned i = 0; i <= max_requests; ++i) {
         const std::byte* const zone = lab_.buffers + i * (buffer_bytes + red_zone);
         require(std::all_of(zone, zone + red_zone, [](std::byte each) { return each == red; }),
                 "memory between the buffers was touched");
@@ -888,7 +888,7 @@ void session::run() {
     put_field(8, std::uint32_t{4096});
     put_field(12, std::uint32_t{(shape & 16) != 0 ? 2U : 30U});
     put_field(20, std::uint32_t{512});
-    put_field(34, static_cast<std::uint16_t>(1 + (shape >> 5) % most_queues));
+    put_field(34, static_cast<std::uint16_t>(1 + (shape >> 5) % max_queues));
     for (const std::size_t at : {36U, 48U}) {
         put_field(at, std::uint32_t{5});
         put_field(at + 4, std::uint32_t{1});
@@ -914,7 +914,7 @@ void session::run() {
             now_running->interrupt();
     });
     const virtio::error outcome =
-        disk_->start(*this, {.queues = most_queues, .queue_size = largest_queue, .request_timeout = time_limit});
+        disk_->start(*this, {.queues = max_queues, .queue_size = largest_queue, .request_timeout = time_limit});
     if (outcome == virtio::error::none) {
         for (unsigned hart = 0; hart < harts; ++hart) // the channels open
             step(hart);
@@ -923,7 +923,7 @@ void session::run() {
             case 0:
             case 1: start_request(); break;
             case 2:
-                if (request_record& it = requests_[in_.below(most_requests)]; it.active)
+                if (request_record& it = requests_[in_.below(max_requests)]; it.active)
                     it.source->request_stop();
                 break;
             case 3:

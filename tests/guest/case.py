@@ -112,7 +112,7 @@ class Outcome:
         return "\n".join(words + ["  | " + line for line in self.lines[-LAST_LINES:]])
 
 
-def run(arguments: Sequence[str], kernel: Path, directory: Path, most_seconds: float = 600) -> Outcome:
+def run(arguments: Sequence[str], kernel: Path, directory: Path, max_seconds: float = 600) -> Outcome:
     """Runs `./run` with these arguments on this kernel; files go to the directory.
 
     INFLIGHT_HARTS in the environment gives every machine so many harts, but those whose case says how many.
@@ -133,7 +133,7 @@ def run(arguments: Sequence[str], kernel: Path, directory: Path, most_seconds: f
             cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
         )  # fmt: skip
         try:
-            status = process.wait(most_seconds)
+            status = process.wait(max_seconds)
         except subprocess.TimeoutExpired:
             process.terminate()  # ./run takes its QEMU with it
             status = process.wait()

@@ -75,7 +75,7 @@ class bouncing_memory final : public dma_memory {
         if (direction == dma_direction::to_device)
             std::memcpy(place, start, length);
         shared_[offset + guard] = {start, length, direction};
-        most_shared = std::max(most_shared, shared_.size());
+        max_shared = std::max(max_shared, shared_.size());
         ++shares;
         address = arch::device_address(place);
         return true;
@@ -108,7 +108,7 @@ class bouncing_memory final : public dma_memory {
     std::size_t now_shared() const { return shared_.size(); }
 
     std::uint64_t shares = 0, unshares = 0, refused = 0;
-    std::size_t most_shared = 0;
+    std::size_t max_shared = 0;
     std::size_t kept_by_lost_devices = 0; // how many pieces may be shared at the end
 
   private:

@@ -96,9 +96,9 @@ std::uint32_t bitwise_cksum(std::span<const std::byte> data) {
 }
 
 // Adds all of `data`, cut at random and shuffled.
-std::uint32_t cksum_in_pieces(std::mt19937_64& chances, std::span<const std::byte> data, std::size_t most_pieces) {
+std::uint32_t cksum_in_pieces(std::mt19937_64& chances, std::span<const std::byte> data, std::size_t max_pieces) {
     std::set<std::size_t> cuts{0, data.size()};
-    while (cuts.size() < most_pieces && cuts.size() <= data.size()) {
+    while (cuts.size() < max_pieces && cuts.size() <= data.size()) {
         cuts.insert(pick<std::size_t>(chances, 0, data.size()));
     }
     std::vector<std::pair<std::size_t, std::size_t>> pieces;

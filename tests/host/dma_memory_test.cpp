@@ -254,7 +254,7 @@ BOOST_AUTO_TEST_CASE(what_does_not_fit_now_waits_in_line) {
         BOOST_TEST(right == 50U);
         BOOST_TEST(std::is_sorted(taken.begin(), taken.end()));
         BOOST_TEST(w.disk().count().waited > 40U);
-        BOOST_TEST(w.bouncing->most_shared == 2U);
+        BOOST_TEST(w.bouncing->max_shared == 2U);
         check_balance(w);
     }
 }

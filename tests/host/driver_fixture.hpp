@@ -171,7 +171,7 @@ class world {
     bool run_until(Done done) {
         bool last_chance = true;
         for (std::uint64_t round = 0; !done(); ++round) {
-            if (round > most_rounds)
+            if (round > max_rounds)
                 return false;
             if (host.stalled()) {
                 if (!last_chance)
@@ -270,7 +270,7 @@ class world {
         BOOST_TEST(hart.frames().count().failures == 0U);
     }
 
-    static constexpr std::uint64_t most_rounds = 3'000'000;
+    static constexpr std::uint64_t max_rounds = 3'000'000;
 
     setup setup_;
     machine host;

@@ -158,7 +158,7 @@ BOOST_AUTO_TEST_CASE(a_buffer_that_is_filled_in_part_is_asked_for_again) {
         for (const std::uint32_t most : {1U, 7U, 500U}) {
             rng_world w{how.configuration, how.by};
             BOOST_REQUIRE_EQUAL(w.start(), error::none);
-            w.device.behave.most_bytes = most;
+            w.device.behave.max_bytes = most;
             w.fill_and_check(1300);
             w.fill_and_check(3);
         }
@@ -167,7 +167,7 @@ BOOST_AUTO_TEST_CASE(a_buffer_that_is_filled_in_part_is_asked_for_again) {
 BOOST_AUTO_TEST_CASE(fills_at_once_are_served_one_after_the_other) {
     rng_world w;
     BOOST_REQUIRE_EQUAL(w.start(), error::none);
-    w.device.behave.most_bytes = 100;
+    w.device.behave.max_bytes = 100;
     std::vector<std::vector<std::byte>> bytes(5, std::vector<std::byte>(700));
     std::vector<error> outcomes(bytes.size(), error::no_device);
     for (std::size_t i = 0; i < bytes.size(); ++i)

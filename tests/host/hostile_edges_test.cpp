@@ -212,7 +212,7 @@ BOOST_AUTO_TEST_CASE(no_request_is_larger_than_a_length_can_tell) {
         silent_device device{host, size_max};
         block::disk disk{device};
         BOOST_REQUIRE_EQUAL(disk.start(memory, {}), virtio::error::none);
-        BOOST_TEST(disk.properties().size_max <= block::most_bytes);
+        BOOST_TEST(disk.properties().size_max <= block::max_bytes);
         std::byte* const start = host.allocate(512, 512);
         const std::vector<std::span<std::byte>> whole{{start, 5 * gibibyte}};
         const std::vector<std::span<std::byte>> parts{{start, gibibyte - 512}, {start, 512},
@@ -239,7 +239,7 @@ BOOST_AUTO_TEST_CASE(no_request_is_larger_than_a_length_can_tell) {
                     BOOST_TEST(each != 0U);
                     bytes += each;
                 }
-                BOOST_TEST(bytes <= block::most_bytes);
+                BOOST_TEST(bytes <= block::max_bytes);
                 BOOST_TEST(bytes <= left);
                 left -= bytes;
                 disk.handle_line();

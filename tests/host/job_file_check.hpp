@@ -51,7 +51,7 @@ inline void check_job(const job& each, std::string_view text) {
     hold(each.distribution.kind == shape::random || (parameter != 0 && parameter != 1'000'000 && each.norandommap),
          "zipf and pareto");
     hold(each.distribution.kind != shape::pareto || parameter < 1'000'000, "pareto");
-    hold(each.filename_count <= job::most_files, "the number of disks");
+    hold(each.filename_count <= job::max_files, "the number of disks");
     for (std::size_t i = 0; i < each.filename_count; ++i) {
         hold(each.filenames[i].size() == 3 && inside(each.filenames[i]), "a disk");
     }
@@ -59,7 +59,7 @@ inline void check_job(const job& each, std::string_view text) {
         hold(size.percent <= 100 && (size.bytes == 0 || size.percent == 0), "bytes or percent");
     }
     hold(!each.time_based || each.runtime != 0, "time_based");
-    hold(each.loops >= 1 && each.numjobs >= 1 && each.numjobs <= job::most_clones, "loops and numjobs");
+    hold(each.loops >= 1 && each.numjobs >= 1 && each.numjobs <= job::max_clones, "loops and numjobs");
     hold(each.iodepth >= 1 && each.iodepth <= 65536, "iodepth");
     hold(each.iodepth_batch_submit >= 1 && each.iodepth_batch_submit <= each.iodepth, "iodepth_batch_submit");
     hold(each.iodepth_batch_complete_min <= each.iodepth, "iodepth_batch_complete_min");
@@ -68,7 +68,7 @@ inline void check_job(const job& each, std::string_view text) {
     for (const std::uint32_t percentile : percentiles) {
         hold(percentile >= 1 && percentile <= 100'000'000, "a percentile");
     }
-    hold(each.option_count <= job::most_options, "the number of options");
+    hold(each.option_count <= job::max_options, "the number of options");
     for (std::size_t i = 0; i < each.option_count; ++i) {
         hold(!each.options[i].name.empty() && inside(each.options[i].value), "an option");
     }

@@ -24,7 +24,7 @@ BOOST_AUTO_TEST_CASE(a_zero_in_an_optional_limit_says_nothing) {
     block::raw_configuration raw{.capacity = 1000, .size_max = 0, .seg_max = 0};
     raw.num_queues = 1;
     BOOST_REQUIRE_EQUAL(block::apply_configuration(raw, known), error::none);
-    BOOST_TEST(known.size_max == block::most_bytes);
+    BOOST_TEST(known.size_max == block::max_bytes);
     BOOST_TEST(known.seg_max == 1U);
     BOOST_TEST(known.max_discard_sectors == ~0U);
     BOOST_TEST(known.max_write_zeroes_sectors == ~0U);
@@ -74,7 +74,7 @@ BOOST_AUTO_TEST_CASE(properties_are_sound_or_there_are_none) {
         BOOST_REQUIRE(known.size_max != 0);
         BOOST_REQUIRE(raw.size_max == 0 || known.size_max <= raw.size_max);
         BOOST_REQUIRE(known.size_max < known.logical_block_size || known.size_max % known.logical_block_size == 0);
-        BOOST_REQUIRE(known.seg_max >= 1 && known.seg_max <= block::most_segments);
+        BOOST_REQUIRE(known.seg_max >= 1 && known.seg_max <= block::max_segments);
         BOOST_REQUIRE(known.max_discard_sectors % block_sectors == 0);
         BOOST_REQUIRE(known.max_write_zeroes_sectors % block_sectors == 0);
         BOOST_REQUIRE(known.physical_block_size >= known.logical_block_size);
@@ -107,7 +107,7 @@ BOOST_AUTO_TEST_CASE(a_block_of_two_gibibytes_is_read_whole) {
     w.device.size_max = ~0U;
     w.device.capacity = 1 << 24;
     w.start();
-    BOOST_TEST(w.disk.properties().size_max == block::most_bytes);
+    BOOST_TEST(w.disk.properties().size_max == block::max_bytes);
     std::byte* const memory = w.host.allocate(512, 512); // nobody touches what is behind it
     status outcome = status::device_lost;
     auto work = [&]() -> task<void> {

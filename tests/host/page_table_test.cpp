@@ -21,7 +21,7 @@ constexpr std::uint64_t gigabyte = std::uint64_t{1} << 30;
 
 class pages {
   public:
-    explicit pages(std::size_t most = 1u << 20) : most_{most} {}
+    explicit pages(std::size_t max_count = 1u << 20) : max_count_{max_count} {}
     ~pages() {
         for (void* const each : all_) {
             std::free(each);
@@ -32,7 +32,7 @@ class pages {
 
     static std::byte* allocate(void* context) noexcept {
         auto& self = *static_cast<pages*>(context);
-        if (self.all_.size() == self.most_) {
+        if (self.all_.size() == self.max_count_) {
             return nullptr;
         }
         void* const page = std::aligned_alloc(kilobyte_4, kilobyte_4);
@@ -43,7 +43,7 @@ class pages {
     [[nodiscard]] std::size_t count() const { return all_.size(); }
 
   private:
-    std::size_t most_;
+    std::size_t max_count_;
     std::vector<void*> all_;
 };
 

@@ -65,7 +65,7 @@ struct example {
         limits.logical_block_size = static_cast<std::uint32_t>(block);
         limits.capacity = std::uint64_t{1} << 55;
         limits.seg_max = static_cast<std::uint32_t>(pick(random, 1, 3) == 1 ? 1 : pick(random, 1, 30));
-        const std::uint64_t most = block::most_bytes;
+        const std::uint64_t most = block::max_bytes;
         if (block <= most && pick(random, 0, 2) != 0) // whole blocks, or less than one
             limits.size_max = static_cast<std::uint32_t>(
                 block *
@@ -267,7 +267,7 @@ BOOST_AUTO_TEST_CASE(the_largest_sizes) {
     for (const unsigned shift : {9U, 12U, 29U, 30U, 31U}) {
         disk_properties limits{};
         limits.logical_block_size = 1U << shift;
-        limits.size_max = block::most_bytes;
+        limits.size_max = block::max_bytes;
         limits.seg_max = 30;
         operation large{request_type::in, 0, pointer(std::uint64_t{1} << 40), std::uint64_t{3} << 31};
         large.begin_pieces();
@@ -300,9 +300,9 @@ BOOST_AUTO_TEST_CASE(ranges_cover_an_operation_and_end_where_the_device_says) {
             const bool discards = random() % 2 == 0;
             disk_properties limits{};
             limits.logical_block_size = static_cast<std::uint32_t>(block * sector);
-            const std::uint64_t most_blocks =
+            const std::uint64_t max_blocks =
                 pick(random, std::uint64_t{1}, random() % 2 ? 64 : ~std::uint32_t{0} / block);
-            const auto most = static_cast<std::uint32_t>(most_blocks * block);
+            const auto most = static_cast<std::uint32_t>(max_blocks * block);
             (discards ? limits.max_discard_sectors : limits.max_write_zeroes_sectors) = most;
             (discards ? limits.max_write_zeroes_sectors : limits.max_discard_sectors) = 1; // not this one
             switch (pick(random, 0, 3)) {
@@ -310,9 +310,9 @@ BOOST_AUTO_TEST_CASE(ranges_cover_an_operation_and_end_where_the_device_says) {
             case 1: limits.discard_sector_alignment = static_cast<std::uint32_t>(random()); break; // of no use, mostly
             default:
                 limits.discard_sector_alignment =
-                    static_cast<std::uint32_t>(block * pick(random, std::uint64_t{1}, 2 * most_blocks));
+                    static_cast<std::uint32_t>(block * pick(random, std::uint64_t{1}, 2 * max_blocks));
             }
-            const std::uint64_t blocks = pick(random, std::uint64_t{1}, most_blocks * 40);
+            const std::uint64_t blocks = pick(random, std::uint64_t{1}, max_blocks * 40);
             const std::uint64_t first = pick(random, std::uint64_t{0}, (std::uint64_t{1} << 54) / block) * block;
             operation under_test{discards ? request_type::discard : request_type::write_zeroes, first, nullptr,
                                  blocks * block};

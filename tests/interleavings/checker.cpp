@@ -63,20 +63,20 @@ struct exploration {
     result found;
     std::vector<choice> choices; // of the execution, from its start
     std::size_t depth;           // how many have been made
-    hart harts[most_harts];
+    hart harts[max_harts];
     unsigned hart_count;
     unsigned current;
     unsigned preemptions;
     unsigned spurious;
-    std::array<std::uint16_t, most_atomics> fenced; // the stores that every reader with a fence knows from now on
-    std::uint64_t full_fences;                      // hash of who made them, when
-    std::map<unsigned, unsigned> indices;           // of atomics that harts use, by ordinal
-    unsigned ordinals;                              // handed out in this execution
-    bool used[most_atomics];                        // in this execution
+    std::array<std::uint16_t, max_atomics> fenced; // the stores that every reader with a fence knows from now on
+    std::uint64_t full_fences;                     // hash of who made them, when
+    std::map<unsigned, unsigned> indices;          // of atomics that harts use, by ordinal
+    unsigned ordinals;                             // handed out in this execution
+    bool used[max_atomics];                        // in this execution
     std::map<const void*, detail::word> shared;
     std::map<const void*, detail::accesses> device_cells;
-    std::vector<stored> atomics[most_atomics];
-    std::uint64_t atomic_histories[most_atomics]; // hashes of who stored, when
+    std::vector<stored> atomics[max_atomics];
+    std::uint64_t atomic_histories[max_atomics]; // hashes of who stored, when
     std::unordered_set<std::uint64_t> states;
     std::vector<step> steps;
     std::map<std::uint64_t, std::string> names;
@@ -179,7 +179,7 @@ bool known_state(bool current_may) {
 
 // Goes on with the hart chosen among those that can. `current_may`: whether the current one is among them.
 void switch_hart(bool current_may) {
-    unsigned candidates[most_harts];
+    unsigned candidates[max_harts];
     unsigned count = 0;
     if (current_may) {
         candidates[count++] = self->current;
@@ -349,8 +349,8 @@ std::vector<stored>& history(unsigned atomic) {
     return self->atomics[atomic];
 }
 
-void join_seen(knowledge& joined, const std::array<std::uint16_t, most_atomics>& seen) {
-    for (unsigned i = 0; i < most_atomics; ++i) {
+void join_seen(knowledge& joined, const std::array<std::uint16_t, max_atomics>& seen) {
+    for (unsigned i = 0; i < max_atomics; ++i) {
         joined.seen[i] = std::max(joined.seen[i], seen[i]);
     }
 }
@@ -414,7 +414,7 @@ unsigned index_of(const detail::word& word) {
     const auto next = static_cast<unsigned>(self->indices.size());
     const unsigned index = known != self->indices.end() ? known->second : next;
     if (index == next && known == self->indices.end()) {
-        if (next == most_atomics) {
+        if (next == max_atomics) {
             std::fprintf(stderr, "interleavings: too many atomics\n");
             std::abort();
         }
@@ -477,7 +477,7 @@ unsigned this_hart() {
 }
 
 void*& hart_local() {
-    static void* words[most_harts];
+    static void* words[max_harts];
     return words[this_hart()];
 }
 
@@ -520,7 +520,7 @@ void fence(fence_kind kind, const char* file, int line) {
         by.known.join(by.acquirable);
     }
     if (order == std::memory_order_seq_cst) {
-        for (unsigned i = 0; i < most_atomics; ++i) {
+        for (unsigned i = 0; i < max_atomics; ++i) {
             self->fenced[i] = std::max(self->fenced[i], by.known.seen[i]);
         }
     }
@@ -781,7 +781,7 @@ void cell_write(accesses& of, const void* cell, std::uint64_t value, place at) {
     if (me().known.clock[of.writer] < of.written) {
         fail("race: write of a field that hart " + std::to_string(of.writer) + " has written");
     }
-    for (unsigned i = 0; i < most_harts; ++i) {
+    for (unsigned i = 0; i < max_harts; ++i) {
         if (me().known.clock[i] < of.read[i]) {
             fail("race: write of a field that hart " + std::to_string(i) + " has read");
         }

@@ -10,8 +10,8 @@
 
 namespace inflight::interleavings {
 
-inline constexpr unsigned most_harts = 4;
-inline constexpr unsigned most_atomics = 16; // that harts use in one execution; there may be more
+inline constexpr unsigned max_harts = 4;
+inline constexpr unsigned max_atomics = 16; // that harts use in one execution; there may be more
 
 // Where in the source an operation stands.
 struct place {
@@ -27,13 +27,13 @@ namespace detail {
 
 // What a hart knows, or a store passes on.
 struct knowledge {
-    std::array<std::uint16_t, most_harts> clock{};  // of each hart, up to which point of it
-    std::array<std::uint16_t, most_atomics> seen{}; // of each atomic, the last store
+    std::array<std::uint16_t, max_harts> clock{};  // of each hart, up to which point of it
+    std::array<std::uint16_t, max_atomics> seen{}; // of each atomic, the last store
     void join(const knowledge& other) {
-        for (unsigned i = 0; i < most_harts; ++i) {
+        for (unsigned i = 0; i < max_harts; ++i) {
             clock[i] = clock[i] < other.clock[i] ? other.clock[i] : clock[i];
         }
-        for (unsigned i = 0; i < most_atomics; ++i) {
+        for (unsigned i = 0; i < max_atomics; ++i) {
             seen[i] = seen[i] < other.seen[i] ? other.seen[i] : seen[i];
         }
     }
@@ -62,7 +62,7 @@ struct accesses {
     const void* self;
     unsigned writer = 0;
     std::uint16_t written = 0;
-    std::array<std::uint16_t, most_harts> read{};
+    std::array<std::uint16_t, max_harts> read{};
 };
 void cell_read(accesses&, const void* self, place);
 void cell_write(accesses&, const void* self, std::uint64_t value, place);

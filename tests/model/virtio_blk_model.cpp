@@ -283,7 +283,7 @@ void virtio_blk_model::set_capacity(std::uint64_t sectors, bool announce) {
     machine_.run_as_device([&] {
         capacity_ = sectors;
         ++generation_;
-        const std::uint64_t real = std::min(sectors, most_disk_sectors);
+        const std::uint64_t real = std::min(sectors, max_disk_sectors);
         if (real * sector_bytes > disk_.size()) {
             disk_.resize(real * sector_bytes);
             durable_.resize(disk_.size());

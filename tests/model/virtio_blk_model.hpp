@@ -231,9 +231,9 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
     // headers, status bytes and the payloads of requests that are neither read nor write. The device is of no use after that.
     void scribble_over_everything();
     // From then on the configuration space has this value in the field at `offset`. What the device does is not affected, but
-    // for the capacity. No field makes the disk larger than most_disk_sectors: what is claimed beyond fails with IOERR.
+    // for the capacity. No field makes the disk larger than max_disk_sectors: what is claimed beyond fails with IOERR.
     void set_configuration(unsigned offset, std::uint64_t value, bool announce = true);
-    static constexpr std::uint64_t most_disk_sectors = std::uint64_t{1} << 14;
+    static constexpr std::uint64_t max_disk_sectors = std::uint64_t{1} << 14;
     void set_capacity(std::uint64_t sectors, bool announce = true);
     void raise_needs_reset();
     void raise_config_interrupt(); // nothing changed

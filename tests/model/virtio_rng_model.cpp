@@ -267,7 +267,7 @@ void virtio_rng_model::complete() {
     owned_.pop_front();
     if (!std::equal(done.bytes.begin(), done.bytes.end(), done.before.begin()))
         report("SPLIT-14", "the driver wrote to a buffer that the device has");
-    const std::size_t most = std::min<std::size_t>(done.bytes.size(), behave.most_bytes);
+    const std::size_t most = std::min<std::size_t>(done.bytes.size(), behave.max_bytes);
     const std::size_t length = most < done.bytes.size() ? 1 + host_.random_below(most) : most;
     for (std::byte& each : done.bytes.first(behave.writes_nothing ? 0 : length)) {
         each = static_cast<std::byte>(host_.random() >> 40);

@@ -28,7 +28,7 @@ struct rng_configuration {
 // Read at each use. A count says how many buffers are treated so, from the next one on.
 struct rng_behaviour {
     arch::ticks latency = 200;
-    std::uint32_t most_bytes = ~0U;           // written to one buffer: the device may use less than it has (5.4.6)
+    std::uint32_t max_bytes = ~0U;            // written to one buffer: the device may use less than it has (5.4.6)
     std::uint32_t silent = 0;                 // kept for ever
     std::uint32_t needs_reset = 0;            // DEVICE_NEEDS_RESET instead of a completion
     std::uint32_t lies = 0;                   // completed with the next three

@@ -251,7 +251,7 @@ MUTANTS = [
      "        if (piece.count == limits.seg_max) {\n", "a request is longer than its used length can tell", "edges"),
     (PIECES, "of.length, limits.size_max, room});", "of.length, limits.size_max});",
      "a request is longer than its used length can tell, by one segment", "edges"),
-    (LIMITS, "std::min(said_or(raw.size_max, most_bytes), most_bytes);", "said_or(raw.size_max, most_bytes);",
+    (LIMITS, "std::min(said_or(raw.size_max, max_bytes), max_bytes);", "said_or(raw.size_max, max_bytes);",
      "one segment is larger than a request may be", "edges"),
     (LIMITS, "raw.physical_block_exp < 16 ? std::uint64_t{block} << raw.physical_block_exp : block", "block",
      "the physical block is taken for a logical one", "edges"),

@@ -245,7 +245,7 @@ class simulation {
     const totals& figures() const { return totals_; }
 
   private:
-    static constexpr hart_index most_harts = 4;
+    static constexpr hart_index max_harts = 4;
 
     struct hart_world {
         explicit hart_world(std::size_t permits_of_it) : all_permits{permits_of_it}, permits{permits_of_it} {}
@@ -331,7 +331,7 @@ class simulation {
     machine_options machine_of(std::uint64_t seed) {
         machine_options options;
         options.seed = seed;
-        options.harts = static_cast<hart_index>(choose_.between(1, most_harts));
+        options.harts = static_cast<hart_index>(choose_.between(1, max_harts));
         options.memory_bytes = std::size_t{640} << 10;
         constexpr unsigned switches[] = {1, 10, 100, 500, 1000};
         options.switches = choose_.one_of(switches);
@@ -872,7 +872,7 @@ class simulation {
     }
 
     // Whoever posts may be on his way from the inbox to the interrupt, with an interrupt of his own in between.
-    bool others_have_gone_on(hart_index sleeper, const std::array<std::uint64_t, most_harts>& since) const {
+    bool others_have_gone_on(hart_index sleeper, const std::array<std::uint64_t, max_harts>& since) const {
         for (hart_index hart = 0; hart < host_.harts(); ++hart) {
             if (hart != sleeper && !host_.ended(hart) && !host_.waiting(hart) && steps_of_[hart] - since[hart] < 200) {
                 return false;
@@ -984,9 +984,9 @@ class simulation {
     machine_memory memory_;
     bool any_always_ = false; // some hart polls for ever
     bool told_ = false;
-    std::array<bool, most_harts> sleeping_{}; // at the last step
-    std::array<std::uint64_t, most_harts> steps_of_{};
-    std::array<std::optional<std::array<std::uint64_t, most_harts>>, most_harts> forgotten_{}; // since these steps
+    std::array<bool, max_harts> sleeping_{}; // at the last step
+    std::array<std::uint64_t, max_harts> steps_of_{};
+    std::array<std::optional<std::array<std::uint64_t, max_harts>>, max_harts> forgotten_{}; // since these steps
     std::vector<std::unique_ptr<hart_world>> harts_;
     std::vector<std::unique_ptr<device>> devices_;
     std::vector<std::unique_ptr<worker>> workers_;

@@ -25,8 +25,8 @@ struct hart {
     bool masked = false;
 };
 
-inline constexpr hart_index most_harts = 8;
-inline hart harts[most_harts];
+inline constexpr hart_index max_harts = 8;
+inline hart harts[max_harts];
 inline hart_index count = 1;
 inline thread_local hart_index self = 0;
 

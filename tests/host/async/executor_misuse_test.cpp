@@ -71,7 +71,7 @@ BOOST_AUTO_TEST_CASE(one_after_the_other_is_no_misuse) {
 }
 
 BOOST_AUTO_TEST_CASE(a_hart_without_an_executor_is_named_as_that) {
-    for (const arch::hart_index hart : {1u, 7u, executor::most_harts, 9999u, ~0u}) {
+    for (const arch::hart_index hart : {1u, 7u, executor::max_harts, 9999u, ~0u}) {
         expect_panic_of("panic: a coroutine was sent to a hart that has no executor\n",
                         [hart] { return on(hart, value_later(1)); });
         expect_panic("panic: a coroutine was sent to a hart that has no executor\n", [hart] {

@@ -1,0 +1,45 @@
+#include "tests/host/hostile_matrix/permitted.hpp"
+
+namespace inflight::test::hostile {
+
+bool may_end_with(const run& it, status outcome) {
+    const kind what = it.fault.what;
+    const bool cancelling = it.when.what == state::cancelling;
+    switch (outcome) {
+    case status::ok: return true;
+    case status::cancelled: return cancelling;
+    case status::timed_out:
+        return cancelling || what == never_completes || what == very_late || (what == scribbles && it.detail == 1);
+    case status::device_reset: // or what was cut for limits that are no more
+        return what <= length_too_long || what == scribbles ||
+               (what == bad_numbers && (unusable_numbers[it.detail].field == field::size_max ||
+                                        unusable_numbers[it.detail].field == field::seg_max));
+    case status::device_error: return what == status_not_written || what == status_unknown;
+    case status::io_error: // beyond what the device has, whatever it claims
+        return what == io_error || what == capacity_shrinks || what == capacity_grows ||
+               (what == bad_numbers && unusable_numbers[it.detail].field == field::capacity);
+    case status::unsupported: return what == unsupported;
+    case status::out_of_range:
+        return what == capacity_shrinks ||
+               (what == bad_numbers && unusable_numbers[it.detail].field == field::capacity);
+    case status::device_lost:
+        return what == reset_never_ends || what == removed || what == generation_unstable ||
+               (what == features_refused) || (what == needs_reset && it.detail == 1) ||
+               (what == bad_numbers && unusable_numbers[it.detail].start != error::none);
+    default: return false;
+    }
+}
+
+bool may_fail_to_start(const run& it, error outcome) {
+    switch (it.fault.what) {
+    case needs_reset: return it.detail == 1;
+    case reset_never_ends: return outcome == error::reset_timeout;
+    case features_refused: return outcome == error::features_refused;
+    case bad_numbers: return outcome == unusable_numbers[it.detail].start;
+    case generation_unstable: return outcome == error::configuration_unstable;
+    case removed: return true; // whatever all ones are taken for
+    default: return false;
+    }
+}
+
+} // namespace inflight::test::hostile

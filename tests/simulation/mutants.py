@@ -349,8 +349,8 @@ class Killer:
 
 
 KILLERS = {
-    "simulation": Killer(HOST, ["tests/model"], ["arch/host/machine.cpp", "tests/simulation/simulation_test.cpp"],
-                         ["--seeds={seeds}"]),
+    "simulation": Killer(HOST, ["tests/model", "tests/simulation"], ["arch/host/machine.cpp"], ["--seeds={seeds}"],
+                         without=("machine_test.cpp",)),
     "edges": Killer([*HOST, BOOST], ["tests/model"],
                     ["arch/host/machine.cpp", "tests/host/main.cpp", "tests/host/hostile_edges_test.cpp"],
                     ["--color_output=no"]),

@@ -19,7 +19,7 @@ channel::channel(const device& of, async::executor& hart, std::span<queue> queue
       executor_{&hart},
       recovery_{&of.recoveries},
       transport_{&of.transport},
-      registers_{of.transport.registers_of_batches()},
+      registers_{of.transport.registers_of_fast_path()},
       waiting_{hart},
       memory_{&of.memory},
       device_properties_{&of.properties},
@@ -203,7 +203,7 @@ void channel::end_quantum_if_over() noexcept {
 
 // ---- for the executor ----
 
-// Returns true, as who calls it does.
+// Returns true, so that callers can return its result.
 bool channel::violates() noexcept {
     ++counters_.protocol_violations;
     quiesce();
@@ -227,8 +227,8 @@ bool channel::push_waiting_after_poll() noexcept {
 // follows: so no register is saved.
 bool channel::poll() noexcept {
     queue* const only = only_;
-    if (only == nullptr || attention_.load(std::memory_order_relaxed)) [[unlikely]] {
-        return poll_several();
+    if (only == nullptr || configuration_changed_.load(std::memory_order_relaxed)) [[unlikely]] {
+        return poll_slow_path();
     }
     const std::size_t used = only->ring().begin_drain_unless_armed();
     if (used == 0) {
@@ -250,12 +250,12 @@ bool channel::poll() noexcept {
     return true;
 }
 
-bool channel::poll_several() noexcept {
+bool channel::poll_slow_path() noexcept {
     if (stopped_) [[unlikely]] {
         return false;
     }
-    if (attention_.load(std::memory_order_relaxed)) [[unlikely]] {
-        attention_.store(false, std::memory_order_relaxed);
+    if (configuration_changed_.load(std::memory_order_relaxed)) [[unlikely]] {
+        configuration_changed_.store(false, std::memory_order_relaxed);
         recovery_->request(recovery::cause::configuration);
         return true;
     }
@@ -315,12 +315,12 @@ bool channel::begin_to_watch(bool work) noexcept {
 // As poll().
 bool channel::arm_and_publish() noexcept {
     queue* const only = only_;
-    if (only == nullptr || attention_.load(std::memory_order_relaxed)) [[unlikely]] {
-        return arm_and_publish_several();
+    if (only == nullptr || configuration_changed_.load(std::memory_order_relaxed)) [[unlikely]] {
+        return arm_and_publish_slow_path();
     }
     const std::size_t available = only->ring().available();
     if (!only->ring().wants_arm_and_publish(available)) [[unlikely]] {
-        return arm_and_publish_several();
+        return arm_and_publish_slow_path();
     }
     const bool work = only->arm_and_publish(
         available, [ this, only ]() __attribute__((always_inline)) {
@@ -334,11 +334,11 @@ bool channel::arm_and_publish() noexcept {
     return work;
 }
 
-bool channel::arm_and_publish_several() noexcept {
+bool channel::arm_and_publish_slow_path() noexcept {
     if (stopped_) [[unlikely]] {
         return false;
     }
-    bool work = attention_.load(std::memory_order_relaxed);
+    bool work = configuration_changed_.load(std::memory_order_relaxed);
     bool published = false;
     for_each_queue([this, &work, &published](queue& each) {
         work |= each.ring().arm();
@@ -373,7 +373,7 @@ void channel::wake() noexcept {
 }
 
 bool channel::mark_completed() noexcept {
-    bool found = attention_.load(std::memory_order_relaxed);
+    bool found = configuration_changed_.load(std::memory_order_relaxed);
     for_each_queue([&found](queue& each) { found |= each.ring().mark_if_completed(); });
     wake_if(found);
     return found;
@@ -383,7 +383,6 @@ bool channel::mark_completed() noexcept {
 void channel::woken() noexcept {
     // acq_rel: the flag before the marks, pairs with the exchange in wake().
     static_cast<void>(wake_posted_.exchange(0, std::memory_order_acq_rel));
-    ++counters_.interrupted;
 }
 
 // ---- time limits ----
@@ -435,9 +434,9 @@ void channel::deadlines_pass() noexcept {
 bool channel::expire(operation& late) noexcept {
     if (late.pieces.in_line) {
         waiting_.remove(late);
-        const bool is_in_flight = late.pieces.in_flight != 0;
+        const bool is_pending = late.pieces.in_flight != 0;
         waiting_.end(late, status::timed_out);
-        if (!is_in_flight) {
+        if (!is_pending) {
             return false;
         }
     }

@@ -1,4 +1,5 @@
-// A hart's way to a disk: its own queues, its own line of waiting operations, and nothing that another hart touches.
+// A hart's way to a disk: its own queues and its own line of waiting operations. Other harts, in interrupt handlers,
+// only mark its queues and wake it.
 //
 // Queue i belongs to hart i modulo the number of harts. A hart without a queue, where there are more harts than queues,
 // forwards its operations to the hart that has one (forwarding.hpp): the coroutine resumes on its own hart either way.
@@ -38,7 +39,6 @@ class alignas(512) channel final : private async::completion_source,
         std::uint64_t waited;              // operations that found all slots taken, or no room to share their data
         std::uint64_t protocol_violations; // times the device broke the rules of a ring
         std::uint64_t forwarded;           // operations that went through another hart, for want of a queue
-        std::uint64_t interrupted;         // times an interrupt that another hart took woke this one
         std::uint64_t lost_interrupts;     // times the watchdog found what an interrupt should have told of
     };
 
@@ -82,7 +82,7 @@ class alignas(512) channel final : private async::completion_source,
 
     // Interrupt context, any hart: marks the queues in which something has completed, and wakes their hart.
     void interrupted() noexcept {
-        bool found = attention_.load(std::memory_order_relaxed);
+        bool found = configuration_changed_.load(std::memory_order_relaxed);
         for_each_queue([&found](queue& each) { found |= each.ring().interrupted(); });
         wake_if(found);
     }
@@ -100,7 +100,7 @@ class alignas(512) channel final : private async::completion_source,
 
     // The device says that its configuration has changed: the channel's hart starts a recovery. Any context and hart;
     // interrupted() is to follow.
-    void call_attention() noexcept { attention_.store(true, std::memory_order_relaxed); }
+    void configuration_has_changed() noexcept { configuration_changed_.store(true, std::memory_order_relaxed); }
 
     // What this hart knows of the device. On this hart.
     [[nodiscard]] const disk_properties& properties() const noexcept { return properties_; }
@@ -108,8 +108,8 @@ class alignas(512) channel final : private async::completion_source,
     [[nodiscard]] const counters& count() const noexcept { return counters_; }
 
   private:
-    [[gnu::noinline]] bool arm_and_publish_several() noexcept;
-    [[gnu::noinline]] bool poll_several() noexcept;
+    [[gnu::noinline]] bool arm_and_publish_slow_path() noexcept;
+    [[gnu::noinline]] bool poll_slow_path() noexcept;
     [[gnu::noinline]] bool violates() noexcept;
     [[gnu::noinline]] bool drain_rest(std::size_t used) noexcept;
     [[gnu::noinline]] bool push_waiting_after_poll() noexcept;
@@ -177,14 +177,14 @@ class alignas(512) channel final : private async::completion_source,
 
     async::executor* executor_;
     queue* first_ = nullptr; // of the queues of this channel, which are linked
-    // The same if it has no sibling and the transport has batch_registers: then what is done once per round is inline.
+    // The same if it has no sibling and the transport has fast_path_registers: then what is done once per round is inline.
     queue* only_ = nullptr;
     recovery* recovery_;
     virtio::transport* transport_;
-    virtio::batch_registers registers_;
+    virtio::fast_path_registers registers_;
     bool stopped_ = true;  // the rings must not be used: the device is being changed, or it is lost
     bool quiesced_ = true; // the properties of the device are being rewritten; do not judge by them
-    arch::atomic<bool> attention_{false};
+    arch::atomic<bool> configuration_changed_{false};
     wait_line waiting_;
     counters counters_{};
 

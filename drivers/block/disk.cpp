@@ -85,7 +85,7 @@ inline bool disk::has_cause(virtio::interrupt_cause cause) noexcept {
         return false;
     }
     if (cause.has(virtio::interrupt_cause::configuration_change)) [[unlikely]] {
-        home_->call_attention();
+        home_->configuration_has_changed();
     }
     return true;
 }
@@ -113,7 +113,7 @@ void disk::handle_configuration() noexcept {
         return;
     }
     interrupts_.fetch_add(1, std::memory_order_relaxed);
-    home_->call_attention();
+    home_->configuration_has_changed();
     home_->interrupted();
 }
 
@@ -122,7 +122,7 @@ bool disk::interrupted_before_start(virtio::interrupt_cause cause) noexcept {
     // so that one of the two sees the other.
     interrupted_early_.store(true, std::memory_order_seq_cst);
     if (told_.load(std::memory_order_seq_cst) != 0) {
-        home_->call_attention();
+        home_->configuration_has_changed();
         static_cast<void>(look_for_completions());
     }
     return !cause.none();
@@ -134,7 +134,7 @@ bool disk::look_for_completions() noexcept {
         return false;
     }
     if (device_.acknowledge_interrupt().has(virtio::interrupt_cause::configuration_change)) {
-        home_->call_attention();
+        home_->configuration_has_changed();
     }
     bool found = false;
     for (block::channel& each : std::span{channels_, told}) {
@@ -156,7 +156,7 @@ error disk::start(dma_memory& memory, const disk_options& options) noexcept {
         // seq_cst: pairs with handle_line(), which finds the channels, and with the mark of interrupted_before_start().
         told_.store(harts_, std::memory_order_seq_cst);
         if (interrupted_early_.load(std::memory_order_seq_cst)) {
-            home_->call_attention();
+            home_->configuration_has_changed();
         }
         recovery_.open();
     }

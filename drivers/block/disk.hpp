@@ -96,8 +96,8 @@ class disk final : private recovery::target {
     // and the cause is returned.
     [[nodiscard]] virtio::error start(dma_memory& memory, const disk_options& options) noexcept;
 
-    // What the calling hart knows of the device. They change when the device is reset or has another capacity: on each
-    // hart before a request that is judged by them, and only while none of its coroutines runs.
+    // The calling hart's copy of what is known of the device. It changes only between two coroutines of this hart, before
+    // any request is checked against the new values.
     [[nodiscard]] const disk_properties& properties() const noexcept {
         return channels_ != nullptr ? channels_[arch::this_hart()].properties() : properties_;
     }
@@ -200,7 +200,7 @@ class disk final : private recovery::target {
     [[nodiscard, gnu::always_inline]] inline bool has_cause(virtio::interrupt_cause cause) noexcept;
 
     virtio::device device_;
-    virtio::batch_registers registers_ = device_.registers_of_batches();
+    virtio::fast_path_registers registers_ = device_.registers_of_fast_path();
     recovery recovery_{*this};
     block::channel* channels_ = nullptr;
     arch::hart_index harts_ = 0;

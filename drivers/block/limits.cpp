@@ -63,7 +63,7 @@ virtio::error apply_configuration(const raw_configuration& raw, disk_properties&
     known.discard_sector_alignment = raw.discard_sector_alignment;
     known.max_write_zeroes_sectors =
         has(feature::write_zeroes) ? round_down(said_or(raw.max_write_zeroes_sectors, unlimited), block_sectors) : 0;
-    known.read_only = has(feature::read_only);
+    known.read_only = has(feature::ro);
     known.can_flush = has(feature::flush);
     known.write_cache = has(feature::config_wce) ? raw.writeback != 0 : known.can_flush;
     known.queues = raw.num_queues;

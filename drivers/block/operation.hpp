@@ -24,7 +24,7 @@ class forwarding;
 class wait_line;
 struct operation;
 
-// Where an operation is while it is in flight. A device request is what one chain of descriptors asks for. Nearly all
+// Where an operation is while it is pending. A device request is what one chain of descriptors asks for. Nearly all
 // operations are one device request with one data segment, and stay whole; the others are cut into pieces, each of
 // which is a device request.
 enum class operation_state : std::uint8_t {
@@ -99,11 +99,11 @@ struct operation : async::operation {
     operation(virtio_blk::request_type of, std::uint64_t at, const std::byte* first, std::size_t bytes) noexcept
         : sector{at}, data{first}, length{bytes}, type{of} {}
 
-    // The result of an operation in flight: below all others.
+    // The result of an operation that has begun and not ended: below all others.
     static constexpr status pending{-1};
-    [[nodiscard]] bool is_in_flight() const noexcept { return result < status::ok; }
+    [[nodiscard]] bool is_pending() const noexcept { return result < status::ok; }
 
-    // It is in flight, in this state; or it has ended with this result.
+    // It is pending, in this state; or it has ended with this result.
     void begin(operation_state in) noexcept {
         state = in;
         result = pending;

@@ -38,7 +38,7 @@ class recovery {
 
     enum class command : std::uint8_t { open, quiesce, resume };
 
-    // The device. All functions are called on the home hart, with all channels quiesced but for the first.
+    // The device. All functions are called on the home hart, and all channels are quiesced, except during the first.
     class target {
       public:
         target() noexcept = default;

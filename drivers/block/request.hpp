@@ -63,7 +63,7 @@ class [[nodiscard]] request : private operation {
     request(const request&) = delete;
     request& operator=(const request&) = delete;
     ~request() {
-        if (is_in_flight()) {
+        if (is_pending()) {
             destroyed_in_flight();
         }
     }

@@ -13,7 +13,7 @@ namespace inflight::block::virtio_blk {
 namespace feature {
 inline constexpr virtio::feature_set size_max = 1u << 1;
 inline constexpr virtio::feature_set seg_max = 1u << 2;
-inline constexpr virtio::feature_set read_only = 1u << 5;
+inline constexpr virtio::feature_set ro = 1u << 5;
 inline constexpr virtio::feature_set blk_size = 1u << 6;
 inline constexpr virtio::feature_set flush = 1u << 9;
 inline constexpr virtio::feature_set topology = 1u << 10;
@@ -26,7 +26,7 @@ inline constexpr virtio::feature_set zoned = 1u << 17; // known only to be kept 
 
 // All that this driver knows what to do with. The allow-list: no other bit of the device type is ever accepted.
 inline constexpr virtio::feature_set known_features =
-    feature::size_max | feature::seg_max | feature::read_only | feature::blk_size | feature::flush | feature::topology |
+    feature::size_max | feature::seg_max | feature::ro | feature::blk_size | feature::flush | feature::topology |
     feature::config_wce | feature::mq | feature::discard | feature::write_zeroes;
 
 // What of the features of a block device that offers `offered` the driver accepts; none of `off`.

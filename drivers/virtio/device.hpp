@@ -102,12 +102,14 @@ class device {
         transport_.enable_queue(index, size, where);
     }
 
-    // For notifications, which are on the path of requests.
+    // For notifications, which a queue sends once per round.
     [[nodiscard]] transport& underlying_transport() noexcept { return transport_; }
 
     // As the transport's.
     interrupt_cause acknowledge_interrupt() noexcept { return transport_.acknowledge_interrupt(); }
-    [[nodiscard]] batch_registers registers_of_batches() const noexcept { return transport_.registers_of_batches(); }
+    [[nodiscard]] fast_path_registers registers_of_fast_path() const noexcept {
+        return transport_.registers_of_fast_path();
+    }
 
   private:
     template <typename Choose, typename Configure>

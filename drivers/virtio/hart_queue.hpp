@@ -35,7 +35,7 @@ class hart_queue : private async::completion_source {
         }
     }
     void handle_configuration() noexcept {
-        attention_.store(true, std::memory_order_relaxed);
+        configuration_changed_.store(true, std::memory_order_relaxed);
         if (opened_.load(std::memory_order_acquire)) { // as in handle_queue()
             wake();
         }
@@ -95,8 +95,8 @@ class hart_queue : private async::completion_source {
 
   private:
     bool poll() noexcept override {
-        if (is_open_ && attention_.load(std::memory_order_relaxed)) {
-            attention_.store(false, std::memory_order_relaxed); // before the look at the status
+        if (is_open_ && configuration_changed_.load(std::memory_order_relaxed)) {
+            configuration_changed_.store(false, std::memory_order_relaxed); // before the look at the status
             if (device_.needs_reset()) {
                 return stop(error::needs_reset);
             }
@@ -116,7 +116,7 @@ class hart_queue : private async::completion_source {
         }
     }
     bool arm_and_publish() noexcept override {
-        const bool work = is_open_ && (queue_.arm() || attention_.load(std::memory_order_relaxed));
+        const bool work = is_open_ && (queue_.arm() || configuration_changed_.load(std::memory_order_relaxed));
         publish();
         return work;
     }
@@ -143,8 +143,8 @@ class hart_queue : private async::completion_source {
     std::byte* ring_ = nullptr;
     arch::hart_index home_ = 0;
     bool is_open_ = false;
-    arch::atomic<bool> opened_{false};    // ever
-    arch::atomic<bool> attention_{false}; // the device says that something has changed
+    arch::atomic<bool> opened_{false};                // ever
+    arch::atomic<bool> configuration_changed_{false}; // the device says that something has changed
 };
 
 } // namespace inflight::virtio

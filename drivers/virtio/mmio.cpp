@@ -11,7 +11,7 @@ namespace {
 // Offsets of registers (VIRTIO 1.2, 4.2.2 and 4.2.4), aligned 32-bit accesses only.
 constexpr std::uintptr_t magic_value = 0x000;
 constexpr std::uintptr_t version = 0x004;
-constexpr std::uintptr_t device_type = 0x008;
+constexpr std::uintptr_t device_id_register = 0x008;
 constexpr std::uintptr_t vendor_id = 0x00c;
 constexpr std::uintptr_t device_features = 0x010;
 constexpr std::uintptr_t device_features_sel = 0x014;
@@ -57,7 +57,7 @@ mmio_identity identify_mmio(std::uintptr_t registers) noexcept {
         slot.outcome = error::unknown_version;
         return slot;
     }
-    slot.id = device_id{arch::mmio_read32(registers + device_type)};
+    slot.id = device_id{arch::mmio_read32(registers + device_id_register)};
     if (slot.id == device_id::none) {
         slot.outcome = error::no_device;
         return slot;
@@ -81,7 +81,7 @@ bool mmio_transport::reset() noexcept {
         if (patience.is_over()) {
             return false;
         }
-        if (status == status_bit::device_needs_reset) { // one has ended, and it asks for the next
+        if (status == status_bit::device_needs_reset) { // the reset has ended, and the device asks for another
             arch::mmio_write32(registers_ + device_status, 0);
         }
     }
@@ -151,14 +151,14 @@ void mmio_transport::enable_queue(std::uint16_t index, std::uint16_t size, const
 }
 
 void mmio_transport::notify(std::uint16_t index) noexcept {
-    virtio::notify(registers_of_batches(), index);
+    virtio::notify(registers_of_fast_path(), index);
 }
 
 interrupt_cause mmio_transport::acknowledge_interrupt() noexcept {
-    return virtio::acknowledge_interrupt(registers_of_batches());
+    return virtio::acknowledge_interrupt(registers_of_fast_path());
 }
 
-batch_registers mmio_transport::registers_of_batches() const noexcept {
+fast_path_registers mmio_transport::registers_of_fast_path() const noexcept {
     return {.queue_notify = registers_ + queue_notify,
             .interrupt_status = registers_ + interrupt_status,
             .interrupt_ack = registers_ + interrupt_ack};

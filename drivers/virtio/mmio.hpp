@@ -41,7 +41,7 @@ class mmio_transport : public transport {
     void notify(std::uint16_t index) noexcept override;
     [[nodiscard]] interrupt_delivery interrupts() const noexcept override { return interrupt_delivery::shared_line; }
     interrupt_cause acknowledge_interrupt() noexcept override;
-    [[nodiscard]] batch_registers registers_of_batches() const noexcept override;
+    [[nodiscard]] fast_path_registers registers_of_fast_path() const noexcept override;
 
   protected:
     std::uintptr_t registers_;

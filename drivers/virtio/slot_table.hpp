@@ -133,7 +133,7 @@ class slot_table {
         }
         bool honest = true;
         const auto check = [&](std::uint64_t id, std::uint64_t length) noexcept {
-            // No id of the ring; never a head, not in flight, or used twice; or never published.
+            // The id is in the ring, in flight (so it is the head of a chain, and used once), and published.
             honest = id < ids_ && slots_[id].in_flight() && slots_[id].available_at != queue.published() &&
                      visit(slots_[id], static_cast<std::uint32_t>(length));
             if (honest) {

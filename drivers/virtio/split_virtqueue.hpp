@@ -145,7 +145,7 @@ class split_virtqueue {
     [[nodiscard]] std::size_t used_position() const noexcept { return taken_; }
     [[nodiscard]] std::uint16_t used_index() const noexcept { return device_field(ring_index).load(); }
 
-    // Asks for an interrupt at the next used chain. True if chains are waiting already, for which none may come.
+    // Asks for an interrupt at the next used chain. True if chains are waiting already, for which no interrupt may come.
     [[nodiscard]] bool enable_interrupts() noexcept {
         if (used_event_ != nullptr) {
             used_event_->store(low16(taken_));
@@ -158,8 +158,8 @@ class split_virtqueue {
         return used_count() != 0;
     }
 
-    // Asks for no interrupt. It is a hint, and one may come nevertheless. With EVENT_IDX there is nothing to write: the
-    // index written last has passed, and comes round again only after 65536 chains.
+    // Asks for no interrupt. It is a hint, and one may come nevertheless. With EVENT_IDX there is nothing to write:
+    // the index written last has passed, or one more interrupt comes.
     void disable_interrupts() noexcept {
         if (used_event_ == nullptr) {
             own_field(ring_flags).store(avail_no_interrupt);

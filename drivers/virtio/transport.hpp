@@ -1,6 +1,7 @@
 // A transport: how a driver reaches the registers of one VIRTIO device, whatever bus it is on.
 //
-// What is called once per device or per batch is here; nothing of it is on the path of a single request.
+// What is called once per device is virtual. What is called once per round is inline below (notify,
+// acknowledge_interrupt); nothing is called once per request.
 #pragma once
 
 #include "inflight/arch/arch.hpp"
@@ -70,7 +71,7 @@ struct queue_addresses {
 
 // The registers of 32 bits that a batch of requests takes, for inline code; all 0 if the transport has none of that
 // kind.
-struct batch_registers {
+struct fast_path_registers {
     std::uintptr_t queue_notify;
     std::uintptr_t interrupt_status;
     std::uintptr_t interrupt_ack;
@@ -88,8 +89,8 @@ class transport {
     // The features of ring and transport that this transport can carry (a list per transport: FEAT-10).
     [[nodiscard]] virtual feature_set supported_features() const noexcept = 0;
 
-    // Resets the device and waits for Status to read 0. False if it has not within `patience`, a tenth of a second or
-    // so to a second: then the device may still write to memory that it was given.
+    // Resets the device and waits for Status to read 0, for a second at the most (an eighth of one if the clock steps).
+    // False if it does not: then the device may still write to memory that it was given.
     [[nodiscard]] virtual bool reset() noexcept = 0;
 
     [[nodiscard]] virtual std::uint8_t status() noexcept = 0;
@@ -128,19 +129,19 @@ class transport {
     // Where the registers are that notify() and acknowledge_interrupt() use. The functions of the same names below do
     // the same inline, and drivers call those instead where the addresses are not 0. So a transport that overrides one
     // of the two must return {} here.
-    [[nodiscard]] virtual batch_registers registers_of_batches() const noexcept { return {}; }
+    [[nodiscard]] virtual fast_path_registers registers_of_fast_path() const noexcept { return {}; }
 
   protected:
     ~transport() = default;
 };
 
-inline void notify(const batch_registers& registers, std::uint16_t index) noexcept {
+inline void notify(const fast_path_registers& registers, std::uint16_t index) noexcept {
     // The published index before the doorbell: pairs with the device's read of the index after it.
     arch::fence_doorbell();
     arch::mmio_write32(registers.queue_notify, index);
 }
 
-[[gnu::always_inline]] inline interrupt_cause acknowledge_interrupt(const batch_registers& registers) noexcept {
+[[gnu::always_inline]] inline interrupt_cause acknowledge_interrupt(const fast_path_registers& registers) noexcept {
     const std::uint32_t bits = arch::mmio_read32(registers.interrupt_status) &
                                (interrupt_cause::used_buffer | interrupt_cause::configuration_change);
     if (bits != 0) [[likely]] {

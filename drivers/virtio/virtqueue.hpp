@@ -178,9 +178,9 @@ class virtqueue {
         return used;
     }
 
-    // What the owner waits for, in one word: nothing; the first use of a buffer after `position`; or nothing more,
-    // because that has happened. Any hart reads it, and changes the second state to the third. A handler that is late
-    // may do so to the next wait: it wakes the owner in any case, which looks and waits again.
+    // The state of the interrupt, in one word: not armed; armed, from a position of the used ring on; or marked, because
+    // the device has used a buffer since. Any hart reads it, and changes armed to marked. A handler that is late may do
+    // so to the next wait: it wakes the owner in any case, which looks and waits again.
     static constexpr std::uint64_t not_armed = 0;
     static constexpr std::uint64_t marked = 1;
     static constexpr std::uint64_t armed_from(std::uint64_t position) noexcept { return position + 2; }

@@ -81,7 +81,7 @@ inline std::uint64_t device_address(const void* memory) noexcept {
 [[noreturn]] inline void panic(const char* message) noexcept {
     interleavings::panic(message);
 }
-// The transport of ring.cpp has no registers: what is inline for those that have some (virtio::batch_registers) is not called.
+// The transport of ring.cpp has no registers: what is inline for those that have some (virtio::fast_path_registers) is not called.
 inline std::uint32_t mmio_read32(std::uintptr_t) noexcept {
     panic("a register is read, and there is none");
 }

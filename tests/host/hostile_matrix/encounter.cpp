@@ -28,7 +28,8 @@ setup make_setup(const run& it) {
     if (!it.device.indirect)
         features &= ~bits::bit(bits::indirect_desc);
     c.features = features;
-    s.machine.memory_bytes = std::size_t{1} << 19;
+    // A register that reads all ones is a queue of the largest size.
+    s.machine.memory_bytes = std::size_t{it.fault.what == removed ? 4U : 1U} << 19;
     s.frame_memory = std::size_t{64} << 10;
     s.machine.seed = 1 + it.moment;
     s.poll = it.device.poll;

@@ -234,7 +234,7 @@ BOOST_AUTO_TEST_CASE(what_is_inside_follows_limits_that_change_over_a_reset) {
     BOOST_TEST(reset_with(0, 512, [&] { w.device.blk_size = 1024; }) == status::invalid_argument);
     BOOST_TEST(reset_with(0, 1024, [&] { w.device.capacity = 1; }) == status::out_of_range);
     w.device.capacity = 1 << 20;
-    BOOST_TEST(reset_with(0, 1024, [&] { w.device.features |= blk::feature::read_only; }) == status::out_of_range);
+    BOOST_TEST(reset_with(0, 1024, [&] { w.device.features |= blk::feature::ro; }) == status::out_of_range);
 }
 
 // Any field, at any time, to anything.

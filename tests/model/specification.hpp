@@ -35,6 +35,10 @@ inline constexpr std::uint64_t magic_value = 0x000, version = 0x004, device_id =
                                queue_driver_low = 0x090, queue_driver_high = 0x094, queue_device_low = 0x0a0,
                                queue_device_high = 0x0a4, shm_sel = 0x0ac, shm_base_high = 0x0bc, queue_reset = 0x0c0,
                                config_generation = 0x0fc, config = 0x100;
+
+constexpr bool of_interrupts(std::uint64_t offset) {
+    return offset == interrupt_status || offset == interrupt_ack;
+}
 } // namespace reg
 
 namespace request_type {

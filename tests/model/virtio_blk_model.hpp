@@ -429,6 +429,8 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
     void check_laid_out(const virtqueue&);
     void write_queue_notify(std::uint32_t value);
     void write_interrupt_ack(std::uint32_t value);
+
+    // virtio_blk_config.cpp
     std::uint32_t read_config(std::uint64_t offset, unsigned width);
     void write_config(std::uint64_t offset, unsigned width, std::uint32_t value);
     static constexpr std::size_t config_bytes = 96;

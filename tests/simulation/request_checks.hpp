@@ -27,8 +27,8 @@ inline constexpr std::byte unread{0xEE}; // what the buffer of a read is filled 
 // Checks it, and keeps the account of the disk.
 void check_transfer(run_context&, simulated_disk&, const transfer_result&);
 
-// Counts a request of any kind and checks its status, but for what only the caller knows of one that was cancelled or has
-// timed out. `sector`: one of the worker's.
+// Counts a request of any kind and checks its status. What only the caller knows of a cancelled or late request is not
+// checked. `sector`: one of the worker's.
 void check_status(run_context&, simulated_disk&, std::uint64_t sector, ticks began, block::status outcome,
                   block::status expected);
 

@@ -150,7 +150,7 @@ void simulated_disk::choose_faults() {
     }
     lies = choose.percent(10);
     if (lies) {
-        // Where each slot has one descriptor, a duplicate may overwrite a used element that the driver has not read yet.
+        // Where each slot has one descriptor, a duplicate may overwrite a used element that the driver has not read.
         const bool indirect = (model->offered() & bits::bit(bits::indirect_desc)) != 0;
         model->inject(indirect ? rule_breaks[0] : choose.one_of(rule_breaks), choose.below(12), choose.between(1, 2));
     }

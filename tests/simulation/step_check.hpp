@@ -1,5 +1,5 @@
-// What must hold after each step of the machine: time does not go back, and no hart sleeps for ever once something has been
-// posted to it.
+// What must hold after each step of the machine: time does not go back, and no hart sleeps on although something has
+// been posted to it.
 #pragma once
 
 #include "tests/simulation/run_context.hpp"

@@ -5,8 +5,8 @@
 
 namespace inflight::test::hostile {
 
-// Ends all faults, but leaves what the device has claimed. All slots are there then and every operation works, or the disk
-// is lost for good.
+// Ends all faults, but leaves what the device has claimed. Checks that all slots are there and every operation works,
+// or that the disk is lost for good.
 void check_aftermath(const run& it, world& w);
 
 } // namespace inflight::test::hostile

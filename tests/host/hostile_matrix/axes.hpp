@@ -1,5 +1,4 @@
-// The two axes of the hostile matrix, faults of a device and states of the driver, and what varies between the runs of a
-// cell.
+// The axes of the hostile matrix (faults of a device, states of the driver), and what varies between runs of a cell.
 #pragma once
 
 #include "tests/host/driver_fixture.hpp"

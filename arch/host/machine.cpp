@@ -52,7 +52,7 @@ std::uint64_t rotate_left(std::uint64_t value, unsigned bits) {
     return value << bits | value >> (64 - bits);
 }
 
-// A stack of a hart, with a page below it that nobody can touch.
+// A stack of a hart, with a guard page below it.
 class hart_stack {
   public:
     static constexpr std::size_t bytes = std::size_t{512} << 10;
@@ -74,14 +74,14 @@ class hart_stack {
     void* mapping_;
 };
 
-// Stacks are used again by the next run: a new one costs a fault for each of its pages.
+// Stacks are kept for the next run: a new one costs a page fault for each of its pages.
 thread_local std::vector<std::unique_ptr<hart_stack>> spare_stacks;
 
 } // namespace
 
-// What it takes to go on with a hart, or with the caller of run(). Entered for the first time with setcontext(), left and
-// entered again with jumps, because swapcontext() makes a system call each time; but under the address sanitizer with
-// swapcontext(), because it takes a jump for the end of frames.
+// The execution context of a hart, or of the caller of run(). It is entered for the first time with setcontext(), and
+// left and entered again with jumps, because swapcontext() makes a system call each time. The address sanitizer takes a
+// jump for the end of frames, so swapcontext() is used with it.
 struct machine::context {
     context() = default;
     ~context() {
@@ -113,7 +113,7 @@ struct machine::context {
 #endif
     }
 
-    // Goes on in `to`; comes back when somebody goes on here, and never if this is the end of its hart.
+    // Resumes `to`. Returns when this one is resumed, which never happens after the end of its hart.
     void leave_for(context& to, [[maybe_unused]] bool for_ever) {
 #ifdef INFLIGHT_ADDRESS_SANITIZER
         __sanitizer_start_switch_fiber(for_ever ? nullptr : &fake_stack, to.bottom, to.bytes);
@@ -142,7 +142,7 @@ struct machine::context {
 #endif
 };
 
-// While one exists devices run and interrupts wait; the destructor of the outermost takes them.
+// While one exists, devices run and interrupts are held back; the destructor of the outermost one takes them.
 class machine::device_turn {
   public:
     explicit device_turn(machine& owner) : owner_{owner} { ++owner_.device_depth_; }
@@ -533,7 +533,7 @@ run_end machine::run(std::vector<callback> bodies, run_limits limits) {
         give_turn(first);
     }
     stepping_ = nullptr;
-    device_depth_ = 0; // whatever was under way when it ended
+    device_depth_ = 0; // the run may have ended within a device
     hart_ = before;
     caller_.reset();
     for (hart_state& hart : harts_) {
@@ -555,7 +555,7 @@ void machine::enter() noexcept {
     stepping_->hart_main();
 }
 
-// The first function on the stack of a hart; the last, too.
+// The outermost function on the stack of a hart.
 void machine::hart_main() noexcept {
     const hart_index hart = hart_;
 #ifdef INFLIGHT_ADDRESS_SANITIZER
@@ -592,8 +592,8 @@ bool machine::runnable(hart_index hart) const noexcept {
     return state.running && state.paused_until <= time_ && (!state.waiting || pending(hart));
 }
 
-// Whose turn it is: a hart that can go on, any but `except`. Where none can, time goes on until one can; nobody is the
-// answer if there is no other hart to go on, or all have ended. A stall ends the run.
+// Returns the hart to run next: one that can run, and is not `except`. If none can, time advances until one can.
+// Returns nobody if there is no other hart that can run, or if all have ended. A stall ends the run.
 hart_index machine::elect(hart_index except) noexcept {
     for (;;) {
         hart_index chosen = nobody;
@@ -605,7 +605,7 @@ hart_index machine::elect(hart_index except) noexcept {
                 continue;
             }
             ++candidates;
-            // Each with the same chance, without a list of them.
+            // Each hart is equally likely, without a list of them.
             const bool better = options_.priorities
                                     ? chosen == nobody || harts_[hart].priority > harts_[chosen].priority
                                     : candidates == 1 || random_below(candidates) == 0;
@@ -631,13 +631,13 @@ hart_index machine::elect(hart_index except) noexcept {
             end_run(run_end::time);
         }
         time_ = std::max(time_, next);
-        ++device_depth_; // interrupts are taken by whose turn it is, then
+        ++device_depth_; // the hart that runs next takes the interrupts
         run_due_events();
         --device_depth_;
     }
 }
 
-// From the hart that runs, or the caller of run(), to another hart. Comes back when the turn does, if ever.
+// Switches from the current hart, or the caller of run(), to another hart. Returns when the current one is resumed.
 void machine::give_turn(hart_index next) noexcept {
     if (next == hart_) {
         return;
@@ -651,7 +651,7 @@ void machine::give_turn(hart_index next) noexcept {
     here.leave_for(*harts_[next].here, for_ever);
 }
 
-// Ends run(). Does not come back.
+// Ends run(). Does not return.
 void machine::end_run(run_end outcome) noexcept {
     outcome_ = outcome;
     if (outcome == run_end::stalled && !limits_.stall_permitted) {
@@ -672,7 +672,7 @@ void machine::end_run(run_end outcome) noexcept {
     die("a run goes on after its end");
 }
 
-// The end of what a hart does without any other seeing a part of it, and the beginning of the next.
+// The boundary between two steps: what a hart does between two boundaries is atomic for the others.
 void machine::step(step_kind kind, std::uint64_t where) noexcept {
     if (stepping_ != this || device_depth_ != 0) {
         return;
@@ -793,7 +793,7 @@ std::string machine::describe_step(const step_record& step) const {
 
 namespace {
 
-// Of a heap, whose first element is the largest: the next event is that.
+// The order of a heap, whose first element is the largest: the next event.
 constexpr auto later = [](const auto& a, const auto& b) {
     return a.time != b.time ? a.time > b.time : a.number > b.number;
 };
@@ -810,7 +810,7 @@ void machine::run_as_device(const callback& work) {
     work();
 }
 
-// Runs what is due. An event may call back into the machine; events it adds for now run too, in order.
+// Runs the events that are due. An event may call into the machine; events that it adds for now run too, in order.
 void machine::run_due_events() {
     while (next_event() <= time_) {
         std::pop_heap(events_.begin(), events_.end(), later);
@@ -821,7 +821,7 @@ void machine::run_due_events() {
     }
 }
 
-// Lets time go by outside of a device's turn.
+// Advances time, and runs the events that are due unless a device runs.
 void machine::pass(ticks span) {
     time_ += span;
     if (device_depth_ == 0) {

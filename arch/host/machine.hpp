@@ -9,10 +9,10 @@
 // Virtual time stands still except for the configured cost of now() and of a register access, for wait_for_interrupt(),
 // which jumps to the next event or deadline, and for run_until().
 //
-// Several harts at once: run() gives each hart a program and a stack, and runs one of them at a time. Every call into the
-// machine and every operation of arch::atomic is a step; before each step the seed decides whether another hart goes on.
-// So one seed is one interleaving, on one thread, and can be had again. Each step happens whole and at once for all:
-// orders of memory weaker than that are not simulated.
+// Several harts at once: run() gives each hart a program and a stack, and runs one of them at a time. Every call into
+// the machine and every operation of arch::atomic is a step. Before each step the seed decides whether to switch to
+// another hart. So one seed is one interleaving, on one thread, and is reproducible. Each step is atomic and seen by
+// all harts at once: weaker memory orders are not simulated.
 #pragma once
 
 #define INFLIGHT_ARCH_DEFINES_ATOMIC 1
@@ -43,8 +43,7 @@ class mmio_device {
     virtual void write(std::uint64_t offset, unsigned width, std::uint32_t value) = 0;
 };
 
-// Is told of every point at which the code under test shows its order of memory. The calls come before the access
-// itself and in the program order of the code under test.
+// Called at every fence, device access and wait of the code under test, before it happens and in program order.
 class observer {
   public:
     virtual ~observer() = default;
@@ -52,18 +51,18 @@ class observer {
     virtual void on_mmio_read(std::uintptr_t /*address*/, unsigned /*width*/) {}
     virtual void on_mmio_write(std::uintptr_t /*address*/, unsigned /*width*/, std::uint32_t /*value*/) {}
     virtual void on_wait_for_interrupt() {}
-    // Of a field that a device shares.
+    // Of a field shared with a device.
     virtual void on_device_word_read(const void* /*word*/) {}
 };
 
-// Something that the code under test did and must not do.
+// A rule that the code under test has broken.
 struct violation {
     std::string id; // a row of the requirement table, or a word in capitals for a rule of ours
     std::string message;
     ticks time;
 };
 
-// What a hart does at a step of run().
+// The kinds of steps of run().
 enum class step_kind : std::uint8_t {
     load,
     store,
@@ -92,7 +91,7 @@ enum class step_kind : std::uint8_t {
 
 struct step_record {
     ticks time;
-    std::uint64_t where; // address, fence_kind, line or hart, as the kind has it
+    std::uint64_t where; // address, fence_kind, line or hart, by kind
     std::uint64_t value; // what was read, written or found
     hart_index hart;
     step_kind kind;
@@ -100,17 +99,17 @@ struct step_record {
 
 enum class run_end : std::uint8_t {
     finished, // every program has returned
-    stalled,  // every hart waits, and nothing can ever wake one
+    stalled,  // every hart waits, and no event is left that could wake one
     steps,    // the limits of run()
     time,
-    violation, // something was reported
+    violation, // a violation was reported
 };
 
 struct run_limits {
     std::uint64_t steps = 10'000'000;
     ticks time = no_deadline; // virtual, counted from 0
     bool go_on_after_violation = false;
-    bool stall_permitted = false; // then it is for the caller to judge, and nothing is reported
+    bool stall_permitted = false; // a stall is not reported: the caller judges it
 };
 
 struct machine_options {
@@ -123,20 +122,20 @@ struct machine_options {
     unsigned spurious_wake_ups = 0;  // of 1000 calls of wait_for_interrupt(), how many return for no reason
     unsigned interrupt_storm = 1000; // a line still high after this many handler calls in a row is reported
 
-    // Interrupts on their way, in ticks; a delay is drawn for each, up to this.
-    ticks longest_line_delay = 0;     // from a line's going high to the pending interrupt
+    // Delays of interrupts, in ticks: each is random, up to this bound.
+    ticks longest_line_delay = 0;     // from the rise of a line to the pending interrupt
     ticks longest_software_delay = 0; // from interrupt_hart() to the pending interrupt
 
     // For run(). Chances are out of 1000 steps.
-    unsigned switches = 200;           // at how many another hart goes on
+    unsigned switches = 200;           // at how many the machine switches to another hart
     bool priorities = false;           // the hart with the highest priority runs; a switch gives it the lowest instead
-    std::uint64_t longest_turn = 1000; // steps; after so many another hart goes on in any case
+    std::uint64_t longest_turn = 1000; // steps, after which it switches in any case
     ticks cost_of_step = 1;            // ticks that pass with each step
-    unsigned pauses = 0;               // at how many the hart stands still, as a virtual one does without its host's
-    ticks longest_pause = 1000;        // processor; up to so long
+    unsigned pauses = 0;               // at how many the hart is paused, as a virtual CPU may be
+    ticks longest_pause = 1000;        // in ticks
     unsigned spurious_lines = 0;       // at how many an enabled line interrupts for no reason
     unsigned weak_failures = 0;        // of 1000 compare_exchange_weak(), how many fail for no reason
-    std::size_t trace_length = 64;     // how many steps describe() tells; a power of two
+    std::size_t trace_length = 64;     // how many steps describe() lists; a power of two
 };
 
 class machine {
@@ -164,11 +163,11 @@ class machine {
     // Interrupts. By default an external interrupt claims each pending line in turn, calls its handler and completes
     // it; a kernel that brings its own code for this replaces the handler and uses claim() and complete().
     void on_external_interrupt(hart_index, callback);
-    void on_timer_interrupt(hart_index, callback);                  // default: takes the deadline away
+    void on_timer_interrupt(hart_index, callback);                  // default: clears the deadline
     void line_handler(unsigned line, callback);                     // also enables the line
     void route_line(unsigned line, hart_index);                     // default: hart 0
     void share_line(unsigned line, const std::vector<hart_index>&); // interrupts all of these; one of them claims it
-    void on_software_interrupt(hart_index, callback); // beside what it does anyway: it is no longer pending
+    void on_software_interrupt(hart_index, callback);               // in addition to clearing it
     void enable_line(unsigned line, bool);
     void raise_line(unsigned line);
     void lower_line(unsigned line);
@@ -178,38 +177,38 @@ class machine {
     std::uint64_t interrupts_taken() const noexcept { return interrupts_taken_; }
     std::uint64_t software_interrupts_taken(hart_index hart) const { return harts_.at(hart).software_taken; }
 
-    // Several harts at once: hart i runs bodies[i], an empty one or none keeps it out. Returns when all bodies have
-    // returned, or at a stall or a limit, which are reported as STALL and LIMIT; then what the bodies had on their stacks
-    // is never destroyed. An exception out of a body ends the run in the same way, and goes on here. Within a body,
-    // run_until() and select_hart() are not for use.
+    // Several harts at once: hart i runs bodies[i]; without one, or with an empty one, it takes no part. Returns when
+    // all bodies have returned, or at a stall or a limit, which are reported as STALL and LIMIT; the objects on the
+    // stacks of the bodies are never destroyed then. An exception out of a body ends the run in the same way, and is
+    // rethrown here. A body must not call run_until() and select_hart().
     run_end run(std::vector<callback> bodies, run_limits = {});
-    void on_step(callback); // is called before each step of run(): what the one before has left behind
+    void on_step(callback); // called before each step of run(), to check the state after the last one
     std::uint64_t steps() const noexcept { return steps_; }
     std::uint64_t switches() const noexcept { return switches_; }
     bool waiting(hart_index hart) const { return harts_.at(hart).waiting; }
     bool ended(hart_index hart) const { return !harts_.at(hart).running; }
-    // Whether an interrupt is pending at the hart, or on its way to it from another hart.
+    // Whether an interrupt is pending at the hart, or has been sent to it by another hart.
     bool wake_due(hart_index) const;
     std::vector<step_record> trace() const; // the last steps, oldest first
-    // Of all steps: hart, kind and time of each. Two runs with equal digests went the same way.
+    // A hash of hart, kind and time of all steps. Two runs with equal digests were the same interleaving.
     std::uint64_t trace_digest() const noexcept { return trace_digest_; }
     void name(const volatile void* word, std::string name); // of an atomic, in the trace
 
-    // time and events; an event runs as a device, interrupts that it raises are taken when it has returned
+    // Time and events. An event runs as a device: interrupts that it raises are taken after it has returned.
     ticks time() const noexcept { return time_; }
-    void at(ticks time, callback); // events of the same time run in the order in which they were added
-    // The clock that now() reads and deadlines are compared with goes so far forward, or back, at once; below 0 it wraps, as
+    void at(ticks time, callback); // events at the same time run in the order of their addition
+    // Steps the clock that now() reads, and with which deadlines are compared, forward or back. Below 0 it wraps, as
     // the register does. The time of events, and time(), is not affected.
-    ticks clock() const noexcept { return time_ + clock_step_; } // what now() reads, without the cost of it
+    ticks clock() const noexcept { return time_ + clock_step_; } // what now() would return, without its cost
     void step_clock(std::int64_t span) noexcept { clock_step_ += static_cast<ticks>(span); }
     void after(ticks span, callback work) { at(time_ + span, std::move(work)); }
     std::size_t events() const noexcept { return events_.size(); }
-    void run_as_device(const callback& work); // now; interrupts that it raises are taken when it has returned
+    void run_as_device(const callback& work); // at once; its interrupts are taken after it
     void run_until(ticks time);               // advances time, running events and taking interrupts on the way
     bool stalled() const noexcept { return stalled_; }
     const std::string& stall_reason() const noexcept { return stall_reason_; }
     void clear_stall() noexcept;
-    void on_stall(callback); // called whenever wait_for_interrupt() has nothing left to wait for
+    void on_stall(callback); // called when no event is left that could end wait_for_interrupt()
 
     // registers of devices
     void attach(std::uintptr_t base, std::size_t size, mmio_device&);
@@ -224,7 +223,7 @@ class machine {
     std::byte* translate(std::uint64_t device_address, std::uint64_t length) noexcept; // nullptr if not all in memory
     bool reachable(const void*) const noexcept;
 
-    // chance, by the seed alone
+    // Random numbers, a function of the seed alone.
     std::uint64_t seed() const noexcept { return options_.seed; }
     std::uint64_t random() noexcept;
     std::uint64_t random_below(std::uint64_t bound) noexcept; // 0 if the bound is 0
@@ -238,9 +237,9 @@ class machine {
     std::string describe() const; // seed, time and all violations, for the message of a failed check
 
     const machine_options& options() const noexcept { return options_; }
-    void options(const machine_options& changed) noexcept; // harts, memory and seed stay as they were
+    void options(const machine_options& changed) noexcept; // but not harts, memory and seed
 
-    // What the functions of the contract do; see arch.hpp.
+    // The functions of the port; see arch.hpp.
     void*& hart_local() noexcept { return harts_[hart_].local; }
     bool mask_interrupts() noexcept;
     void restore_interrupts(bool unmask) noexcept;
@@ -258,11 +257,11 @@ class machine {
     // The machine whose run() is under way on this thread, nullptr if there is none: for arch::atomic.
     static machine* stepping() noexcept { return stepping_; }
     void step(step_kind, std::uint64_t where = 0) noexcept;
-    void note(std::uint64_t value) noexcept; // what the step just done has read, written or found
+    void note(std::uint64_t value) noexcept; // the value that the last step has read, written or found
     bool weak_failure() noexcept { return options_.weak_failures != 0 && chance(options_.weak_failures); }
 
   private:
-    struct context; // where a hart goes on when its turn comes
+    struct context; // where a hart resumes
     struct hart_state {
         void* local = nullptr;
         bool masked = false;
@@ -316,7 +315,7 @@ class machine {
     bool timer_pending(hart_index hart) const noexcept {
         return harts_[hart].deadline != no_deadline && harts_[hart].deadline <= clock();
     }
-    ticks time_of_deadline(const hart_state&) const noexcept; // as the clock goes now; no_deadline: never
+    ticks time_of_deadline(const hart_state&) const noexcept; // if the clock is not stepped; no_deadline: never
     bool pending(hart_index hart) const noexcept {
         return external_pending(hart) || timer_pending(hart) || harts_[hart].software_pending;
     }
@@ -347,10 +346,10 @@ class machine {
     std::size_t allocated_ = 0;
 
     ticks time_ = 0;
-    ticks clock_step_ = 0; // what now() reads beyond it
+    ticks clock_step_ = 0; // the clock of now(), less time_
     std::uint64_t sequence_ = 0;
     std::vector<device_event> events_; // a heap, the next one first
-    unsigned device_depth_ = 0;        // devices are running: interrupts wait
+    unsigned device_depth_ = 0;        // not 0: a device runs, and interrupts are held back
     std::uint64_t instructions_ = 0;
     std::uint64_t interrupts_taken_ = 0;
 
@@ -382,7 +381,7 @@ class machine {
     std::map<std::uint64_t, std::string> names_;
 };
 
-// A word that harts share. Within run() each operation is a step.
+// A word shared by harts. Within run() each operation is a step.
 template <typename T>
 class atomic {
     // NOLINTBEGIN(bugprone-sizeof-expression): T may well be a pointer
@@ -467,7 +466,7 @@ class atomic {
     // NOLINTEND(bugprone-sizeof-expression)
 };
 
-// A field that a device shares (drivers/virtio/split_ring.hpp): as std::atomic, and observers are told of reads.
+// A field shared with a device (drivers/virtio/split_ring.hpp): as std::atomic, but reads are reported to observers.
 template <typename T>
 class device_word {
   public:

@@ -1,4 +1,4 @@
-// What the machine has counted at one moment, or between two.
+// Counters of the machine, at one moment or between two.
 #pragma once
 
 #include "arch/arch.hpp"
@@ -36,8 +36,8 @@ struct device_counters {
 
 // Of the calling hart.
 struct hart_counters {
-    // But those of its sleeps, through which QEMU's --icount lets the counter run on with the clock. Where the machine has other
-    // harts this means nothing, because they share one counter (count_instructions_of_all).
+    // Without those of its sleeps, in which QEMU's --icount advances the counter with the clock. Meaningless if the
+    // machine has several harts, because they share one counter (count_instructions_of_all).
     std::uint64_t instructions = 0;
     std::uint64_t allocations = 0; // of coroutine frames
     std::uint64_t mmio_accesses = 0;
@@ -80,20 +80,20 @@ struct hart_counters {
 
 inline async::common_sleep sleep_of_all;
 
-// On each hart: takes part in the count of all harts' instructions.
+// To be run on each hart: adds it to the count of all harts' instructions.
 inline async::task<void> join_sleep_of_all() {
     async::executor::current().join(sleep_of_all);
     co_return;
 }
 
-// Before the first call of instructions_of_all().
+// To be awaited before the first call of instructions_of_all().
 inline async::task<void> count_instructions_of_all() {
     for (arch::hart_index hart = 0; arch::harts() > 1 && hart < arch::harts(); ++hart) {
         co_await async::on(hart, join_sleep_of_all());
     }
 }
 
-// What all harts together have executed, in a machine that counts instructions (--icount).
+// The instructions of all harts together, in a machine that counts them (--icount).
 inline std::uint64_t instructions_of_all() noexcept {
     return arch::harts() > 1 ? sleep_of_all.instructions() : hart_counters::now().instructions;
 }

@@ -1,4 +1,4 @@
-// Which request of a job comes next: over its disks and passes, until all that was asked for has been begun.
+// The sequence of a job's requests, over its disks and passes.
 #pragma once
 
 #include "bench/fio/access.hpp"
@@ -11,7 +11,7 @@
 
 namespace inflight::bench {
 
-// A disk of a job, and the part of it that is the job's.
+// A disk of a job, and the job's range on it.
 struct job_place {
     block::disk* disk;
     const char* name;
@@ -20,7 +20,7 @@ struct job_place {
 
 class request_source {
   public:
-    // A place, and how far the job has come in it.
+    // A place, and the job's progress in it.
     struct visit {
         const job_place* place;
         access_sequence sequence;
@@ -29,8 +29,8 @@ class request_source {
         std::uint64_t verified = 0; // of these
     };
 
-    // Memory comes from `from`; is_complete() is false if that is too little. `places` must outlive the source. `io_size` is
-    // in bytes, of all places together; 0: one pass.
+    // Memory comes from `from`; is_complete() is false if that is too little. `places` must outlive the source.
+    // `io_size` is in bytes, of all places together; 0: one pass.
     request_source(const job& of, std::span<const job_place> places, std::uint64_t seed, std::uint64_t io_size,
                    kernel::memory& from) noexcept;
     [[nodiscard]] bool is_complete() const noexcept { return !visits_.empty(); }
@@ -42,9 +42,9 @@ class request_source {
 
     // ---- passes
 
-    // True if the job goes once more over its range, after so many times. As in fio, loops= comes first; then there are more
-    // passes while less than io_size was moved, trims and verification included, and a block has room in the rest. False if the
-    // last pass has moved nothing.
+    // True if the job goes once more over its range, after so many times. As in fio, loops= comes first; then there are
+    // more passes while less than io_size was moved, trims and verification included, and a block has room in the rest.
+    // False if the last pass has moved nothing.
     [[nodiscard]] bool wants_pass(std::uint32_t begun) const noexcept;
     void begin_pass(std::uint32_t begun) noexcept; // after so many
 
@@ -60,9 +60,9 @@ class request_source {
     [[nodiscard]] bool has_stopped() const noexcept { return ios_left_ == 0; }
     [[nodiscard]] const access& held() const noexcept { return held_; }
     [[nodiscard]] bool holds() const noexcept { return holds_; }
-    // The held request is begun. Returns its place.
+    // Begins the held request. Returns its place.
     visit& take() noexcept;
-    // It is not to be: takes back that it was counted as begun.
+    // Drops the held request, which no longer counts as begun.
     void drop() noexcept;
 
     // How many requests of `length` bytes may be begun with nothing but the first place's sequence;
@@ -70,7 +70,7 @@ class request_source {
     [[nodiscard]] std::uint64_t max_plain(std::uint32_t length) const noexcept;
     void take_plain(std::uint64_t count, std::uint32_t length) noexcept;
 
-    // How far the job has come, in thousandths, by what there is to transfer.
+    // The job's progress, in thousandths of what there is to transfer.
     [[nodiscard]] std::uint64_t thousandths() const noexcept;
 
     [[nodiscard]] std::span<visit> visits() noexcept { return visits_; }

@@ -1,4 +1,4 @@
-// Times of a job: in ticks of a clock that may step back, when a snapshot is loaded or the machine is moved.
+// Times of a job, in ticks of a clock that may step back: when a snapshot is loaded, or the machine is migrated.
 #pragma once
 
 #include "arch/arch.hpp"
@@ -12,7 +12,8 @@
 
 namespace inflight::bench {
 
-// True from the time on; never if it is arch::no_deadline. Signed, because a clock that has stepped back below 0 goes on near 2^64.
+// True from that time on; never if it is arch::no_deadline. The difference is signed, because a clock that has stepped
+// back below 0 continues near 2^64.
 [[nodiscard]] inline bool has_come(arch::ticks time, arch::ticks now) noexcept {
     return time != arch::no_deadline && !kernel::has_stepped_back(time, now);
 }
@@ -21,14 +22,14 @@ namespace inflight::bench {
     return microseconds * arch::ticks_per_second() / 1'000'000;
 }
 
-// Finds out whether the clock has stepped back. Then no span of time means anything any more: neither one that includes the
-// step, nor when the job is to end.
+// Detects that the clock has stepped back. From then on neither a span of time that includes the step nor the job's end
+// time is valid.
 class clock_watch {
   public:
     void begin(arch::ticks now) noexcept { seen_ = now; }
 
-    // Looks at the clock, which shows `now`. Returns by how many ticks it has stepped back, at least, since the last look or
-    // since `since`, a time that was taken apart from those; only the first time, and else nothing.
+    // Looks at the clock, which shows `now`. Returns by how many ticks it has stepped back, at least, since the last
+    // look or since `since`, a time that was taken apart from those; only the first time, and else nothing.
     [[nodiscard]] std::optional<arch::ticks> look(arch::ticks since, arch::ticks now) noexcept {
         since = kernel::has_stepped_back(seen_, since) ? seen_ : since; // the later one
         seen_ = now;

@@ -1,4 +1,4 @@
-// What a job with verify=crc32c writes into its data, and looks for in what it reads.
+// Makes and checks the data of a job with verify=crc32c.
 #pragma once
 
 #include "bench/fio/job.hpp"
@@ -12,17 +12,17 @@ namespace inflight::bench {
 
 class verification {
   public:
-    // `seed` and `clone`, which of numjobs, decide with the job's options what is written.
+    // `seed`, `clone` (which of numjobs) and the job's options determine the data.
     verification(const job& of, std::uint64_t seed, std::uint32_t clone) noexcept;
 
     [[nodiscard]] bool writes_headers() const noexcept { return writes_headers_; }
     [[nodiscard]] bool checks_reads() const noexcept { return checks_reads_; } // of what other jobs have written
 
-    // Makes `data` what is written at `offset`, in bytes, in this pass: blocks with headers.
+    // Fills `data` with blocks and their headers, as written at `offset` (bytes) in this pass.
     void write_headers(std::span<std::byte> data, std::uint64_t offset, std::uint64_t pass) noexcept;
 
-    // True if `data` is what was written at `offset`: in that pass of this job, or, without `pass`, by whatever job. Else
-    // the console says what is wrong with its first wrong block.
+    // True if `data` is what was written at `offset`: in that pass of this job, or, without `pass`, by any job. If not,
+    // prints what is wrong with the first wrong block.
     [[nodiscard]] bool check(std::span<const std::byte> data, std::uint64_t offset, std::optional<std::uint64_t> pass,
                              const char* disk) const noexcept;
 

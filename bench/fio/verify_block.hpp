@@ -1,6 +1,5 @@
-// Blocks that say themselves whether they are right: fio's format of verify=crc32c (fio 3.33), so that fio can verify
-// what was written here, and the other way round. A block is a header and then data, which the seed in the header
-// decides.
+// Self-describing blocks in fio's format of verify=crc32c (fio 3.33), so that fio can verify what was written here, and
+// the other way round. A block is a header and then data, which follow from the seed in the header.
 //
 //   byte  0  magic, 2 bytes: 0xacca         24  seconds, 4          36  CRC of bytes 0 to 35
 //         2  kind of checksum, 2: 5         28  nanoseconds, 4      40  CRC of bytes 44 to the end
@@ -25,7 +24,7 @@ inline constexpr std::size_t verify_header_bytes = 44;
 // largest.
 [[nodiscard]] std::uint32_t verify_interval(const block_sizes& of) noexcept;
 
-// What a header says, but the checksums.
+// The fields of a header, without the checksums.
 struct verify_stamp {
     std::uint64_t seed;   // decides the data; not 0, which fio's generator makes nothing but zeroes of
     std::uint64_t offset; // bytes, from the beginning of the disk
@@ -35,7 +34,7 @@ struct verify_stamp {
     std::uint16_t number = 0;
 };
 
-// Makes `block`, which is longer than a header and begins at a multiple of eight, what `stamp` says.
+// Fills `block` by `stamp`. It must be longer than a header, and aligned to eight bytes.
 void fill_verify_block(std::span<std::byte> block, const verify_stamp& stamp) noexcept;
 
 enum class verify_fault : std::uint8_t {
@@ -49,7 +48,7 @@ enum class verify_fault : std::uint8_t {
     data_crc,   // changed data
 };
 
-// The first thing that is wrong with a block.
+// The first fault of a block.
 struct verify_result {
     verify_fault fault = verify_fault::none;
     std::uint64_t expected = 0; // of what the fault names

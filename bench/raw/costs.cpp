@@ -1,11 +1,11 @@
 // costs: what the steps of the runtime cost, in guest instructions.
 //
-// Each step is repeated in a loop, batch by batch, and so is nothing at all, by the same code with the step left out: the
-// difference is the step's cost. That the step was really done is read off something that the loop does not touch itself:
-// the budget that an await of something ready spends, the frames that the slab hands out, the executor's resumptions.
+// Each step is repeated in a loop, in batches. A control loop is the same code without the step: the difference is the
+// cost of the step. A figure that the loop does not touch itself proves that the step was done: the budget spent by an
+// await of something ready, the frames allocated from the slab, the resumptions by the executor.
 //
-// A batch of awaits that do not suspend stays within one round, and spends its budget to the last. What needs rounds runs
-// `at_once` tasks, which share their fixed costs.
+// A batch of awaits that do not suspend stays within one round, and spends exactly its budget. A step that needs rounds
+// is measured with `at_once` tasks, which share the fixed costs of a round.
 
 #include "async/counting_scope.hpp"
 #include "async/event.hpp"
@@ -30,12 +30,12 @@ constexpr std::uint64_t batches = 64;
 constexpr std::uint64_t batch = async::executor::round_budget; // repetitions in one
 constexpr std::uint32_t at_once = 64;                          // tasks
 
-// Nothing is kept in a register across it, moved over it, or found out to be useless before it.
+// The compiler keeps no value in a register across it, moves no access over it, and removes none before it.
 inline void barrier() noexcept {
     asm volatile("" : : : "memory");
 }
 
-// Instructions, of so many repetitions.
+// The instructions of a number of repetitions.
 struct spent {
     std::uint64_t instructions;
     std::uint64_t repetitions;
@@ -47,7 +47,7 @@ void check(bool done, const char* step) noexcept {
     }
 }
 
-// True if so many awaits of something ready have spent the round's budget: the last one that goes on without suspending.
+// True if the awaits of something ready have spent the round's budget: the next one would suspend.
 bool budget_is_spent() noexcept {
     return !async::executor::current().may_go_on();
 }
@@ -205,7 +205,7 @@ async::task<spent> inbox() {
     co_return spent{instructions, batches * batch};
 }
 
-// A semaphore with one permit and a mutex, in the same words.
+// A semaphore with one permit and a mutex, with the same interface.
 struct permit {
     static constexpr const char* step = "semaphore acquire and release";
     auto take() noexcept { return one.acquire(); }
@@ -224,7 +224,7 @@ struct lock {
     async::mutex one;
 };
 
-// Nobody else wants it.
+// Without contention.
 template <bool measured, typename Resource>
 async::task<spent> take_and_give_back() {
     Resource resource;
@@ -251,8 +251,8 @@ async::task<spent> take_and_give_back() {
     co_return;
 }
 
-// Spawns so many tasks and joins them. There is no spawning without a task, and no joining without: so nothing is left over
-// for a control but the loop.
+// Spawns this many tasks and joins them. Neither spawning nor joining is possible without a task, so the control is the
+// empty loop.
 template <bool measured, std::uint32_t tasks>
 async::task<spent> spawn_and_join() {
     constexpr std::uint64_t joins = batch / tasks;
@@ -357,7 +357,7 @@ async::task<bool> run_costs(const kernel::environment& here) {
         hundredths[i] = ((all.instructions - nothing.instructions) * 100 + all.repetitions / 2) / all.repetitions;
         print("%15lu.%02lu  %s\n", hundredths[i] / 100, hundredths[i] % 100, steps[i].what);
     }
-    // What the counter does in a sleep is no instruction of ours.
+    // The counter advances in a sleep, too: those are no instructions of the hart.
     check(async::executor::current().count().sleeps == sleeps, "work without a sleep");
 
     print("@result {\"program\":\"costs\"");

@@ -57,7 +57,7 @@ floor_result run_floor(block::disk& disk, queue_row which, std::uint32_t depth, 
             if (used == 0 || used == virtio::virtqueue::protocol_violation) {
                 continue;
             }
-            // Fewer where the ring begins again; the next look takes the rest.
+            // Fewer at the end of the ring, where it wraps; the next poll takes the rest.
             const std::size_t taken = ring.for_each_used(
                 used, [&](std::uint64_t id, std::uint64_t) __attribute__((always_inline)) {
                     if (more) {

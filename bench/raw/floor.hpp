@@ -1,4 +1,4 @@
-// The floor: what the device and the bare ring can do, with nothing of ours above them.
+// The floor: the rate that the device and the bare ring reach without the runtime and the driver above them.
 #pragma once
 
 #include "arch/arch.hpp"
@@ -24,11 +24,12 @@ struct queue_row {
     std::uint32_t stride;
 };
 
-// Reads of `block_size` bytes at sectors that were chosen beforehand, `depth` in flight on these queues, in a raw loop over
-// the driver's own virtqueues: chains built once and offered again and again, the used ring polled, no coroutine, no request,
-// nothing authenticated, no interrupt. It looks as the runtime does, and publishes when `timing` says, for that is no price of
-// the runtime's; kept from one run to the next, `timing` has been learnt. Runs until `deadline`, or for `ios` reads if those end before. Nothing else may use
-// the queues; `buffers` has depth * block_size bytes. The depth is cut to what the queues hold.
+// Reads `block_size` bytes at sectors chosen beforehand, `depth` reads in flight on these queues, in a raw loop over
+// the driver's own virtqueues: chains are built once and made available again and again, the used ring is polled; there
+// is no coroutine, no request, no authentication and no interrupt. It polls as often as the runtime does, and publishes
+// when `timing` says, because neither is a cost of the runtime. `timing` adapts, and is kept from one run to the next.
+// Runs until `deadline`, or for `ios` reads if those end before. Nothing else may use the queues. `buffers` has a
+// block for each read in flight. The depth is limited to what the queues hold.
 floor_result run_floor(block::disk& disk, queue_row which, std::uint32_t depth, std::uint32_t block_size,
                        std::byte* buffers, arch::ticks deadline, std::uint64_t ios,
                        async::publish_timing& timing) noexcept;

@@ -96,7 +96,7 @@ async::task<bool> run_iops(const kernel::environment& here) {
         co_await count_instructions_of_all();
     }
 
-    // The deepest has requests for every hart: each has a part, of which divide() says what falls to it.
+    // The largest depth has requests for every hart, so each hart has a part; divide() sets its share of a depth.
     const std::span<hart_part> parts =
         kernel::create_parts<hart_part>(here.free_memory, deepest, [&](const kernel::part& share) {
             return hart_part{.load = load, .share = share, .randomness = support::random{wanted.seed + share.number}};

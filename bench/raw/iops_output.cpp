@@ -9,7 +9,7 @@ using kernel::console::print;
 
 namespace {
 
-// A number with two decimals, of a quotient.
+// A quotient with two decimals.
 struct decimal {
     std::uint64_t whole;
     std::uint64_t hundredths;

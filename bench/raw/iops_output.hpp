@@ -1,4 +1,4 @@
-// What iops prints of its measurements: the table for people, and JSON.
+// The output of iops: a table, or JSON.
 #pragma once
 
 #include "bench/raw/measurement.hpp"
@@ -15,7 +15,7 @@ latency_figures percentiles(const histogram& latencies) noexcept;
 void print_header(bool icount) noexcept;
 void print_row(const depth_figures& row, const latency_figures& latency, std::uint32_t block_size,
                bool icount) noexcept;
-// What each hart and each queue did of a row.
+// The share of each hart and each queue in a row.
 void print_harts(std::span<const hart_part> parts, const depth_figures& row, const block::disk& disk) noexcept;
 
 // Members of a JSON object, or one.

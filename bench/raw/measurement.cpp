@@ -44,7 +44,7 @@ async::task<void> work(hart_part& shared) {
     shared.cost = hart_counters::now() - before;
 }
 
-// What the readers of the bare path share, on one hart.
+// Shared by the readers of the bare path on one hart.
 struct bare_path {
     block::disk& disk;
     async::executor& hart;
@@ -53,7 +53,7 @@ struct bare_path {
     block::status outcome = block::status::ok;
 };
 
-// Nothing but the await itself.
+// The await alone.
 async::task<void> bare_reader(bare_path& shared, std::uint64_t sector, std::span<std::byte> buffer) {
     while (shared.left != 0 && shared.hart.round_time() < shared.deadline) {
         --shared.left;
@@ -65,8 +65,8 @@ async::task<void> bare_reader(bare_path& shared, std::uint64_t sector, std::span
     }
 }
 
-// The same of the bare path. Each reader has its sector, chosen at random like the floor's: a device would merge neighbours
-// into one request.
+// The bare path's part of a slice. Each reader has a sector of its own, random like those of the floor, because a
+// device would merge neighbours into one request.
 async::task<void> work_bare(hart_part& shared) {
     const workload& load = shared.load;
     shared.begin_deadline();
@@ -86,7 +86,7 @@ async::task<void> work_bare(hart_part& shared) {
     shared.outcome = path.outcome;
 }
 
-// And of the floor: a hart drives the queues that are its own, if it has any.
+// The floor's part of a slice: a hart drives its own queues, if it has any.
 async::task<void> work_raw(hart_part& shared) {
     const workload& load = shared.load;
     const std::uint32_t queues = load.disk.properties().queues;
@@ -104,7 +104,7 @@ async::task<void> work_raw(hart_part& shared) {
     co_return;
 }
 
-// Does a slice of something on all harts, and answers how long that took.
+// Runs a slice of `what` on all harts. Returns how long it took.
 async::task<arch::ticks> on_all_harts(std::span<hart_part> parts, arch::ticks span, std::uint64_t ios,
                                       async::task<void> (*what)(hart_part&)) {
     const arch::ticks start = arch::now();
@@ -135,7 +135,7 @@ std::uint64_t ended(std::span<const hart_part> parts) noexcept {
     return sum;
 }
 
-// Divides `depth` among the first harts of `parts`, as many as have a request of it.
+// Divides `depth` among the first harts of `parts`. Returns those that have at least one request.
 std::span<hart_part> divide(std::span<hart_part> parts, std::uint32_t depth) noexcept {
     const auto count = static_cast<std::uint32_t>(std::min<std::size_t>(parts.size(), depth));
     for (std::uint32_t i = 0; i < count; ++i) {
@@ -169,7 +169,7 @@ async::task<void> measure(std::span<hart_part> all, std::uint32_t depth, depth_f
             each.guest += each.cost;
             result.guest += each.cost;
         }
-        // The only hart counts itself, without what a slice takes to begin and to end.
+        // A single hart counts its own instructions, without the beginning and the end of the slice.
         result.instructions += arch::harts() == 1 ? parts.front().cost.instructions : instructions;
 
         const arch::ticks bare_elapsed = co_await on_all_harts(parts, span, load.slice_ios, work_bare);
@@ -196,7 +196,7 @@ async::task<void> measure(std::span<hart_part> all, std::uint32_t depth, depth_f
 
 // Guest instructions of one read, from the await to the resumption: submission, its share of publication, notification,
 // interrupt, completion and the executor's rounds, and the loop around the await. In hundredths; the median of several
-// runs, because how many completions one interrupt finds is up to a thread of the host.
+// runs, because the number of completions for one interrupt depends on a thread of the host.
 async::task<std::uint64_t> measure_cost(std::span<hart_part> all, std::uint32_t depth) {
     const std::span<hart_part> parts = divide(all, depth);
     std::array<std::uint64_t, slices> costs{};
@@ -212,7 +212,7 @@ async::task<std::uint64_t> measure_cost(std::span<hart_part> all, std::uint32_t 
     co_return costs[slices / 2];
 }
 
-// In turns, slice by slice, as above.
+// Alternately, slice by slice, as above.
 async::task<void> measure_scaling(std::span<hart_part> all, scaling& result) {
     const workload& load = all.front().load;
     std::array<std::uint64_t, slices> alone{};

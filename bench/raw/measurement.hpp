@@ -1,10 +1,10 @@
 // The measurements of iops, at one queue depth after the other.
 //
-// Three loops take turns, slice by slice, so that their ratios hold on a machine whose speed drifts: the workload, which
-// chooses sectors and records latencies; the bare coroutine path, which only awaits reads; and the floor (floor.hpp), which
-// is the bare path without coroutines. The last two differ by the runtime alone: their ratio is its price. A latency counts
-// from the executor's round in which the request was awaited to the round in which it resumed, by the clock that each round
-// reads once.
+// Three loops take turns, slice by slice, so that their ratios hold on a machine whose speed drifts: the workload,
+// which chooses sectors and records latencies; the bare coroutine path, which only awaits reads; and the floor
+// (floor.hpp), which is the bare path without coroutines. The last two differ by the runtime alone: their ratio is its
+// price. A latency counts from the executor's round in which the request was awaited to the round in which it resumed,
+// by the clock that each round reads once.
 //
 // Each hart does its part of all three, with memory of its own (hart_part); parts are put together when all have ended.
 #pragma once
@@ -34,7 +34,7 @@ using kernel::access_pattern;
 inline constexpr std::size_t slices = 25;
 inline constexpr std::uint32_t scaling_depth = 64;
 
-// What was measured at one depth.
+// The figures of one depth.
 struct depth_figures {
     std::uint32_t depth = 0;
     std::uint64_t ios = 0;
@@ -80,7 +80,7 @@ struct workload {
     }
 };
 
-// What one hart does of the measurements, and what it has found.
+// One hart's part in the measurements, and its figures.
 struct hart_part {
     const workload& load;
     kernel::part share{};
@@ -152,7 +152,7 @@ struct hart_part {
     }
 };
 
-// What all harts reach together, and what the first one does alone, each with so many requests in flight on a hart.
+// The rate of all harts together, and of the first one alone, with the same number of requests in flight on each hart.
 struct scaling {
     std::uint64_t alone = 0; // IOPS, medians of the slices
     std::uint64_t together = 0;
@@ -160,14 +160,14 @@ struct scaling {
     std::uint64_t asleep = 0; // of the time of all harts together, in thousandths
 };
 
-// Measures all three loops at this depth. Ends the machine with one sentence if a request fails, or the clock steps back; so do
-// the others.
+// Measures all three loops at this depth. Like the functions below, it ends the machine with a message if a request
+// fails or the clock steps back.
 async::task<void> measure(std::span<hart_part> all, std::uint32_t depth, depth_figures& result);
 
 // Returns the guest instructions of one read, from the await to the resumption, in hundredths.
 async::task<std::uint64_t> measure_cost(std::span<hart_part> all, std::uint32_t depth);
 
-// Lets the first hart and all harts take turns, slice by slice.
+// Measures the first hart alone and all harts together, in alternate slices.
 async::task<void> measure_scaling(std::span<hart_part> all, scaling& result);
 
 } // namespace inflight::bench

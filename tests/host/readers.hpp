@@ -27,7 +27,7 @@ inline std::ostream& operator<<(std::ostream& out, const variant& of) {
 }
 
 template <typename Function>
-void for_each_variant(Function&& function, std::initializer_list<std::uint32_t> rings = {8, 512}) {
+void for_each_variant(Function&& function, std::initializer_list<std::uint32_t> rings = {8, 128}) {
     for (const std::uint32_t version : {2U, 1U})
         for (const bool event_idx : {true, false})
             for (const bool indirect : {true, false})
@@ -53,7 +53,7 @@ inline setup setup_of(const variant& of, ticks request_timeout = 0, unsigned que
     c.features = features;
     c.capacity = 4096;
     s.disk.request_timeout = request_timeout;
-    s.machine.memory_bytes = std::size_t{of.ring > 64 ? 8U : 2U} << 20; // a slot of each descriptor, and its table
+    s.machine.memory_bytes = std::size_t{of.ring > 64 ? 4U : 2U} << 20; // a slot of each descriptor, and its table
     s.frame_memory = std::size_t{1} << 20;
     return s;
 }

@@ -3,6 +3,8 @@
 #include "inflight/async/backoff.hpp"
 #include "inflight/async/task_table.hpp"
 
+#include <algorithm>
+
 namespace inflight::async {
 
 namespace {
@@ -103,13 +105,18 @@ template <bool goes_on>
     std::uint64_t resumed = 0;
     ready_awaits_left_ = round_budget;
     bool polls = false;
+    std::uint64_t stop = piece_;
     for (;;) {
-        while (next != nullptr && resumed != round_budget) {
+        while (next != nullptr && resumed != stop) {
             const std::coroutine_handle<> frame = next->continuation;
             next = next->next;
             left_over_ = next; // so that the task table can see the rest of the round
             ++resumed;
             resume(frame);
+        }
+        if (resumed == stop && resumed != round_budget) [[unlikely]] {
+            stop = end_piece(resumed);
+            continue;
         }
         current_frame_ = nullptr;
         // A hart that polls takes what has completed meanwhile into this round: a device that is still completing is
@@ -147,6 +154,20 @@ template <bool goes_on>
         source->publish();
     }
     return more || !ready_.empty() ? round_end::more : round_end::nothing;
+}
+
+// A piece of a round is over, and more may be to be resumed. Returns where the next one ends.
+std::uint64_t executor::end_piece(std::uint64_t resumed) noexcept {
+    const bool is_first = resumed == piece_;
+    const bool may_notify = is_first && early_publish_.may_notify();
+    bool notified = false;
+    for (completion_source* source = sources_; source != nullptr; source = source->next_source_) {
+        notified |= source->publish_early(may_notify);
+    }
+    if (is_first) {
+        early_publish_.round_ended(notified);
+    }
+    return std::min<std::uint64_t>(resumed + piece_, round_budget);
 }
 
 // The last look of a round that has resumed `resumed` coroutines. True if there is more to resume.

@@ -23,6 +23,7 @@
 
 #include "inflight/arch/arch.hpp"
 #include "inflight/async/common_sleep.hpp"
+#include "inflight/async/early_publish.hpp"
 #include "inflight/async/frame_slab.hpp"
 #include "inflight/async/inbox.hpp"
 #include "inflight/async/operation.hpp"
@@ -51,6 +52,13 @@ class completion_source {
 
     // Hands the device, at once, all that was submitted during a round.
     virtual void publish() noexcept = 0;
+
+    // In the midst of a round: does what publish() does, where the device needs no notification for it, because it is
+    // at work or polls, or if `may_notify`. True if the device was notified.
+    virtual bool publish_early(bool may_notify) noexcept {
+        static_cast<void>(may_notify);
+        return false;
+    }
 
     // Asks for an interrupt at the next completion, looks once more (VIRTIO 1.2, 2.7.7.1 and 2.7.14), and does what
     // publish() does: the first completion of what is handed over interrupts. True if there is something to poll, or an
@@ -97,6 +105,9 @@ class executor {
     // How many coroutines one round resumes at the most, before the sources are asked again; and
     // how many awaits that find what they want ready go on at once in it.
     static constexpr std::uint32_t round_budget = 256;
+
+    // After so many resumptions of a round, and so many again, a hart that polls publishes early.
+    static constexpr std::uint32_t publish_interval = 16;
 
     // Takes this hart. Frames of coroutines come from `frame_memory`, which must outlive the executor.
     explicit executor(std::span<std::byte> frame_memory) noexcept;
@@ -172,7 +183,10 @@ class executor {
     // From now on the source is asked in every round. It must outlive the executor.
     void add(completion_source& source) noexcept;
 
-    void set_poll_mode(poll_mode mode) noexcept { poll_mode_ = mode; }
+    void set_poll_mode(poll_mode mode) noexcept {
+        poll_mode_ = mode;
+        piece_ = mode == poll_mode::off ? round_budget : publish_interval;
+    }
     [[nodiscard]] poll_mode polling() const noexcept { return poll_mode_; }
 
     // One round: collect what has completed and what is due, resume what is ready (at most round_budget), publish what
@@ -227,6 +241,7 @@ class executor {
     void rest() noexcept;
     inline void take_messages() noexcept;
     [[nodiscard]] inline bool poll_sources() noexcept;
+    [[gnu::noinline]] std::uint64_t end_piece(std::uint64_t resumed) noexcept;
     [[nodiscard]] bool look_before_publishing(std::uint64_t resumed) noexcept;
     [[nodiscard]] bool look_for_work() noexcept;
     inline void resume(std::coroutine_handle<> frame) noexcept;
@@ -251,7 +266,8 @@ class executor {
     operation_list ready_; // to resume in the next round
     // To resume in this round, linked; what its budget does not suffice for, in the next.
     operation* left_over_ = nullptr;
-    void* current_frame_ = nullptr; // of the coroutine that runs
+    void* current_frame_ = nullptr;          // of the coroutine that runs
+    std::uint64_t piece_ = publish_interval; // of a round, in resumptions: see end_piece()
     std::uint32_t ready_awaits_left_ = 0;
     inbox inbox_;
     completion_source* sources_ = nullptr;
@@ -264,6 +280,7 @@ class executor {
     arch::ticks poll_span_ = 0;
     arch::ticks looked_in_vain_ = 0; // before the sleep that follows
     publish_timing publish_timing_;
+    early_publish early_publish_;
     arch::ticks armed_deadline_ =
         arch::no_deadline; // by now(): when the timer of the hart interrupts, or has interrupted
     common_sleep* common_sleep_ = nullptr;

@@ -307,6 +307,26 @@ void channel::publish() noexcept {
     }
 }
 
+bool channel::publish_early(bool may_notify) noexcept {
+    if (stopped_) [[unlikely]] {
+        return false;
+    }
+    bool published = false;
+    bool notified = false;
+    for_each_queue([this, may_notify, &published, &notified](queue& each) {
+        const bool would_notify = each.ring().publish_would_notify();
+        if (may_notify || !would_notify) {
+            const bool shown = publish(each);
+            published |= shown;
+            notified |= shown && would_notify;
+        }
+    });
+    if (published) {
+        watchdog_.begin();
+    }
+    return notified;
+}
+
 bool channel::begin_to_watch(bool work) noexcept {
     watchdog_.begin();
     return work;

@@ -116,6 +116,7 @@ class alignas(512) channel final : private async::completion_source,
     [[gnu::noinline]] bool begin_to_watch(bool work) noexcept;
     bool poll() noexcept override;
     void publish() noexcept override;
+    bool publish_early(bool may_notify) noexcept override;
     bool arm_and_publish() noexcept override;
     void disarm() noexcept override;
     [[nodiscard]] bool has_unpublished() noexcept override;

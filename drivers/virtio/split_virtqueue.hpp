@@ -78,6 +78,12 @@ class split_virtqueue {
         return (device_field(ring_flags).load() & used_no_notify) == 0;
     }
 
+    // Whether the device would want a notification if publish() were called now. A hint: no fence orders it.
+    [[nodiscard]] bool publish_would_notify() const noexcept {
+        return used_event_ != nullptr ? crossed(notification_event(), available(), published_)
+                                      : (device_field(ring_flags).load() & used_no_notify) == 0;
+    }
+
     // enable_interrupts() and publish() with one full fence. `available_now` is available(), and not published(). Calls
     // notify() if the device wants a notification. Returns what enable_interrupts() does.
     template <typename Notify>

@@ -46,6 +46,8 @@ class virtqueue {
     // Chains that were made available and not taken back; of these, the ones that the device has been shown.
     [[nodiscard]] std::size_t in_flight() const noexcept { return ring_.in_flight(); }
     [[nodiscard]] std::size_t in_flight_published() const noexcept { return ring_.in_flight_published(); }
+    // Whether the device would want a notification if publish() were called now: it may change its mind until then.
+    [[nodiscard]] bool publish_would_notify() const noexcept { return ring_.publish_would_notify(); }
     [[nodiscard]] bool has_unpublished() const noexcept { return ring_.has_unpublished(); }
 
     // How many chains the device has been shown, and how many were taken back, since lay_out().

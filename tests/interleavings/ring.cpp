@@ -162,7 +162,8 @@ class ring_scenario final : public scenario {
         unsigned submitted = 0;
         while (submitted < options_.requests || queue().in_flight() != 0) {
             if (submitted < options_.requests) {
-                if (queue().submit_plain(*requests_[submitted])) {
+                if (!queue().full()) {
+                    queue().submit_whole(*requests_[submitted]);
                     ++submitted;
                 }
             }

@@ -1,4 +1,4 @@
-// Whether a hart that polls notifies the device in the midst of a round, after the first requests of it.
+// Whether a hart that polls publishes in the midst of a round, and notifies the device after the first requests of it.
 //
 // A device with a thread of its own runs out of work while the hart goes through a long round. Notified early, it works
 // on the first requests while the hart makes the others, and goes on looking at the ring, so that it needs no further
@@ -7,10 +7,10 @@
 //
 //     bool example() {
 //         early_publish early;
-//         for (int round = 0; round < 100 && early.may_notify(); ++round) {
+//         for (int round = 0; round < 100 && early.pays(); ++round) {
 //             early.round_ended(true); // the device needed a notification
 //         }
-//         return !early.may_notify();
+//         return !early.pays();
 //     }
 #pragma once
 
@@ -20,14 +20,14 @@ namespace inflight::async {
 
 class early_publish {
   public:
-    [[nodiscard]] bool may_notify() const noexcept { return may_notify_; }
+    [[nodiscard]] bool pays() const noexcept { return pays_; }
 
-    // After a round in which something was published early, or could have been. `notified`: with a notification.
+    // After a round. `notified`: something was published early, and needed a notification.
     void round_ended(bool notified) noexcept {
         notified_ += notified ? 1 : 0;
         if (--rounds_left_ == 0) {
-            may_notify_ = !may_notify_ || notified_ <= rounds_of_a_trial / 2;
-            rounds_left_ = may_notify_ ? rounds_of_a_trial : rounds_between_trials;
+            pays_ = !pays_ || notified_ <= rounds_of_a_trial / 2;
+            rounds_left_ = pays_ ? rounds_of_a_trial : rounds_between_trials;
             notified_ = 0;
         }
     }
@@ -36,7 +36,7 @@ class early_publish {
     static constexpr std::uint32_t rounds_of_a_trial = 32;
     static constexpr std::uint32_t rounds_between_trials = 2048;
 
-    bool may_notify_ = true;
+    bool pays_ = true;
     std::uint32_t notified_ = 0; // rounds of this trial
     std::uint32_t rounds_left_ = rounds_of_a_trial;
 };

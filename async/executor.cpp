@@ -158,16 +158,20 @@ template <bool goes_on>
 
 // A piece of a round is over, and more may be to be resumed. Returns where the next one ends.
 std::uint64_t executor::end_piece(std::uint64_t resumed) noexcept {
-    const bool is_first = resumed == piece_;
-    const bool may_notify = is_first && early_publish_.may_notify();
+    const bool is_first = resumed == publish_interval;
     bool notified = false;
     for (completion_source* source = sources_; source != nullptr; source = source->next_source_) {
-        notified |= source->publish_early(may_notify);
+        notified |= source->publish_early(is_first);
     }
     if (is_first) {
-        early_publish_.round_ended(notified);
+        count_early_publish(notified);
     }
     return std::min<std::uint64_t>(resumed + piece_, round_budget);
+}
+
+void executor::count_early_publish(bool notified) noexcept {
+    early_publish_.round_ended(notified);
+    piece_ = early_publish_.pays() ? publish_interval : round_budget;
 }
 
 // The last look of a round that has resumed `resumed` coroutines. True if there is more to resume.
@@ -189,6 +193,9 @@ bool executor::look_before_publishing(std::uint64_t resumed) noexcept {
         }
     }
     publish_timing_.round_ended(resumed, round_time_);
+    if (piece_ == round_budget) {
+        count_early_publish(false);
+    }
     return false;
 }
 

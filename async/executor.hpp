@@ -106,7 +106,7 @@ class executor {
     // how many awaits that find what they want ready go on at once in it.
     static constexpr std::uint32_t round_budget = 256;
 
-    // After so many resumptions of a round, and so many again, a hart that polls publishes early.
+    // After so many resumptions of a round, and so many again, a hart that polls publishes early, if that pays.
     static constexpr std::uint32_t publish_interval = 16;
 
     // Takes this hart. Frames of coroutines come from `frame_memory`, which must outlive the executor.
@@ -242,6 +242,7 @@ class executor {
     inline void take_messages() noexcept;
     [[nodiscard]] inline bool poll_sources() noexcept;
     [[gnu::noinline]] std::uint64_t end_piece(std::uint64_t resumed) noexcept;
+    void count_early_publish(bool notified) noexcept;
     [[nodiscard]] bool look_before_publishing(std::uint64_t resumed) noexcept;
     [[nodiscard]] bool look_for_work() noexcept;
     inline void resume(std::coroutine_handle<> frame) noexcept;

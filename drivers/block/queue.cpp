@@ -11,6 +11,11 @@ using virtio_blk::request_type;
 
 namespace {
 
+// A ring of this many descriptors holds enough requests at three descriptors each. A smaller one, if the device knows
+// indirect descriptors, takes one each, so that it holds as many requests as it has descriptors; the price is that the
+// device reads a table for every request, which is 2 to 3 % of the IOPS of QEMU (docs/performance-notebook.md).
+constexpr std::uint16_t roomy_size = 512;
+
 // What a status byte means that is not ok.
 status to_status(std::uint8_t byte) noexcept {
     switch (byte) {
@@ -25,9 +30,7 @@ status to_status(std::uint8_t byte) noexcept {
 bool queue::allocate(dma_memory& memory, std::uint16_t size, bool legacy, bool indirect,
                      std::uint32_t segments) noexcept {
     size_ = size;
-    // With indirect descriptors a request takes one of the ring, so that a queue holds as many requests as it has
-    // descriptors. The table that the device reads for it costs no IOPS (docs/performance-notebook.md).
-    stride_ = indirect ? 1 : 3;
+    stride_ = indirect && size < roomy_size ? 1 : 3;
     table_entries_ = indirect ? segments + 2 : 0;
     const std::uint32_t slots = size / stride_;
 

@@ -114,7 +114,7 @@ template <bool goes_on>
             ++resumed;
             resume(frame);
         }
-        if (resumed == stop && resumed != round_budget) [[unlikely]] {
+        if (next != nullptr && resumed != round_budget) [[unlikely]] {
             stop = end_piece(resumed);
             continue;
         }
@@ -156,7 +156,7 @@ template <bool goes_on>
     return more || !ready_.empty() ? round_end::more : round_end::nothing;
 }
 
-// A piece of a round is over, and more may be to be resumed. Returns where the next one ends.
+// A piece of a round has ended, and more is to be resumed. Returns where the next piece ends.
 std::uint64_t executor::end_piece(std::uint64_t resumed) noexcept {
     const bool is_first = resumed == publish_interval;
     bool notified = false;
@@ -171,7 +171,7 @@ std::uint64_t executor::end_piece(std::uint64_t resumed) noexcept {
 
 void executor::count_early_publish(bool notified) noexcept {
     early_publish_.round_ended(notified);
-    piece_ = early_publish_.pays() ? publish_interval : round_budget;
+    choose_piece();
 }
 
 // The last look of a round that has resumed `resumed` coroutines. True if there is more to resume.
@@ -193,7 +193,7 @@ bool executor::look_before_publishing(std::uint64_t resumed) noexcept {
         }
     }
     publish_timing_.round_ended(resumed, round_time_);
-    if (piece_ == round_budget) {
+    if (!early_publish_.pays()) {
         count_early_publish(false);
     }
     return false;

@@ -106,7 +106,7 @@ class executor {
     // how many awaits that find what they want ready go on at once in it.
     static constexpr std::uint32_t round_budget = 256;
 
-    // After so many resumptions of a round, and so many again, a hart that polls publishes early, if that pays.
+    // A hart that polls publishes early after every so many resumptions of a round, if that pays (early_publish.hpp).
     static constexpr std::uint32_t publish_interval = 16;
 
     // Takes this hart. Frames of coroutines come from `frame_memory`, which must outlive the executor.
@@ -185,7 +185,7 @@ class executor {
 
     void set_poll_mode(poll_mode mode) noexcept {
         poll_mode_ = mode;
-        piece_ = mode == poll_mode::off ? round_budget : publish_interval;
+        choose_piece();
     }
     [[nodiscard]] poll_mode polling() const noexcept { return poll_mode_; }
 
@@ -243,6 +243,9 @@ class executor {
     [[nodiscard]] inline bool poll_sources() noexcept;
     [[gnu::noinline]] std::uint64_t end_piece(std::uint64_t resumed) noexcept;
     void count_early_publish(bool notified) noexcept;
+    void choose_piece() noexcept {
+        piece_ = poll_mode_ != poll_mode::off && early_publish_.pays() ? publish_interval : round_budget;
+    }
     [[nodiscard]] bool look_before_publishing(std::uint64_t resumed) noexcept;
     [[nodiscard]] bool look_for_work() noexcept;
     inline void resume(std::coroutine_handle<> frame) noexcept;

@@ -135,27 +135,30 @@ BOOST_AUTO_TEST_CASE(one_that_yields_for_ever_holds_nobody_up) {
     BOOST_TEST(scope.size() == 0u);
 }
 
+// What a hart calls at the ends of its rounds, and within them: N publish early and notify, e publish early, P publish, a
+// arm and publish.
+struct early_source final : completion_source {
+    bool poll() noexcept override { return false; }
+    void publish() noexcept override { calls += 'P'; }
+    bool arm_and_publish() noexcept override {
+        calls += 'a';
+        return false;
+    }
+    void disarm() noexcept override {}
+    [[nodiscard]] bool has_unpublished() noexcept override { return false; }
+    bool publish_early(bool may_notify) noexcept override {
+        calls += may_notify ? 'N' : 'e';
+        return may_notify;
+    }
+    std::string calls;
+};
+
 // A hart that polls shows the device the first requests of a long round while it makes the others, and notifies it for
 // that once per round.
 BOOST_AUTO_TEST_CASE(a_hart_that_polls_publishes_within_a_long_round) {
-    struct source final : completion_source {
-        bool poll() noexcept override { return false; }
-        void publish() noexcept override { calls += 'P'; }
-        bool arm_and_publish() noexcept override {
-            calls += 'a';
-            return false;
-        }
-        void disarm() noexcept override {}
-        [[nodiscard]] bool has_unpublished() noexcept override { return false; }
-        bool publish_early(bool may_notify) noexcept override {
-            calls += may_notify ? 'N' : 'e';
-            return may_notify;
-        }
-        std::string calls;
-    };
     for (const poll_mode mode : all_modes) {
         hart h;
-        source device;
+        early_source device;
         h.runtime.add(device);
         h.runtime.set_poll_mode(mode);
         std::vector<int> log;
@@ -170,6 +173,49 @@ BOOST_AUTO_TEST_CASE(a_hart_that_polls_publishes_within_a_long_round) {
         BOOST_TEST(device.calls.starts_with(expected), device.calls);
         h.run_ready();
     }
+}
+
+// What is to be published at the end of a round is not published before it.
+BOOST_AUTO_TEST_CASE(a_round_of_one_piece_publishes_once) {
+    hart h;
+    early_source device;
+    h.runtime.add(device);
+    h.runtime.set_poll_mode(poll_mode::always);
+    std::vector<int> log;
+    counting_scope scope;
+    for (unsigned i = 0; i < executor::publish_interval; ++i) {
+        BOOST_REQUIRE(scope.spawn(log_steps(log, 1, 1)));
+    }
+    while (h.runtime.tick()) {
+    }
+    BOOST_TEST(log.size() == executor::publish_interval);
+    BOOST_TEST(device.calls.find_first_not_of('P') == std::string::npos, device.calls);
+}
+
+BOOST_AUTO_TEST_CASE(a_hart_that_stops_to_poll_within_a_round_publishes_early_no_more) {
+    hart h;
+    early_source device;
+    h.runtime.add(device);
+    h.runtime.set_poll_mode(poll_mode::always);
+    std::vector<int> log;
+    counting_scope scope;
+    const auto stop_polling = [](executor& runtime) -> task<void> {
+        runtime.set_poll_mode(poll_mode::off);
+        co_return;
+    };
+    const auto forty = [&] {
+        for (int i = 0; i < 40; ++i) {
+            BOOST_REQUIRE(scope.spawn(log_steps(log, i, 1)));
+        }
+        while (h.runtime.tick()) {
+        }
+    };
+    BOOST_REQUIRE(scope.spawn(stop_polling(h.runtime)));
+    forty();
+    device.calls.clear();
+    forty();
+    BOOST_TEST(log.size() == 80u);
+    BOOST_TEST(device.calls.find_first_not_of('P') == std::string::npos, device.calls);
 }
 
 BOOST_AUTO_TEST_CASE(idle_does_not_wait_while_something_is_ready) {

@@ -1,6 +1,7 @@
 #include "inflight/drivers/block/channel.hpp"
 
 #include "inflight/arch/arch.hpp"
+#include "inflight/drivers/block/resubmission.hpp"
 
 namespace inflight::block {
 
@@ -51,7 +52,7 @@ void channel::submit_plain_later(operation& started) noexcept {
         wait_whole(started); // there is no free slot: push_waiting() has given them all away
     } else if (forwarding_) {
         ++counters_.forwarded;
-        forwarding_->send(started);
+        forwarding_->send_plain(started);
     } else {
         submit_plain_elsewhere(started);
     }
@@ -484,7 +485,7 @@ void channel::obey(recovery::command next) noexcept {
     case recovery::command::resume:
         if (recovery_->was_reset()) {
             watchdog_.forgive();
-            take_back();
+            resubmission{*recovery_, waiting_, *executor_}.take_back(first_);
             if (!recovery_->lost()) { // a device that has not confirmed its reset may still read the chains
                 for_each_queue([](queue& each) { each.build(); });
             }
@@ -510,7 +511,7 @@ void channel::resume() noexcept {
     if (!stopped_ && memory_->is_direct()) {
         admission_.open(properties_);
     }
-    check_waiting();
+    resubmission{*recovery_, waiting_, *executor_}.check_waiting(properties_);
     if (forwarding_) {
         while (operation* const first = waiting_.front()) {
             waiting_.pop_front(); // it goes on waiting, elsewhere
@@ -523,87 +524,6 @@ void channel::resume() noexcept {
         if (is_busy()) {
             watchdog_.begin();
         }
-    }
-}
-
-// After a reset, each operation that was in flight ends, or goes to the front of the line.
-void channel::take_back() noexcept {
-    async::operation* in_line = waiting_.take_all();
-    for_each_queue([this](queue& each) {
-        each.take_back(!recovery_->lost(),
-                       [this](operation& in_flight, std::uint32_t age) { take_back(in_flight, age); });
-    });
-    while (in_line != nullptr) {
-        operation& next = static_cast<operation&>(*in_line);
-        in_line = next.next;
-        waiting_.push_back_again(next);
-    }
-}
-
-void channel::take_back(operation& in_flight, std::uint32_t age) noexcept {
-    const status outcome = verdict(in_flight, age);
-    if (in_flight.state == operation_state::whole_in_flight) {
-        in_flight.begin_pieces();
-        in_flight.pieces.in_flight = 1;
-    }
-    if (outcome == status::device_lost) {
-        in_flight.pieces.failure = outcome; // hides any other, because the device may still write to the buffer
-    }
-    if (outcome != status::ok) {
-        if (in_flight.end_piece(outcome)) {
-            executor_->make_ready(in_flight);
-        }
-        return;
-    }
-    if (--in_flight.pieces.in_flight != 0) {
-        return; // its other pieces are in these queues, too
-    }
-    if (in_flight.pieces.failure != status::ok) {
-        if (!in_flight.pieces.in_line) {
-            in_flight.end();
-            executor_->make_ready(in_flight);
-        }
-        return;
-    }
-    in_flight.restart();
-    if (!in_flight.pieces.in_line) {
-        waiting_.push_back(in_flight);
-    }
-}
-
-// How an operation ends that was in flight when the device was reset; ok if it is submitted again.
-status channel::verdict(const operation& in_flight, std::uint32_t age) const noexcept {
-    if (recovery_->lost()) {
-        return status::device_lost;
-    }
-    const recovery::causes_t causes = recovery_->causes();
-    if ((causes & recovery::cause::protocol_violation) != 0) {
-        return status::device_reset;
-    }
-    const bool had_the_limit = (causes & recovery::cause::device_late) != 0 && age >= watchdog::periods_until_late;
-    return had_the_limit || in_flight.has(operation::is_late) ? status::timed_out : status::ok;
-}
-
-// What waits was admitted to the disk as it was, or came while it was quiesced. What has failed since, or does not fit,
-// goes no further.
-void channel::check_waiting() noexcept {
-    async::operation* next = waiting_.take_all();
-    while (next != nullptr) {
-        operation& waiting = static_cast<operation&>(*next);
-        next = waiting.next;
-        if (waiting.state == operation_state::whole_in_line) {
-            waiting.begin_pieces();
-            waiting.pieces.in_line = true;
-        }
-        if (waiting.pieces.failure == status::ok) {
-            waiting.pieces.failure = recovery_->lost() ? status::device_lost : check(waiting, properties_);
-        }
-        if (waiting.pieces.failure == status::ok && !is_noop(waiting, properties_)) {
-            waiting_.push_back_again(waiting);
-            continue;
-        }
-        wait_line::leave(waiting);
-        waiting_.end(waiting, waiting.pieces.failure);
     }
 }
 

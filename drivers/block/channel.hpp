@@ -124,10 +124,6 @@ class alignas(512) channel final : private async::completion_source,
     void obey(recovery::command next) noexcept override;
     void quiesce() noexcept;
     void resume() noexcept;
-    void take_back() noexcept;
-    void take_back(operation& in_flight, std::uint32_t age) noexcept;
-    void check_waiting() noexcept;
-    [[nodiscard]] status verdict(const operation& in_flight, std::uint32_t age) const noexcept;
 
     void look_for_lost_interrupts() noexcept override;
     [[nodiscard]] bool is_busy() noexcept override;

@@ -35,12 +35,20 @@ inline void forwarding::hand_over(operation& started, bool may_stop) noexcept {
 }
 
 // What is rare ends in a call that nothing follows, so that the common way saves no registers for it.
-void forwarding::send(operation& started) noexcept {
-    if (started.has(operation::has_timeout) || started.may_stop) [[unlikely]] {
+void forwarding::send_plain(operation& started) noexcept {
+    if (started.may_stop) [[unlikely]] {
         send_with_limit(started);
         return;
     }
     hand_over(started, false);
+}
+
+void forwarding::send(operation& started) noexcept {
+    if (started.has(operation::has_timeout)) {
+        send_with_limit(started);
+    } else {
+        send_plain(started);
+    }
 }
 
 void forwarding::send_with_limit(operation& started) noexcept {

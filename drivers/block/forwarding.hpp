@@ -33,6 +33,9 @@ class forwarding {
     // On the origin's hart: sends an operation that is in no line. It resumes here when it has ended.
     void send(operation& started) noexcept;
 
+    // The same for an operation without a timeout.
+    void send_plain(operation& started) noexcept;
+
   private:
     inline void hand_over(operation& started, bool may_stop) noexcept;
     [[gnu::noinline]] void send_with_limit(operation& started) noexcept;

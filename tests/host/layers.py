@@ -17,6 +17,7 @@ BLOCK_FLOORS = (
     {"limits", "operation"},
     {"admission", "deadlines", "pieces", "queue", "wait_line"},
     {"forwarding", "recovery", "watchdog"},
+    {"resubmission"},
     {"channel"},
     {"request"},
     {"disk"},

@@ -41,6 +41,7 @@ WATCHDOG = "drivers/block/watchdog.cpp"
 RECOVERY = "drivers/block/recovery.cpp"
 CHANNEL = "drivers/block/channel.cpp"
 CHANNEL_HEADER = "drivers/block/channel.hpp"
+RESUBMISSION = "drivers/block/resubmission.cpp"
 DISK = "drivers/block/disk.cpp"
 LIMITS = "drivers/block/limits.cpp"
 ADMISSION = "drivers/block/admission.cpp"
@@ -181,7 +182,7 @@ MUTANTS = [
      "a stop reaches a request that has left the line"),
     (WAIT_LINE, "    if (stopped.state == operation_state::whole_in_line) {\n        stopped.begin_pieces();\n    }\n", "",
      "a whole request that is stopped in line has no pieces to end with"),
-    (CHANNEL, "        if (waiting.state == operation_state::whole_in_line) {\n            waiting.begin_pieces();\n            waiting.pieces.in_line = true;\n        }\n", "",
+    (RESUBMISSION, "        if (waiting.state == operation_state::whole_in_line) {\n            waiting.begin_pieces();\n            waiting.pieces.in_line = true;\n        }\n", "",
      "a whole request in line is not judged again after a reset"),
     (WAIT_LINE, "    if (left.pieces.in_flight == 0) {\n", "    {\n",
      "a request that is stopped ends while the device has pieces of it"),
@@ -205,11 +206,11 @@ MUTANTS = [
      "what an interrupt should have told of is not looked for"),
     (CHANNEL, "        static_cast<void>(poll());\n        publish();\n", "        publish();\n",
      "a device that has done its work is late"),
-    (CHANNEL, "age >= watchdog::periods_until_late;", "age >= 1000 * watchdog::periods_until_late;",
+    (RESUBMISSION, "age >= watchdog::periods_until_late;", "age >= 1000 * watchdog::periods_until_late;",
      "what is late is submitted again"),
-    (CHANNEL, "device_late) != 0 && age >= watchdog::periods_until_late;", "device_late) != 0;",
+    (RESUBMISSION, "device_late) != 0 && age >= watchdog::periods_until_late;", "device_late) != 0;",
      "what is not late times out with what is"),
-    (CHANNEL, "    if (!in_flight.pieces.in_line) {\n        waiting_.push_back(in_flight);\n    }\n", "",
+    (RESUBMISSION, "    if (!in_flight.pieces.in_line) {\n        line_.push_back(in_flight);\n    }\n", "",
      "what was in flight is not submitted again"),
     (QUEUE_HEADER, "        memory.status.preset(virtio_blk::status_byte::poison);\n", "",
      "what is submitted again looks as if it had been done"),

@@ -2,13 +2,13 @@
 //
 // INFLIGHT_SEED=S repeats what the seed S has found.
 #include "drivers/block/admission.hpp"
+#include "tests/host/printing.hpp"
 #include "tests/host/seed.hpp"
 
 #include <algorithm>
 #include <bit>
 #include <boost/test/unit_test.hpp>
 #include <map>
-#include <ostream>
 #include <set>
 #include <span>
 #include <vector>
@@ -99,12 +99,6 @@ std::set<status> faults(request_type type, std::uint64_t sector, const std::vect
 }
 
 } // namespace
-
-namespace inflight::block {
-inline std::ostream& operator<<(std::ostream& out, status outcome) {
-    return out << to_string(outcome);
-}
-} // namespace inflight::block
 
 BOOST_AUTO_TEST_SUITE(admission_tests)
 

@@ -9,6 +9,7 @@
 #include "drivers/block/disk.hpp"
 #include "drivers/virtio/mmio.hpp"
 #include "tests/host/bouncing_memory.hpp"
+#include "tests/host/printing.hpp"
 #include "tests/model/virtio_blk_model.hpp"
 
 #include <algorithm>
@@ -17,24 +18,11 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <ostream>
 #include <random>
 #include <set>
 #include <span>
 #include <string>
 #include <vector>
-
-namespace inflight::block {
-inline std::ostream& operator<<(std::ostream& out, status outcome) {
-    return out << to_string(outcome);
-}
-} // namespace inflight::block
-
-namespace inflight::virtio {
-inline std::ostream& operator<<(std::ostream& out, error why) {
-    return out << to_string(why);
-}
-} // namespace inflight::virtio
 
 namespace inflight::test {
 

@@ -1,0 +1,1 @@
+// Empty: the target of the precompiled headers needs a source.

@@ -5,7 +5,7 @@
 // needs a device that says exactly one thing, `mute_device` is a transport without a model.
 #include "async/stop_token.hpp"
 #include "drivers/block/limits.hpp"
-#include "tests/host/mute_device.hpp"
+#include "tests/host/mute_world.hpp"
 #include "tests/host/requests_of_all_kinds.hpp"
 
 #include <map>

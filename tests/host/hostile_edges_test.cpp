@@ -1,5 +1,5 @@
 // The exact edges of what the driver believes, and of what it gives to a device.
-#include "tests/host/driver_fixture.hpp"
+#include "tests/host/mute_world.hpp"
 
 namespace {
 
@@ -28,89 +28,16 @@ std::size_t count(const attempts& seen, status outcome) {
     return static_cast<std::size_t>(std::count(seen.outcomes.begin(), seen.outcomes.end(), outcome));
 }
 
-// A device that does nothing by itself, and has no memory of its own: for requests that are larger than any memory.
-class silent_device final : public virtio::transport {
-  public:
-    explicit silent_device(machine& host, std::uint32_t size_max) : host_{host}, size_max_{size_max} {}
-
-    bool is_legacy() const noexcept override { return false; }
-    virtio::feature_set supported_features() const noexcept override {
-        return virtio::feature::version_1 | virtio::feature::indirect_desc;
+// Checks that no data segment of a read is empty. Returns their bytes together. The first part of the chain is the
+// header, and the last one is the status.
+std::uint64_t check_data_segments(const std::vector<raw_descriptor>& chain) {
+    std::uint64_t bytes = 0;
+    for (std::size_t i = 1; i + 1 < chain.size(); ++i) {
+        BOOST_TEST(chain[i].length != 0U);
+        bytes += chain[i].length;
     }
-    bool reset() noexcept override {
-        status_ = 0;
-        return true;
-    }
-    std::uint8_t status() noexcept override { return status_; }
-    void set_status(std::uint8_t value) noexcept override { status_ = value; }
-    virtio::feature_set offered_features() noexcept override {
-        const virtio::feature_set limit = size_max_ != 0 ? block::virtio_blk::feature::size_max : 0;
-        return supported_features() | block::virtio_blk::feature::seg_max | limit;
-    }
-    void accept_features(virtio::feature_set) noexcept override {}
-    std::uint8_t read_config8(std::size_t) noexcept override { return 0; }
-    std::uint16_t read_config16(std::size_t) noexcept override { return 0; }
-    std::uint32_t read_config32(std::size_t offset) noexcept override {
-        switch (offset) {
-        case 4: return 1; // 2^32 sectors
-        case 8: return size_max_;
-        case 12: return 254;
-        default: return 0;
-        }
-    }
-    std::uint32_t configuration_generation() noexcept override { return 0; }
-    virtio::error queue_size_max(std::uint16_t, std::uint32_t& size) noexcept override {
-        size = 64;
-        return virtio::error::none;
-    }
-    void enable_queue(std::uint16_t, std::uint16_t size, const virtio::queue_addresses& where) noexcept override {
-        size_ = size;
-        where_ = where;
-    }
-    void notify(std::uint16_t) noexcept override {}
-    virtio::interrupt_delivery interrupts() const noexcept override { return virtio::interrupt_delivery::shared_line; }
-    virtio::interrupt_cause acknowledge_interrupt() noexcept override { return {.bits = 1}; }
-
-    // The data segments of the next request in the available ring, which it completes; none if there is none.
-    std::vector<std::uint32_t> serve_one() {
-        std::vector<std::uint32_t> lengths;
-        if (at<std::uint16_t>(where_.driver_area + 2) == served_)
-            return lengths;
-        const auto head = at<std::uint16_t>(where_.driver_area + 4 + 2 * (served_ % size_));
-        auto table = where_.descriptors;
-        auto entry = at<model::descriptor>(table + 16 * head);
-        if ((entry.flags & model::descriptor_flag::indirect) != 0) {
-            table = entry.address;
-            entry = at<model::descriptor>(table);
-        }
-        while ((entry.flags & model::descriptor_flag::next) != 0) {
-            entry = at<model::descriptor>(table + 16 * entry.next);
-            lengths.push_back(entry.length);
-        }
-        lengths.pop_back(); // the status
-        std::uint64_t writable = 1;
-        for (const std::uint32_t each : lengths)
-            writable += each;
-        *host_.translate(entry.address, 1) = std::byte{0};
-        const std::uint64_t used = where_.device_area + 4 + 8 * (served_ % size_);
-        model::store(host_.translate(used, 4), std::uint32_t{head});
-        model::store(host_.translate(used + 4, 4), static_cast<std::uint32_t>(writable));
-        model::store(host_.translate(where_.device_area + 2, 2), ++served_);
-        return lengths;
-    }
-
-  private:
-    template <typename T>
-    T at(std::uint64_t address) {
-        return model::load<T>(host_.translate(address, sizeof(T)));
-    }
-    machine& host_;
-    std::uint32_t size_max_;
-    std::uint8_t status_ = 0;
-    std::uint16_t size_ = 0;
-    std::uint16_t served_ = 0;
-    virtio::queue_addresses where_{};
-};
+    return bytes;
+}
 
 } // namespace
 
@@ -156,7 +83,8 @@ BOOST_AUTO_TEST_CASE(what_is_offered_is_not_published) {
                 BOOST_TEST(w.model().complete_unpublished(0));
                 co_return;
             };
-            // In one round: a request is offered, the device says that it is done, and the driver looks before it publishes.
+            // In one round, a request is made available, the device says that it is done, and the driver looks before
+            // it publishes.
             w.hart.set_poll_mode(poll_mode::always);
             w.spawn(read_one(w, 5, memory.subspan(0, 512), seen));
             w.spawn(guess());
@@ -204,16 +132,17 @@ BOOST_AUTO_TEST_CASE(the_physical_block_follows_from_its_exponent) {
 BOOST_AUTO_TEST_CASE(no_request_is_larger_than_a_length_can_tell) {
     constexpr std::size_t gibibyte = std::size_t{1} << 30;
     for (const std::uint32_t size_max : {0U, 0xffff'ffffU, 1U << 31, 1U << 20}) {
-        machine host;
-        std::vector<std::byte> frames(1 << 16);
-        async::executor hart{frames};
-        hart.set_poll_mode(poll_mode::off);
-        bounded_memory memory{host, std::size_t{4} << 20};
-        silent_device device{host, size_max};
-        block::disk disk{device};
-        BOOST_REQUIRE_EQUAL(disk.start(memory, {}), virtio::error::none);
-        BOOST_TEST(disk.properties().size_max <= block::max_bytes);
-        std::byte* const start = host.allocate(512, 512);
+        mute_world w;
+        w.device.features |= block::virtio_blk::feature::seg_max;
+        if (size_max != 0)
+            w.device.features |= block::virtio_blk::feature::size_max;
+        w.device.capacity = std::uint64_t{1} << 32; // sectors
+        w.device.size_max = size_max;
+        w.device.seg_max = 254;
+        w.start();
+        BOOST_TEST(w.disk.properties().size_max <= block::max_bytes);
+        std::byte* const start = w.host.allocate(512, 512);
+        std::uint16_t served = 0;
         const std::vector<std::span<std::byte>> whole{{start, 5 * gibibyte}};
         const std::vector<std::span<std::byte>> parts{{start, gibibyte - 512}, {start, 512},
                                                       {start, gibibyte},       {start, 512},
@@ -222,31 +151,29 @@ BOOST_AUTO_TEST_CASE(no_request_is_larger_than_a_length_can_tell) {
             std::uint64_t left = 0;
             for (const auto& each : *list)
                 left += each.size();
-            async::counting_scope scope;
             unsigned ends = 0;
             const auto work = [&]() -> task<void> {
-                const status outcome = co_await disk.read(0, *list);
+                const status outcome = co_await w.disk.read(0, *list);
                 BOOST_TEST(outcome == status::ok);
                 ++ends;
             };
-            BOOST_REQUIRE(scope.spawn(work()));
-            for (unsigned idle = 0; ends == 0 && idle < 10;) {
-                hart.tick();
-                const auto lengths = device.serve_one();
-                idle = lengths.empty() ? idle + 1 : 0;
-                std::uint64_t bytes = 0;
-                for (const std::uint32_t each : lengths) {
-                    BOOST_TEST(each != 0U);
-                    bytes += each;
+            BOOST_REQUIRE(w.scope.spawn(work()));
+            for (unsigned idle = 0; ends == 0 && idle < 10; ++idle) {
+                w.hart.tick();
+                if (w.available() != served) {
+                    idle = 0;
+                    const std::uint16_t first = w.head(served++);
+                    const std::uint64_t bytes = check_data_segments(w.chain(first));
+                    BOOST_TEST(bytes <= block::max_bytes);
+                    BOOST_TEST(bytes <= left);
+                    left -= bytes;
+                    w.use(first, w.writable(first));
                 }
-                BOOST_TEST(bytes <= block::max_bytes);
-                BOOST_TEST(bytes <= left);
-                left -= bytes;
-                disk.handle_line();
+                w.interrupt();
             }
             BOOST_REQUIRE(ends == 1U);
             BOOST_TEST(left == 0U);
-            hart.tick();
+            w.hart.tick();
         }
     }
 }

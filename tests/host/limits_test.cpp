@@ -1,6 +1,6 @@
 // Devices that set odd limits, and change them.
 #include "drivers/block/limits.hpp"
-#include "tests/host/mute_device.hpp"
+#include "tests/host/mute_world.hpp"
 #include "tests/host/requests_of_all_kinds.hpp"
 
 #include <map>

@@ -1,6 +1,7 @@
 #include "ring.hpp"
 
 #include "drivers/block/disk.hpp"
+#include "tests/host/mute_device.hpp"
 
 #include <array>
 #include <cstddef>
@@ -11,44 +12,12 @@ namespace inflight::interleavings {
 
 namespace {
 
-using virtio::feature_set;
+using test::mute_device;
 
-// As little of a device as a disk needs to start; what it does to memory is in ring_scenario::serve().
-class still_device final : public virtio::transport {
-  public:
-    explicit still_device(bool event_idx) : event_idx_{event_idx} {}
-    bool is_legacy() const noexcept override { return false; }
-    feature_set supported_features() const noexcept override {
-        return virtio::feature::version_1 | (event_idx_ ? virtio::feature::event_idx : 0);
-    }
-    bool reset() noexcept override { return true; }
-    std::uint8_t status() noexcept override { return status_; }
-    void set_status(std::uint8_t bits) noexcept override { status_ = bits; }
-    feature_set offered_features() noexcept override { return supported_features(); }
-    void accept_features(feature_set) noexcept override {}
-    std::uint8_t read_config8(std::size_t) noexcept override { return 0; }
-    std::uint16_t read_config16(std::size_t) noexcept override { return 0; }
-    std::uint32_t read_config32(std::size_t offset) noexcept override { return offset == 0 ? 1000 : 0; }
-    std::uint32_t configuration_generation() noexcept override { return 0; }
-    virtio::error queue_size_max(std::uint16_t, std::uint32_t& size) noexcept override {
-        size = 8;
-        return virtio::error::none;
-    }
-    void enable_queue(std::uint16_t, std::uint16_t size, const virtio::queue_addresses& where) noexcept override {
-        size_ = size;
-        where_ = where;
-    }
-    void notify(std::uint16_t) noexcept override {}
-    virtio::interrupt_delivery interrupts() const noexcept override { return virtio::interrupt_delivery::shared_line; }
-    virtio::interrupt_cause acknowledge_interrupt() noexcept override { return {.bits = 0}; }
-
-    std::uint16_t size_ = 0;
-    virtio::queue_addresses where_{};
-
-  private:
-    bool event_idx_;
-    std::uint8_t status_ = 0;
-};
+// Makes a mute device offer VIRTIO_F_EVENT_IDX, or not.
+void offer(mute_device& device, bool event_idx) {
+    device.features = virtio::feature::version_1 | (event_idx ? virtio::feature::event_idx : 0);
+}
 
 // The same memory in every execution, as addresses are part of what is compared.
 alignas(4096) std::byte device_bytes[32 * 1024];
@@ -72,20 +41,21 @@ class static_memory final : public dma_memory {
 class ring_scenario final : public scenario {
   public:
     ring_scenario(ring_options options, bool handler_looks_first)
-        : options_{options}, handler_looks_first_{handler_looks_first}, device_{options.event_idx}, disk_{device_} {
+        : options_{options}, handler_looks_first_{handler_looks_first}, disk_{device_} {
+        offer(device_, options.event_idx);
         require(disk_.start(memory_, {.queues = 1, .queue_size = 8}) == virtio::error::none, "the disk does not start");
         for (std::size_t i = 0; i < options_.requests; ++i) {
             requests_[i].emplace(block::virtio_blk::request_type::in, i, buffer, sizeof buffer);
             requests_[i]->begin(block::operation_state::whole_in_flight);
         }
-        avail_ = at<std::byte>(device_.where_.driver_area);
-        used_ = at<std::byte>(device_.where_.device_area);
+        avail_ = at<std::byte>(device_.where.driver_area);
+        used_ = at<std::byte>(device_.where.device_area);
         avail_index_ = reinterpret_cast<half*>(avail_ + 2);
         avail_flags_ = reinterpret_cast<half*>(avail_);
-        used_event_ = reinterpret_cast<half*>(avail_ + 4 + std::size_t{2} * device_.size_);
+        used_event_ = reinterpret_cast<half*>(avail_ + 4 + std::size_t{2} * device_.queue_size);
         used_index_ = reinterpret_cast<half*>(used_ + 2);
         used_flags_ = reinterpret_cast<half*>(used_);
-        avail_event_ = reinterpret_cast<half*>(used_ + 4 + std::size_t{8} * device_.size_);
+        avail_event_ = reinterpret_cast<half*>(used_ + 4 + std::size_t{8} * device_.queue_size);
         for (half* const each : {avail_index_, avail_flags_, used_event_, used_index_, used_flags_, avail_event_}) {
             share(each, sizeof *each);
         }
@@ -156,8 +126,8 @@ class ring_scenario final : public scenario {
     virtio::virtqueue& ring() { return queue().ring(); }
     block::queue& queue() { return disk_.unsafe_queue(0); }
 
-    // As channel::publish(), poll() and arm_and_publish(), and executor::sleep(). The last request is handed over with the wish for an
-    // interrupt, the others without.
+    // Like channel::publish(), poll() and arm_and_publish(), and executor::sleep(). Only the last request is published
+    // together with a request for an interrupt.
     void own() {
         unsigned submitted = 0;
         while (submitted < options_.requests || queue().in_flight() != 0) {
@@ -172,7 +142,7 @@ class ring_scenario final : public scenario {
             }
             static_cast<void>(take_message());
             if (!ring().armed()) {
-                require(queue().drain(executor_) != block::queue::drained::protocol_violation, "taken for a lie");
+                require(queue().drain(executor_) != block::queue::drained::protocol_violation, "a false alarm");
             }
             if (submitted < options_.requests || queue().in_flight() == 0) {
                 continue;
@@ -226,15 +196,15 @@ class ring_scenario final : public scenario {
             asked = false;
             arch::fence_consume();
             const auto* const entries = reinterpret_cast<const half*>(avail_ + 4);
-            const std::uint16_t head = entries[done % device_.size_].load();
-            require(head < device_.size_, "an entry that is none");
-            auto* const table = at<descriptor>(device_.where_.descriptors);
+            const std::uint16_t head = entries[done % device_.queue_size].load();
+            require(head < device_.queue_size, "an entry that is none");
+            auto* const table = at<descriptor>(device_.where.descriptors);
             std::uint16_t last = head;
             while ((table[last].flags.load() & virtio::descriptor_flag::next) != 0) {
                 last = table[last].next.load();
             }
             at<virtio::device_written<std::uint8_t>>(table[last].address.load())->preset(0);
-            auto* const element = reinterpret_cast<word*>(used_ + 4 + std::size_t{8} * (done % device_.size_));
+            auto* const element = reinterpret_cast<word*>(used_ + 4 + std::size_t{8} * (done % device_.queue_size));
             element[0].preset(head);
             element[1].preset(sizeof buffer + 1);
             arch::fence_publish();
@@ -261,7 +231,7 @@ class ring_scenario final : public scenario {
     bool handler_looks_first_;
     static_memory memory_;
     async::executor executor_{frame_bytes};
-    still_device device_;
+    mute_device device_;
     block::disk disk_;
     std::array<std::optional<block::operation>, 3> requests_;
     arch::atomic<bool> over_{false};
@@ -276,14 +246,15 @@ class ring_scenario final : public scenario {
     half* avail_event_ = nullptr;
 };
 
-// Hart 0 asks for interrupts and would sleep, the device completes something then and raises none, and hart 2 looks whether
-// something has completed: where it sees that, it must see the wish as well.
+// Hart 0 asks for an interrupt and is about to sleep. The device then completes a request without an interrupt. Hart 2
+// checks for completions: if it sees the completion, it must also see that hart 0 has asked.
 class looking final : public scenario {
   public:
     looking() {
+        offer(device_, true);
         require(disk_.start(memory_, {.queues = 1, .queue_size = 8}) == virtio::error::none, "the disk does not start");
         used_index_ = reinterpret_cast<virtio::device_written<std::uint16_t>*>(
-            static_cast<std::uintptr_t>(device_.where_.device_area + 2));
+            static_cast<std::uintptr_t>(device_.where.device_area + 2));
         share(used_index_, sizeof *used_index_);
     }
 
@@ -312,7 +283,7 @@ class looking final : public scenario {
   private:
     static_memory memory_;
     async::executor executor_{frame_bytes};
-    still_device device_{true};
+    mute_device device_;
     block::disk disk_{device_};
     arch::atomic<bool> sleeps_{false};
     virtio::device_written<std::uint16_t>* used_index_ = nullptr;

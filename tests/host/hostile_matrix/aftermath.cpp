@@ -1,6 +1,6 @@
 #include "tests/host/hostile_matrix/aftermath.hpp"
 
-#include "tests/host/hostile_matrix/request_group.hpp"
+#include "tests/host/request_group.hpp"
 
 namespace inflight::test::hostile {
 
@@ -46,7 +46,7 @@ void check_aftermath(const run& it, world& w) {
     // All slots are there.
     const block::disk_properties& properties = w.disk().properties();
     const std::size_t slots = std::size_t{properties.slots_per_queue} * properties.queues;
-    request_group fill{w};
+    request_group fill{w, request_group::stopping::possible};
     w.model().behave.hold = true;
     for (std::size_t i = 0; i < slots; ++i)
         fill.start(i % 48, 512, 512, false);

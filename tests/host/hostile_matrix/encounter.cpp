@@ -45,7 +45,7 @@ encounter::encounter(const run& it)
     : it_{it},
       world_{make_setup(it)},
       limit_{world_.setup_.disk.request_timeout},
-      requests_{world_},
+      requests_{world_, request_group::stopping::possible},
       trigger_{world_.host},
       fault_{it, world_, trigger_} {}
 
@@ -164,10 +164,10 @@ bool encounter::go() {
     reach_state();
     end_all();
     world_.settle();
-    const auto check = [this](unsigned wrong) {
+    const auto check = [this](std::size_t wrong) {
         requests_.check(wrong, [this](status outcome) { return may_end_with(it_, outcome); });
     };
-    const unsigned wrong_permitted = it_.fault.what == wrong_data ? 1 : 0;
+    const std::size_t wrong_permitted = it_.fault.what == wrong_data ? 1 : 0;
     check(wrong_permitted);
     check_aftermath(it_, world_);
     check(wrong_permitted); // still nothing was written

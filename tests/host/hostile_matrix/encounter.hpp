@@ -3,8 +3,8 @@
 
 #include "tests/host/hostile_matrix/axes.hpp"
 #include "tests/host/hostile_matrix/device_fault.hpp"
-#include "tests/host/hostile_matrix/request_group.hpp"
 #include "tests/host/hostile_matrix/trigger.hpp"
+#include "tests/host/request_group.hpp"
 
 namespace inflight::test::hostile {
 

@@ -1,19 +1,23 @@
-// Concurrent reads and writes, and the checks of how each has ended.
+// Concurrent reads and writes, each with memory of its own, and the checks of how they ended.
 #pragma once
 
 #include "async/stop_token.hpp"
 #include "tests/host/driver_fixture.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
-namespace inflight::test::hostile {
+namespace inflight::test {
 
 class request_group {
   public:
-    explicit request_group(world& w) : world_{w} {}
+    enum class stopping : bool { impossible, possible };
+
+    explicit request_group(world& w, stopping stop = stopping::impossible) : world_{w}, stop_{stop} {}
 
     void start(std::uint64_t sector, std::size_t bytes, std::size_t piece, bool writes) {
         entry& each = *requests_.emplace_back(std::make_unique<entry>());
@@ -30,27 +34,41 @@ class request_group {
         world_.spawn(attend(each));
     }
     void stop_every_second() {
+        BOOST_REQUIRE((stop_ == stopping::possible));
         for (std::size_t i = 1; i < requests_.size(); i += 2)
             requests_[i]->source.request_stop();
     }
     bool over() const { return world_.scope.size() == 0; }
     std::size_t size() const { return requests_.size(); }
+    std::size_t count(status outcome) const {
+        return static_cast<std::size_t>(std::count_if(requests_.begin(), requests_.end(),
+                                                      [&](const auto& each) { return each->outcome == outcome; }));
+    }
 
+    // Checks that each request ended once, with a status that `may_end_with` permits, and that its memory has not
+    // changed since. At most `wrong_permitted` requests may have ended with ok and wrong data.
     template <typename May>
-    void check(unsigned wrong_permitted, May may_end_with) {
-        unsigned wrong = 0;
+    void check(std::size_t wrong_permitted, May may_end_with) const {
+        std::size_t wrong = 0;
+        std::string sectors;
         for (const auto& each : requests_) {
             BOOST_TEST(each->ends == 1U);
-            BOOST_TEST(may_end_with(each->outcome), each->outcome << " is not what this fault may lead to");
+            BOOST_TEST(may_end_with(each->outcome), each->outcome << " is not a permitted result of this fault");
             if (each->outcome == status::device_lost)
-                continue; // the device has not confirmed that it is through with the buffer
+                continue; // the device has not confirmed that it has stopped using the buffer
             BOOST_TEST(same(each->memory, each->when_ended),
-                       "a buffer that was handed back was written, " << each->outcome);
+                       "a buffer was written after its request ended, " << each->outcome);
             if (each->writes)
-                BOOST_TEST(same(each->memory, each->before), "what was to be written has changed");
-            wrong += each->outcome == status::ok && !each->right ? 1 : 0;
+                BOOST_TEST(same(each->memory, each->before), "the data of a write has changed");
+            if (each->outcome == status::ok && !each->right) {
+                ++wrong;
+                sectors += " " + std::to_string(each->sector);
+            }
         }
-        BOOST_TEST(wrong <= wrong_permitted, wrong << " requests ended with ok and wrong data");
+        BOOST_TEST(wrong <= wrong_permitted, wrong << " requests ended with ok and wrong data, at sectors" << sectors);
+    }
+    void check(std::size_t wrong_permitted) const {
+        check(wrong_permitted, [](status) { return true; });
     }
 
   private:
@@ -72,11 +90,11 @@ class request_group {
     task<void> attend(entry& each) {
         if (each.writes) {
             block::request request = world_.disk().write(each.sector, each.from);
-            request.set_stop_token(each.source.get_token());
+            set_stop_token(request, each);
             each.outcome = co_await request;
         } else {
             block::request request = world_.disk().read(each.sector, each.into);
-            request.set_stop_token(each.source.get_token());
+            set_stop_token(request, each);
             each.outcome = co_await request;
         }
         ++each.ends;
@@ -85,9 +103,14 @@ class request_group {
         each.right = on_disk && same(each.memory, world_.on_disk(each.sector, sectors));
         each.when_ended.assign(each.memory.begin(), each.memory.end());
     }
+    void set_stop_token(block::request& request, entry& each) const {
+        if (stop_ == stopping::possible)
+            request.set_stop_token(each.source.get_token());
+    }
 
     world& world_;
+    stopping stop_;
     std::vector<std::unique_ptr<entry>> requests_;
 };
 
-} // namespace inflight::test::hostile
+} // namespace inflight::test

@@ -1,4 +1,4 @@
-// Counters of the machine, at one moment or between two.
+// Counters of devices and harts, at one moment or as the difference between two.
 #pragma once
 
 #include "arch/arch.hpp"
@@ -12,7 +12,6 @@
 
 namespace inflight::bench {
 
-// Of a device.
 struct device_counters {
     std::uint64_t notifications = 0;
     std::uint64_t interrupts = 0;
@@ -34,10 +33,10 @@ struct device_counters {
     }
 };
 
-// Of the calling hart.
+// Counters of the calling hart.
 struct hart_counters {
-    // Without those of its sleeps, in which QEMU's --icount advances the counter with the clock. Meaningless if the
-    // machine has several harts, because they share one counter (count_instructions_of_all).
+    // Excludes sleeps, in which QEMU's --icount advances the counter with the clock. Meaningless if the machine has
+    // several harts, because they share one counter (count_instructions_of_all).
     std::uint64_t instructions = 0;
     std::uint64_t allocations = 0; // of coroutine frames
     std::uint64_t mmio_accesses = 0;
@@ -80,20 +79,20 @@ struct hart_counters {
 
 inline async::common_sleep sleep_of_all;
 
-// To be run on each hart: adds it to the count of all harts' instructions.
+// Adds the calling hart to instructions_of_all().
 inline async::task<void> join_sleep_of_all() {
     async::executor::current().join(sleep_of_all);
     co_return;
 }
 
-// To be awaited before the first call of instructions_of_all().
+// Must be awaited before the first call of instructions_of_all().
 inline async::task<void> count_instructions_of_all() {
     for (arch::hart_index hart = 0; arch::harts() > 1 && hart < arch::harts(); ++hart) {
         co_await async::on(hart, join_sleep_of_all());
     }
 }
 
-// The instructions of all harts together, in a machine that counts them (--icount).
+// Returns the instructions of all harts together, in a machine that counts them (--icount).
 inline std::uint64_t instructions_of_all() noexcept {
     return arch::harts() > 1 ? sleep_of_all.instructions() : hart_counters::now().instructions;
 }

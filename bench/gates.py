@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Holds measured runs against bench/gates.json, and prints the table. Exit status 0 if every gate is passed.
+"""Checks measured runs against bench/gates.json, and prints a table. The exit status is 0 if every gate passes.
 
     ./run iops --disk null:1G --icount --append "poll=off ios=20000" --json iops.json
     ./run costs --icount --json costs.json
     bench/gates.py iops.json costs.json
 
-Each gate names the program that measures it; it takes a run of every program that is named. Those of `bench` are judged
-only if there is a run of it, and then there has to be one for each of them:
+Each gate names the program that measures it, and every named program needs a run. The gates of `bench` are optional:
+they are checked only if there is a run of `bench`, and then each of them needs one:
 
     for depth in 1 32 128; do
         ./run bench --rw=randread --bs=4k --iodepth=$depth --number_ios=20000 --icount --append poll=off \\
@@ -14,7 +14,7 @@ only if there is a run of it, and then there has to be one for each of them:
     done
     bench/gates.py iops.json costs.json 1.json 32.json 128.json
 
-So are those of full queues and of several harts, of which a run of `iops` at one depth measures one each:
+The gates of full queues and of several harts are optional too. A run of `iops` at one depth measures one of them:
 
     ./run iops --disk null:1G --harts 1 --icount --append "poll=off ios=200000 depth=256 queue_size=64" --json 64.json
     bench/gates.py iops.json costs.json 64.json
@@ -48,7 +48,7 @@ class Verdict:
 
 
 def loaded_bytes(kernel: Path) -> int:
-    """What of an ELF file (64 bits, little-endian) is loaded from it: the sizes in the file of its PT_LOAD segments."""
+    """The bytes that are loaded from an ELF file (64 bits, little-endian): the sizes of its PT_LOAD segments."""
     image = kernel.read_bytes()
     if image[:6] != b"\x7fELF\x02\x01":
         raise ValueError(f"{kernel} is not an ELF file of 64 bits, little-endian")
@@ -63,7 +63,7 @@ def loaded_bytes(kernel: Path) -> int:
 
 
 def table_of_bench(result: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
-    """What a run of `bench` measured (fio's form, with our object "inflight"), and its name by what the job did."""
+    """The name of a run of `bench`, from its job's options, and its figures. It has fio's form, with our "inflight"."""
     jobs, inflight = result["jobs"], result["inflight"]
     if len(jobs) != 1 or len(inflight["groups"]) != 1:
         raise ValueError(f"a result of bench has {len(jobs)} jobs: gates take runs of one job")
@@ -77,7 +77,7 @@ def table_of_bench(result: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
 
 
 def tables_of(results: Iterable[Mapping[str, Any]], kernel: Path) -> dict[tuple[str | None, str], Mapping[str, Any]]:
-    """What was measured, by program and table; the kernel itself belongs to none."""
+    """The measured figures, by program and table. The table of the kernel itself has no program."""
     tables: dict[tuple[str | None, str], Mapping[str, Any]] = {(None, "kernel"): {"loaded_bytes": loaded_bytes(kernel)}}
     for result in results:
         if "fio version" in result:
@@ -104,7 +104,7 @@ def tables_of(results: Iterable[Mapping[str, Any]], kernel: Path) -> dict[tuple[
 
 
 def evaluate(results: Iterable[Mapping[str, Any]], kernel: Path) -> list[Verdict]:
-    """The verdict of every gate on runs of the programs: what `./run` wrote of each, and the kernel that ran."""
+    """The verdict of every gate. `results` are what `./run` wrote, and `kernel` is the kernel that ran."""
     tables = tables_of(results, kernel)
     programs = {program for program, _ in tables}
     verdicts = []
@@ -128,7 +128,7 @@ def evaluate(results: Iterable[Mapping[str, Any]], kernel: Path) -> list[Verdict
 
 
 def print_table(verdicts: list[Verdict]) -> None:
-    """The table, one line for each gate."""
+    """Prints one line for each gate."""
     width = max(len(verdict.name) for verdict in verdicts)
     print(f"{'gate':{width}}  {'bound':>8}  {'measured':>9}  {'unit':18}  passed")
     for each in verdicts:
@@ -137,7 +137,7 @@ def print_table(verdicts: list[Verdict]) -> None:
 
 
 def main() -> int:
-    """The exit status: 1 if a gate is not passed, 2 if there is nothing to judge."""
+    """Returns the exit status: 1 if a gate fails, 2 if the results cannot be checked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     wrote = "what `./run PROGRAM --icount …` wrote, by --json or (bench) by --output"
     parser.add_argument("results", type=Path, nargs="+", help=wrote)

@@ -1,5 +1,5 @@
-// A histogram of latencies: exact for small values, then logarithmic, each power of two cut into 128 equal parts, so that what
-// it tells of a value is off by less than 1 %; fixed memory.
+// A histogram of latencies in fixed memory. Small values are exact. Above them, each power of two is divided into 128
+// equal parts, so a reported value is off by less than 1 %.
 #pragma once
 
 #include <array>
@@ -10,13 +10,14 @@ namespace inflight::bench {
 
 class histogram {
   public:
-    // Values below this have a bucket each: finding the power of two would cost more than all else.
+    // Each value below this has a bucket of its own, because finding the power of two would cost more than everything
+    // else.
     static constexpr std::uint64_t exact_values = 2048;
 
-    // `value` in any unit; from 2^32 on it counts as the largest.
+    // Records `value`, in any unit. Values of 2^32 or more count as the largest.
     void record(std::uint64_t value) noexcept { ++counts_[value < exact_values ? value : index_of(value)]; }
 
-    // The same for one below exact_values.
+    // The same for a value below exact_values.
     void record_exact(std::uint64_t value) noexcept { ++counts_[value]; }
 
     [[nodiscard]] std::uint64_t count() const noexcept {
@@ -27,7 +28,8 @@ class histogram {
         return sum;
     }
 
-    // The value below or at which `per_mille` of a thousand of all values lie; the upper edge of its bucket. 0 if empty.
+    // Returns the value that `per_mille` thousandths of all values do not exceed: the upper edge of its bucket. Returns
+    // 0 if the histogram is empty.
     [[nodiscard]] std::uint64_t percentile(std::uint64_t per_mille) const noexcept {
         const std::uint64_t recorded = count();
         if (recorded == 0) {
@@ -52,7 +54,7 @@ class histogram {
         }
     }
 
-    // Adds all that another one has recorded.
+    // Adds the values of another histogram.
     void add(const histogram& other) noexcept {
         for (std::size_t i = 0; i < counts_.size(); ++i) {
             counts_[i] += other.counts_[i];
@@ -67,13 +69,13 @@ class histogram {
     static constexpr unsigned value_bits = 32;
     static_assert(exact_values == std::uint64_t{1} << exact_bits);
 
-    // From exact_values on, the place of the highest bit and the part_bits after it decide.
+    // From exact_values on, the bucket depends on the position of the highest bit and on the part_bits bits after it.
     static std::size_t index_of(std::uint64_t value) noexcept {
         if (value >> value_bits != 0) {
             value = (std::uint64_t{1} << value_bits) - 1;
         }
-        // A loop, because the hart has no instruction for std::bit_width(): the call that replaces it costs more than the
-        // few turns of usual latencies.
+        // A loop, because the hart has no instruction for std::bit_width(): the library call costs more than the few
+        // iterations for usual latencies.
         constexpr unsigned first_shift = exact_bits - part_bits;
         unsigned shift = first_shift;
         while (value >> (part_bits + 1) >> shift != 0) {

@@ -16,12 +16,12 @@ PROGRAMS = ("qemu-system-riscv64", "qemu-img")
 
 
 def is_wanted(package: str) -> bool:
-    """Whether it is one of QEMU's, or a library that this machine has not installed."""
+    """Whether the package belongs to QEMU, or is a library."""
     return package in WANTED or package.startswith("lib")
 
 
 def qemu(cache: Path, say: Callable[[str], None]) -> Path:
-    """The directory with `qemu-system-riscv64` and `qemu-img` of the backports, from the cache if they are there."""
+    """Returns the directory with `qemu-system-riscv64` and `qemu-img` of the backports, from the cache if possible."""
     codename = packages.host_codename()
 
     def make(directory: Path) -> None:
@@ -38,7 +38,7 @@ def qemu(cache: Path, say: Callable[[str], None]) -> Path:
             shutil.rmtree(directory / done_with)
 
     place = packages.cached(cache / f"qemu-{codename}-backports", make)
-    # Written anew each time: the cache may have been moved.
+    # Written every time, because the cache may have been moved.
     programs = place / "bin"
     programs.mkdir(exist_ok=True)
     for program in PROGRAMS:

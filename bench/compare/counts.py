@@ -1,5 +1,5 @@
-"""What is counted from outside of a guest, of ours and of Linux with the same instruments: accesses of its harts to
-devices with QEMU's trace, and instructions with a plugin (instructions.c)."""
+"""Counts from outside a guest, with the same tools for our kernel and for Linux: accesses of its harts to devices by
+QEMU's trace, and instructions by a plugin (instructions.c)."""
 
 import re
 import shutil
@@ -13,7 +13,8 @@ from values import Refusal, parse_size
 
 TRACE_EVENTS = "memory_region_ops_*"
 _ACCESS = re.compile(r"memory_region_ops_(read|write) .* addr (0x[0-9a-f]+) value (0x[0-9a-f]+) .* name '([^']*)'")
-# The disk, the interrupt controller, and what one hart interrupts another with. Not the console: no part of an I/O.
+# The disk, the interrupt controller, and the ACLINT, by which harts interrupt each other. The console is no part of an
+# I/O.
 _COUNTED = ("virtio-mmio", "riscv.sifive.plic", "riscv.aclint")
 _PLIC_CONTEXTS = 0xC200000
 _DISK_SOURCES = range(1, 9)
@@ -23,14 +24,14 @@ _INTERFACES = (1, 2)  # QEMU up to 8.2; QEMU from 9.0 on
 
 @dataclass(frozen=True)
 class Accesses:
-    """Accesses to the disk and to what interrupts; those that rang a doorbell, and that claimed a disk's interrupt."""
+    """Accesses to the counted devices; among them, notifications of the disk and claims of its interrupt."""
 
     all: int = 0
     doorbells: int = 0
     claims: int = 0
 
     def since(self, before: "Accesses") -> "Accesses":
-        """The difference."""
+        """The accesses since an earlier count."""
         return Accesses(self.all - before.all, self.doorbells - before.doorbells, self.claims - before.claims)
 
 
@@ -61,12 +62,12 @@ class Trace:
 
     def arguments(self) -> list[str]:
         """What QEMU has to be told."""
-        # A doorbell that rings in another thread is not traced. A disk that is served by another cannot do without.
+        # QEMU does not trace a notification that goes to another thread (ioeventfd). An I/O thread needs ioeventfd.
         rings_here = [] if self._iothread else ["-global", "virtio-mmio.ioeventfd=off"]
         return [*rings_here, "-trace", TRACE_EVENTS, "-D", str(self._file)]
 
     def so_far(self) -> Accesses:
-        """What has been counted. Nothing may happen meanwhile that counts."""
+        """The counts so far. The guest must not access a counted device meanwhile."""
         with open(self._file, encoding="utf-8", errors="replace") as file:
             file.seek(self._read)
             new = accesses(file)
@@ -77,7 +78,7 @@ class Trace:
 
 
 class Instructions:
-    """The plugin, and the file that it keeps its count in."""
+    """The plugin, and the file with its count."""
 
     def __init__(self, plugin: Path, file: Path) -> None:
         self._plugin = plugin
@@ -89,16 +90,16 @@ class Instructions:
         return ["-plugin", f"file={self._plugin},count={self._file}"]
 
     def so_far(self) -> int:
-        """What has been counted."""
+        """The count so far."""
         (count,) = struct.unpack("<Q", self._file.read_bytes())
         return int(count)
 
 
 def plugin(qemu: str, directory: Path) -> Path:
-    """The plugin, compiled for the interface of this QEMU."""
+    """Compiles the plugin for the interface of this QEMU."""
     compiler = shutil.which("cc")
     if compiler is None:
-        raise Refusal("instructions are counted by a plugin of QEMU's, and there is no C compiler here: install gcc")
+        raise Refusal("a QEMU plugin counts instructions, and there is no C compiler to build it: install gcc")
     source = Path(__file__).resolve().parent / "instructions.c"
     place = directory / "instructions"
     place.mkdir(parents=True, exist_ok=True)
@@ -120,9 +121,9 @@ def plugin(qemu: str, directory: Path) -> Path:
         if ended.returncode == 0:
             return made
         said = ended.stderr
-    raise Refusal(f"{qemu} takes no plugin: {' '.join(said.split())[-200:]}")
+    raise Refusal(f"{qemu} does not load the plugin: {' '.join(said.split())[-200:]}")
 
 
 def kibibytes(size: str) -> int:
-    """A size as `./run` takes and prints it."""
+    """A size in KiB, from the form that `./run` takes and prints."""
     return parse_size(size, "a size") // 1024

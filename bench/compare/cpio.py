@@ -9,7 +9,7 @@ _TRAILER = "TRAILER!!!"
 
 @dataclass(frozen=True)
 class Entry:
-    """What stands at one path: a mode with its type, and contents or the target of a symbolic link."""
+    """The file at one path: its mode and type, and its contents or the target of a symbolic link."""
 
     mode: int
     contents: bytes = b""
@@ -32,8 +32,8 @@ def character_device(major: int, minor: int) -> Entry:
 
 
 def archive(entries: Mapping[str, Entry]) -> bytes:
-    """The archive, with every parent directory in front of what is in it. Its size is a multiple of 512 bytes, so that
-    one can follow another: Linux unpacks them in order."""
+    """The archive, with every parent directory before its contents. The size is a multiple of 512 bytes, so archives
+    can be concatenated: Linux unpacks them in order."""
     whole: dict[str, Entry] = {}
     for path in sorted(entries):
         parents = path.split("/")[:-1]

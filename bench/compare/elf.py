@@ -1,4 +1,4 @@
-"""What a program of 64 bits, little-endian, wants to be loaded with it."""
+"""The shared libraries of ELF files (64 bits, little-endian)."""
 
 import struct
 
@@ -7,7 +7,7 @@ _NEEDED, _STRINGS = 1, 5
 
 
 def needed(image: bytes) -> list[str]:
-    """The names of the shared libraries that an ELF file names, and the path of its loader if it has one."""
+    """The names of the shared libraries that an ELF file needs, and the path of its loader if it has one."""
     if image[:6] != b"\x7fELF\x02\x01":
         raise ValueError("this is not an ELF file of 64 bits, little-endian")
     (headers,) = struct.unpack_from("<Q", image, 32)

@@ -1,4 +1,4 @@
-"""fio's job files, as far as the comparison looks into them."""
+"""fio's job files, as far as the comparison needs them."""
 
 import re
 from collections.abc import Mapping
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from values import Refusal
 
-# What says how long a job takes, and so makes way for a number of requests.
+# Options that limit a job. JobFile.alone() replaces them by a number of requests.
 _DURATION = {"time_based", "runtime", "ramp_time", "number_ios", "io_size", "io_limit", "loops"}
-# What orders a job among others makes no sense alone.
+# Options that order jobs, which have no meaning for one job alone.
 _ORDER = {"stonewall", "wait_for", "startdelay", "new_group"}
 
 
@@ -20,7 +20,7 @@ class JobFile:
     jobs: Mapping[str, Mapping[str, str]]
 
     def options(self, job: str) -> dict[str, str]:
-        """What holds for the job."""
+        """The effective options of the job."""
         return {**self.common, **self.jobs[job]}
 
     def writes(self) -> bool:
@@ -45,14 +45,14 @@ class JobFile:
         return int(match[1]) * {"": 1, "k": 1 << 10, "m": 1 << 20}[match[2].lower()]
 
     def alone(self, job: str, requests: int) -> str:
-        """A job file of this job only, for a number of requests instead of a time."""
+        """A job file of this job only, with a number of requests instead of a duration."""
         kept = {key: value for key, value in self.options(job).items() if key not in _DURATION | _ORDER}
         lines = [f"{key}={value}" if value else key for key, value in kept.items()]
         return "\n".join([f"[{job}]", *lines, f"number_ios={requests}", ""])
 
 
 def parse(text: str, name: str) -> JobFile:
-    """Reads a job file. A [global] counts for the jobs behind it; more than one, or one behind a job, is refused."""
+    """Parses a job file. It may have one [global], before all jobs; others are refused."""
     common: dict[str, str] = {}
     jobs: dict[str, dict[str, str]] = {}
     section: dict[str, str] | None = None
@@ -63,17 +63,17 @@ def parse(text: str, name: str) -> JobFile:
         header = re.fullmatch(r"\[([^\]]+)\]", line)
         if header is None:
             if section is None:
-                raise Refusal(f"{name}:{number}: '{line}' stands in no section; begin with [global] or [a name]")
+                raise Refusal(f"{name}:{number}: '{line}' is in no section; begin with [global] or [a name]")
             key, _, value = line.partition("=")
             section[key.strip()] = value.strip()
         elif header[1] == "global":
             if common or jobs:
-                raise Refusal(f"{name}:{number}: one [global] in front of all jobs is understood, no other")
+                raise Refusal(f"{name}:{number}: only one [global] is supported, before all jobs")
             section = common
         elif header[1] in jobs or re.search(r"[^\w.+-]", header[1]):
             raise Refusal(f"{name}:{number}: give every job a name of its own, of letters, digits and dashes")
         else:
             section = jobs[header[1]] = {}
     if not jobs:
-        raise Refusal(f"{name}: there is no job in it")
+        raise Refusal(f"{name}: the file has no job")
     return JobFile(common, jobs)

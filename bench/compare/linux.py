@@ -1,4 +1,4 @@
-"""The Linux guest: assembled from the distribution's packages, and booted as our kernel is."""
+"""The Linux guest: assembled from the distribution's packages, and booted like our kernel."""
 
 import json
 import lzma
@@ -28,8 +28,8 @@ MODULES = ("virtio_mmio", "virtio_blk")
 HERE = Path(__file__).resolve().parent
 COMPILER = "riscv64-linux-gnu-gcc"
 
-# What fio is given in front of the job file, so that the file itself is the same for both: what a job leaves open. In
-# batches, because fio otherwise calls the kernel for each request: that took it 2 to 3 times as long at depth 32.
+# fio's arguments before the job file: they set what a job leaves open, so that both guests run the same file. Requests
+# go in batches, because fio otherwise makes a system call for each, which took 2 to 3 times as long at depth 32.
 FIO_DEFAULTS = (
     "--ioengine=io_uring",
     "--direct=1",
@@ -41,7 +41,7 @@ FIO_DEFAULTS = (
     "--iodepth_batch_complete_max=128",
     "--randrepeat=1",
     "--lat_percentiles=1",
-    # fio 3.39 takes the seed and the number of a write for wrong that are right, with any engine and depth; the checksum stays.
+    # fio 3.39 reports correct seeds and write numbers as wrong, with any engine and depth. Checksums are still checked.
     "--verify_header_seed=0",
     "--verify_write_sequence=0",
     "--filename=vda",
@@ -52,19 +52,20 @@ BOOT_ARGUMENTS = "console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off audit=
 
 
 def fio_defaults(job_text: str) -> str:
-    """FIO_DEFAULTS for this job file. fio's io_uring leaves the number of a registered buffer in a flush, which Linux refuses."""
+    """FIO_DEFAULTS for this job file. With flushes, --fixedbufs is left out: fio's io_uring then leaves the number of a
+    registered buffer in a flush, which Linux refuses."""
     flushes = re.search(r"^\s*f(data)?sync\s*=", job_text, re.MULTILINE) is not None
     return " ".join(word for word in FIO_DEFAULTS if not (flushes and word == "--fixedbufs=1"))
 
 
 def settings(job_text: str) -> str:
-    """All that was set for Linux, in words."""
+    """All settings of Linux, in words."""
     queue = ", ".join(f"{key}={value}" for key, value in QUEUE_SETTINGS.items())
     return f"Linux: fio {fio_defaults(job_text)}; queue {queue}; booted with {BOOT_ARGUMENTS}"
 
 
 def is_wanted(package: str) -> bool:
-    """Whether the guest needs this one of the packages that fio, the kernel and busybox draw in."""
+    """Whether the guest needs this package, among those that fio, the kernel and busybox depend on."""
     if package.startswith("libpython"):
         return False
     return package in ("fio", "busybox-static", "zlib1g") or re.match(r"lib|linux-image-[0-9]", package) is not None
@@ -81,7 +82,7 @@ class Guest:
 
     @staticmethod
     def load(directory: Path) -> "Guest":
-        """The guest that `assemble` left in the directory."""
+        """Loads the guest that was assembled in the directory."""
         said = json.loads((directory / "guest.json").read_text(encoding="utf-8"))
         return Guest(directory / "kernel", directory / "root.cpio", said["release"], said["unpacked"])
 
@@ -91,7 +92,7 @@ def guest(cache: Path, say: Callable[[str], None]) -> Guest:
 
     def make(directory: Path) -> None:
         if shutil.which(COMPILER) is None:
-            raise Refusal("the Linux guest needs a small program of ours: install the package g++-riscv64-linux-gnu")
+            raise Refusal("assembling the Linux guest needs a compiler: install the package g++-riscv64-linux-gnu")
         say("fetching the packages of the Linux guest (about 160 MB, once)")
         repository = packages.Repository(directory, ARCHITECTURE, (SUITE,), knows_installed=False)
         repository.update()
@@ -110,7 +111,7 @@ def _assemble(directory: Path, fetched: Sequence[Path]) -> None:
         if not package.name.startswith("linux-image-"):
             packages.unpack(package, root)
             continue
-        # Half a gigabyte of modules is not wanted: only the kernel, and two of them.
+        # Only the kernel and some modules are read, because all modules take half a gigabyte.
         for name, contents in _files_of(package):
             if (found := re.search(r"/boot/vmlinu[xz]-(\S+)$", name)) is not None:
                 release = found[1]
@@ -159,7 +160,7 @@ def depends(module: bytes) -> list[str]:
 
 
 def load_order(wanted: Sequence[str], needs: Mapping[str, Sequence[str]]) -> list[str]:
-    """The wanted modules and those that they need, each after what it needs."""
+    """The wanted modules and their dependencies, each after those that it needs."""
     order: list[str] = []
 
     def add(name: str) -> None:
@@ -194,7 +195,7 @@ def _find(root: Path, name: str) -> bytes:
 
 
 def _libraries(root: Path, program: bytes) -> dict[str, bytes]:
-    """What the program needs to be loaded, and what that needs, by name."""
+    """The shared libraries that the program needs, directly or not, by name."""
     places: dict[str, Path] = {}
     for folder, _, files in os.walk(root / "usr" / "lib"):
         for name in files:
@@ -208,13 +209,13 @@ def _libraries(root: Path, program: bytes) -> dict[str, bytes]:
             continue
         if name not in places:
             raise Refusal(f"the packages hold no {name}, which fio needs")
-        found[name] = places[name].read_bytes()  # through the links of a package to the file
+        found[name] = places[name].read_bytes()  # follows symbolic links
         waiting += elf.needed(found[name])
     return found
 
 
 def command(ours: Sequence[str], guest_: Guest, initrd: Path, memory: str | None) -> list[str]:
-    """The command of QEMU for the Linux guest: ours, as `./run --dry-run` prints it, with another system to boot."""
+    """QEMU's command for the Linux guest: ours, as `./run --dry-run` prints it, with another system to boot."""
     words = list(ours)
     for option, value in (("-kernel", str(guest_.kernel)), ("-append", BOOT_ARGUMENTS), ("-m", memory)):
         if value is not None:
@@ -223,7 +224,7 @@ def command(ours: Sequence[str], guest_: Guest, initrd: Path, memory: str | None
 
 
 def initrd(guest_: Guest, place: Path, script: str, jobs: Mapping[str, str]) -> Path:
-    """The first file system, with our program in it, a script of what to do, and job files."""
+    """Writes the initial file system, with a script to run and job files."""
     entries = {f"job/{name}": cpio.file(text.encode()) for name, text in jobs.items()}
     entries["job/settings"] = cpio.file("".join(f"{key} {value}\n" for key, value in QUEUE_SETTINGS.items()).encode())
     entries["init"] = cpio.file((HERE / "init.sh").read_bytes(), executable=True)
@@ -237,7 +238,7 @@ def initrd(guest_: Guest, place: Path, script: str, jobs: Mapping[str, str]) -> 
 
 @dataclass(frozen=True)
 class Mark:
-    """What the guest said at one point: a name, and what `probe` printed."""
+    """A mark that the guest printed: a name, and the clocks that `probe` read."""
 
     name: str
     uptime_ns: int
@@ -246,7 +247,7 @@ class Mark:
 
 @dataclass
 class Said:
-    """What the guest said, taken apart."""
+    """The parsed output of the guest."""
 
     marks: list[Mark]
     texts: dict[str, list[str]]
@@ -259,12 +260,12 @@ class Said:
         raise Refusal(f"the Linux guest did not reach '{name}'")
 
     def fio(self, name: str) -> dict[str, Any]:
-        """What fio wrote under this name."""
+        """fio's JSON under this name."""
         return parse_fio("\n".join(self.texts.get(name, [])))
 
 
 def parse_fio(text: str) -> dict[str, Any]:
-    """The JSON of fio, which may have said something else in front of it."""
+    """Parses fio's JSON, which other output may precede."""
     begin = text.find("{")
     try:
         value = json.loads(text[begin:]) if begin >= 0 else None
@@ -276,7 +277,7 @@ def parse_fio(text: str) -> dict[str, Any]:
 
 
 def parse_said(lines: Sequence[str]) -> Said:
-    """Reads the protocol of init.sh: `@mark NAME NUMBERS`, and texts between `@begin NAME` and `@end`."""
+    """Parses the protocol of init.sh: `@mark NAME NUMBERS`, and texts between `@begin NAME` and `@end`."""
     said = Said([], {})
     text: list[str] | None = None
     for line in lines:
@@ -293,7 +294,7 @@ def parse_said(lines: Sequence[str]) -> Said:
 
 
 def run(words: Sequence[str], timeout: float, at_mark: Callable[[str], None] | None = None) -> Said:
-    """Boots the guest, and ends it after `timeout` seconds. Where it waits for the host, `at_mark` is called."""
+    """Boots the guest, and stops it after `timeout` seconds. Calls `at_mark` whenever the guest waits for the host."""
     lines: list[str] = []
     complaints = b""
     partial = b""

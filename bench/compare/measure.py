@@ -1,4 +1,4 @@
-"""The runs of both guests, and the rows of the table that come of them."""
+"""Runs both guests, and makes the rows of the table from the results."""
 
 import json
 import re
@@ -17,26 +17,26 @@ from jobs import JobFile
 from table import Row
 from values import Refusal
 
-# Two numbers of requests: the difference between them is free of what starting and ending costs.
+# Two numbers of requests: the difference between two runs excludes the costs of starting and ending.
 FEW, MANY = 1000, 6000
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What holds for every run."""
+    """The settings of all runs."""
 
     run: Path  # ./run
     machine: tuple[str, ...]  # its options for the machine and the disk
     append: tuple[str, ...]  # boot arguments of ours
     iothread: bool
-    memory: str | None  # of Linux, if it is another
+    memory: str | None  # of Linux, if it differs
     timeout: float
     job_text: str
     job_file: JobFile
     scratch: Path
 
     def qemu_command(self, *more: str) -> list[str]:
-        """The command of QEMU, as `./run` prints it for a program that changes nothing of it."""
+        """QEMU's command, as `./run` prints it for a program that does not change it."""
         command = [str(self.run), "info", "--dry-run", *self.machine, *more]
         ended = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
         if ended.returncode != 0:
@@ -45,7 +45,7 @@ class Setting:
 
 
 def run_ours(setting: Setting, job: str, more: Sequence[str] = (), append: Sequence[str] = ()) -> dict[str, Any]:
-    """One run of our kernel with a job file: what it wrote, which has the form of fio's output."""
+    """Runs our kernel with a job file. Returns its output, which has the form of fio's."""
     job_file, output = setting.scratch / "ours.fio", setting.scratch / "ours.json"
     job_file.write_text(job, encoding="utf-8")
     output.unlink(missing_ok=True)
@@ -74,16 +74,16 @@ def run_ours(setting: Setting, job: str, more: Sequence[str] = (), append: Seque
 
 @dataclass(frozen=True)
 class LinuxRun:
-    """What one run of Linux with the whole job file showed."""
+    """The results of one run of Linux with the whole job file."""
 
     fio: dict[str, Any]
-    first_read_ns: int  # of the kernel's own clock
-    since_reset_ns: int  # of the machine's
+    first_read_ns: int  # by the kernel's own clock
+    since_reset_ns: int  # by the machine's
     memory_kib: int
     interrupts: int  # of the disk, as the kernel counts them
 
 
-# A second after fio has begun, without a wait in between, its memory is looked at: by then all of it is set up.
+# The free memory is read a second after fio has begun, when fio has allocated everything.
 _TIMED = """
 cat /proc/interrupts >/tmp/before
 (sleep 1; cat /proc/meminfo >/tmp/meminfo) &
@@ -98,7 +98,7 @@ show after /tmp/after
 
 
 def run_linux(setting: Setting, guest: linux.Guest) -> LinuxRun:
-    """Boots Linux, and fio does the whole job file."""
+    """Boots Linux, and runs the whole job file with fio."""
     ours = setting.qemu_command()
     script = _TIMED.format(defaults=linux.fio_defaults(setting.job_text))
     archive = linux.initrd(guest, setting.scratch, script, {"job.fio": setting.job_text})
@@ -106,7 +106,7 @@ def run_linux(setting: Setting, guest: linux.Guest) -> LinuxRun:
     first = said.mark("first-read")
     free = re.search(r"^MemAvailable: +([0-9]+) kB$", "\n".join(said.texts.get("meminfo", [])), re.MULTILINE)
     if free is None:
-        raise Refusal("the Linux guest said nothing of its memory; let the first job last two seconds")
+        raise Refusal("the Linux guest did not report its memory; let the first job last two seconds")
     words = linux.command(ours, guest, archive, setting.memory)
     memory = counts.kibibytes(words[words.index("-m") + 1]) - int(free[1]) - guest.unpacked // 1024
     interrupts = disk_interrupts(said.texts["after"]) - disk_interrupts(said.texts["before"])
@@ -114,15 +114,15 @@ def run_linux(setting: Setting, guest: linux.Guest) -> LinuxRun:
 
 
 def disk_interrupts(lines: Sequence[str]) -> int:
-    """The interrupts of VIRTIO devices in /proc/interrupts, of all harts."""
+    """The interrupts of VIRTIO devices in /proc/interrupts, summed over all harts."""
     return sum(int(word) for line in lines if re.search(r"\bvirtio[0-9]+$", line)
                for word in re.findall(r"(?<=\s)[0-9]+(?=\s)", line.split("SiFive")[0].partition(":")[2]))  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Counted:
-    """Per request of one job. None where the longer run counted less than the shorter one: then two runs differ by more than
-    what the requests take, and the difference says nothing of them."""
+    """Counts per request of one job. None if the longer run counted less than the shorter one, because runs then vary
+    by more than what the requests take."""
 
     instructions: float | None
     accesses: float | None
@@ -130,7 +130,7 @@ class Counted:
     interrupts: float | None
 
 
-# The first fio of a boot does more than those behind it: it is not counted.
+# The first fio of a boot does more work than later ones, so it is not counted.
 _COUNTED = """
 fio --output=/dev/null --eta=never {defaults} "/job/{first}-{few}.fio" >/dev/null 2>&1
 for requests in {few} {many}; do
@@ -146,7 +146,7 @@ done
 
 
 def count_linux(setting: Setting, guest: linux.Guest, plugin: Path) -> dict[str, Counted]:
-    """Counts what Linux takes for a request of each job, in two boots."""
+    """Counts what Linux needs for a request of each job, in two boots."""
     names = list(setting.job_file.jobs)
     jobs = {f"{name}-{size}.fio": setting.job_file.alone(name, size) for name in names for size in (FEW, MANY)}
     defaults = linux.fio_defaults(setting.job_text)
@@ -187,11 +187,11 @@ def count_linux(setting: Setting, guest: linux.Guest, plugin: Path) -> dict[str,
     return counted
 
 
-FLOORLESS = ["floor=off"]  # the raw loop that bench runs after a job would be counted with it
+FLOORLESS = ["floor=off"]  # because the raw loop after a job would be counted as well
 
 
 def count_ours(setting: Setting, plugin: Path) -> dict[str, Counted]:
-    """Counts what our kernel takes for a request of each job, in four boots for each."""
+    """Counts what our kernel needs for a request of each job, in four boots for each job."""
     counted = {}
     for name in setting.job_file.jobs:
         accesses, traced, instructions, ran = [], [], [], []
@@ -201,7 +201,7 @@ def count_ours(setting: Setting, plugin: Path) -> dict[str, Counted]:
             traced.append(_requests(run_ours(setting, job, _for_qemu(trace.arguments()), FLOORLESS)))
             accesses.append(trace.so_far())
             counter = counts.Instructions(plugin, setting.scratch / "count")
-            # A hart that looks for completions instead of sleeping would be counted for as long as the host pleases.
+            # poll=off, because the instructions of a hart that polls depend on the speed of the host.
             words = ["--icount", *_for_qemu(counter.arguments())]
             ran.append(_requests(run_ours(setting, job, words, [*FLOORLESS, "poll=off"])))
             instructions.append(counter.so_far())
@@ -215,7 +215,7 @@ def count_ours(setting: Setting, plugin: Path) -> dict[str, Counted]:
 
 
 def per_request(accesses: counts.Accesses, traced: int, instructions: int, ran: int) -> Counted:
-    """The differences between the long run and the short one, by request."""
+    """The differences between the long and the short run, divided by the requests."""
     if traced <= 0 or ran <= 0:
         raise Refusal(f"the job did not do {MANY - FEW} requests more when it was asked to: is the disk too small?")
 
@@ -244,8 +244,8 @@ def _fresh(file: Path) -> Path:
 
 
 def limit(qemu_img: str, disk: str, job_file: JobFile, name: str, seconds: float = 1.0) -> float | None:
-    """I/O per second that `qemu-img bench` reaches on the same contents, without a guest or a device; None where it has
-    no way to do the same (another disk than null:SIZE, or reads among writes)."""
+    """The I/O per second of `qemu-img bench` on the same contents, without a guest or a device. None if it cannot do
+    the same (another disk than null:SIZE, or reads mixed with writes)."""
     kind = job_file.kind(name)
     if not disk.startswith("null:") or kind not in ("read", "randread", "write", "randwrite"):
         return None
@@ -275,7 +275,7 @@ def rows(
     limits: dict[str, float | None],
     iothread: bool,
 ) -> list[Row]:
-    """The table. Notifications of a disk with a thread of its own are not seen, and so not in it."""
+    """The rows of the table. Notifications of a disk with an I/O thread are left out: they cannot be counted."""
     made = []
     for name in job_file.jobs:
         one = [job for job in (table.job_of(report, name) for report in ours) if job is not None]

@@ -1,5 +1,5 @@
-"""Packages of the distribution for another machine or of another suite: fetched by apt from the mirror that this
-machine uses, checked by apt against the keys it trusts, and unpacked. Nothing is installed, no root is needed."""
+"""Packages of the distribution for another architecture or suite. apt fetches them from the mirror that this machine
+uses, and checks them against the keys it trusts. They are unpacked, not installed, so no root is needed."""
 
 import os
 import pwd
@@ -20,7 +20,7 @@ _PATIENCE = 900.0  # seconds for one call of apt
 
 @dataclass(frozen=True)
 class Source:
-    """One entry of apt's sources. The options are those that say how to trust the mirror, by their deb822 names."""
+    """One entry of apt's sources. The options are its fields about trusting the mirror, by their deb822 names."""
 
     uri: str
     suite: str
@@ -28,18 +28,18 @@ class Source:
     options: tuple[tuple[str, str], ...] = ()
 
     def deb822(self, architecture: str) -> str:
-        """The entry as apt reads it from a file whose name ends in .sources."""
+        """The entry in the format of .sources files."""
         fields = [("Types", "deb"), ("URIs", self.uri), ("Suites", self.suite), ("Components", "main")]
         fields += [("Architectures", architecture), *self.options]
         return "".join(f"{key}: {value}\n" for key, value in fields) + "\n"
 
 
-# One-line options, and the fields that mean the same.
+# Options of the one-line format, and the deb822 fields with the same meaning.
 _TRUST = {"signed-by": "Signed-By", "trusted": "Trusted", "check-valid-until": "Check-Valid-Until"}
 
 
 def parse_sources(text: str) -> Iterator[Source]:
-    """The binary sources of a file of apt's, of either format."""
+    """The binary sources in a file of apt sources, of either format."""
     if not re.search(r"^Types:", text, re.MULTILINE | re.IGNORECASE):
         for line in text.splitlines():
             match = re.match(r"deb\s+(?:\[([^\]]*)\]\s+)?(\S+)\s+(\S+)\s+([^#]+)", line.strip())
@@ -50,7 +50,7 @@ def parse_sources(text: str) -> Iterator[Source]:
             yield Source(match[2], match[3], tuple(match[4].split()), options)
         return
     for paragraph in re.split(r"\n\s*\n", re.sub(r"^#.*\n?", "", text, flags=re.MULTILINE)):
-        # A field goes on in lines that begin with a blank: a key may stand in Signed-By itself.
+        # A field continues in lines that begin with a blank: Signed-By may contain a whole key.
         parts = re.findall(r"^([A-Za-z-]+):[ \t]*(.*(?:\n[ \t].*)*)", paragraph, re.MULTILINE)
         fields = {key.lower(): value.strip() for key, value in parts}
         if "deb" not in fields.get("types", "").split() or fields.get("enabled", "yes").lower() == "no":
@@ -70,7 +70,7 @@ def host_codename() -> str:
 
 
 def host_mirror() -> Source:
-    """Where this machine has its own release from."""
+    """The mirror of this machine's own release."""
     for tool in ("apt-get", "dpkg-deb"):
         if shutil.which(tool) is None:
             raise Refusal(f"the guest is made from Debian's packages, and there is no {tool} here")
@@ -91,10 +91,10 @@ class Repository:
     directory: Path
     architecture: str
     suites: tuple[str, ...]
-    knows_installed: bool  # whether what this machine has installed counts as there
+    knows_installed: bool  # whether packages that this machine has installed count as present
 
     def update(self) -> None:
-        """Fetches the lists."""
+        """Fetches the package lists."""
         state = self.directory / "apt"
         for needed in ("state/lists/partial", "cache/archives/partial"):
             (state / needed).mkdir(parents=True, exist_ok=True)
@@ -121,13 +121,13 @@ class Repository:
         self._apt("update", "-q", "-oAPT::Update::Error-Mode=any")
 
     def closure(self, names: Sequence[str]) -> dict[str, str]:
-        """The packages that an installation would fetch, with what they depend on, and the version of each."""
+        """The packages that an installation would fetch, including dependencies, and their versions."""
         suite = ["-t", self.suites[0]]
         listed = self._apt("install", "--print-uris", "-y", "-qq", "--no-install-recommends", *suite, *names)
         return parse_uris(listed)
 
     def fetch(self, versions: Mapping[str, str]) -> list[Path]:
-        """Downloads the packages into the directory; apt checks their sums."""
+        """Downloads the packages into the directory; apt checks their checksums."""
         place = self.directory / "packages"
         place.mkdir(exist_ok=True)
         self._apt("download", "-q", *(f"{name}={version}" for name, version in versions.items()), cwd=place)
@@ -149,21 +149,21 @@ class Repository:
         except subprocess.TimeoutExpired as error:
             raise Refusal(f"apt-get {words[0]} did not end within {_PATIENCE:.0f} s; is the mirror up?") from error
         if ended.returncode != 0:
-            raise Refusal(f"the packages cannot be had: apt-get {words[0]}: {apt_complaint(ended.stderr)}")
+            raise Refusal(f"the packages cannot be fetched: apt-get {words[0]}: {apt_complaint(ended.stderr)}")
         return ended.stdout
 
 
 def apt_complaint(said: str) -> str:
-    """What apt's messages come down to, in one line with the remedy where it is known."""
+    """The decisive line of apt's messages, with a remedy if one is known."""
     complaints = [line[3:].strip() for line in said.splitlines() if line.startswith(("E: ", "W: "))]
     keys = next((line for line in complaints if "NO_PUBKEY" in line or "not signed" in line), None)
     if keys is not None:
         return f"{keys} (the package debian-archive-keyring is older than the suite: install a newer one)"
-    return complaints[0] if complaints else "it failed without a word"
+    return complaints[0] if complaints else "it failed without a message"
 
 
 def parse_uris(listed: str) -> dict[str, str]:
-    """The packages, and the version of each, in what `apt-get --print-uris` says."""
+    """The packages and their versions in the output of `apt-get --print-uris`."""
     files = re.finditer(r"^'[^']*' ([a-z0-9][a-z0-9+.-]*)_([^_\s]+)_\S+\.deb ", listed, re.MULTILINE)
     return {match[1]: urllib.parse.unquote(match[2]) for match in files}
 
@@ -177,7 +177,7 @@ def unpack(package: Path, place: Path) -> None:
 
 
 def cached(directory: Path, assemble: Callable[[Path], None]) -> Path:
-    """The directory as `assemble` made it: now, or in an earlier run. One that is half done never has this name."""
+    """Returns the directory, made by `assemble` now or in an earlier run. An incomplete one never has this name."""
     if not directory.is_dir():
         half = directory.with_name(directory.name + ".half")
         shutil.rmtree(half, ignore_errors=True)
@@ -188,6 +188,6 @@ def cached(directory: Path, assemble: Callable[[Path], None]) -> Path:
 
 
 def host_architecture() -> str:
-    """The architecture of the packages of this machine."""
+    """The package architecture of this machine."""
     ended = subprocess.run(["dpkg", "--print-architecture"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
     return ended.stdout.strip()

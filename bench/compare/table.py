@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Row:
-    """One measure of one job (or of the whole run): what was seen of ours and of Linux, in the order of the runs."""
+    """One measure of one job (or of the whole run): our values and those of Linux, in the order of the runs."""
 
     job: str
     measure: str
@@ -17,7 +17,7 @@ class Row:
     limit: float | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """The row for a program to read."""
+        """The row as a JSON object."""
         ratio = ratio_of(self)
         return {"job": self.job, "measure": self.measure, "ours": list(self.ours), "linux": list(self.linux),
                 "ratio": ratio, "limit": self.limit}  # fmt: skip
@@ -31,7 +31,7 @@ def ratio_of(row: Row) -> float | None:
 
 
 def number(value: float) -> str:
-    """At least three digits that count, no more than are read."""
+    """A number with about three significant digits."""
     if abs(value) >= 100:
         return f"{value:,.0f}"
     if abs(value) >= 10:
@@ -40,7 +40,7 @@ def number(value: float) -> str:
 
 
 def spread(values: Sequence[float]) -> str:
-    """The median, and the least and the most if there are several."""
+    """The median, with minimum and maximum if there are several values."""
     if not values:
         return "-"
     median = number(statistics.median(values))
@@ -48,7 +48,7 @@ def spread(values: Sequence[float]) -> str:
 
 
 def render(rows: Sequence[Row]) -> str:
-    """The table in Markdown, its columns in line."""
+    """The table in Markdown, with aligned columns."""
     heading = ["job", "measure", "ours", "Linux + fio", "ours / Linux", "limit of the backend"]
     cells = [heading]
     last = ""
@@ -71,23 +71,23 @@ def _aligned(line: Sequence[str], widths: Sequence[int]) -> list[str]:
 
 
 def job_of(report: Mapping[str, Any], name: str) -> Mapping[str, Any] | None:
-    """The job of this name in a file of fio's form."""
+    """The job of this name in a report of fio's form."""
     return next((job for job in report["jobs"] if job["jobname"] == name), None)
 
 
 def requests_of(job: Mapping[str, Any]) -> int:
-    """The requests that a job did."""
+    """The number of requests that a job did."""
     return sum(int(job.get(kind, {}).get("total_ios", 0)) for kind in ("read", "write", "trim"))
 
 
 def iops_of(job: Mapping[str, Any]) -> float:
-    """Requests in a second, of all kinds."""
+    """Requests per second, of all kinds."""
     return sum(float(job.get(kind, {}).get("iops", 0)) for kind in ("read", "write", "trim"))
 
 
 def latency_of(job: Mapping[str, Any], percentile: str) -> float | None:
-    """Microseconds from the submission to the completion, of what the job did most of. fio's own clat begins when the
-    submission has returned, by when QEMU may have completed the request: its lat begins before, and is preferred."""
+    """Microseconds from submission to completion, of reads or writes, whichever the job did more of. fio's lat is
+    preferred: its clat begins when the submission has returned, and QEMU may have completed the request by then."""
     kind = max(("read", "write"), key=lambda kind: int(job.get(kind, {}).get("total_ios", 0)))
     for name in ("lat_ns", "clat_ns"):
         value = job.get(kind, {}).get(name, {}).get("percentile", {}).get(percentile)

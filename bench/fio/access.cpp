@@ -7,13 +7,13 @@ namespace inflight::bench {
 
 namespace {
 
-constexpr std::uint64_t whole = std::uint64_t{1} << 32; // of a draw's upper half
+constexpr std::uint64_t whole = std::uint64_t{1} << 32; // the range of the upper half of a random number
 
 constexpr std::size_t read_index = static_cast<std::size_t>(direction::read);
 constexpr std::size_t write_index = static_cast<std::size_t>(direction::write);
 constexpr std::size_t trim_index = static_cast<std::size_t>(direction::trim);
 
-// A percentage as the share of `whole`.
+// Converts a percentage to a share of `whole`.
 constexpr std::uint64_t part_of_whole(std::uint64_t percent) noexcept {
     return whole * std::min<std::uint64_t>(percent, 100) / 100;
 }
@@ -34,7 +34,7 @@ access_sequence::access_sequence(const job& of, access_range range, std::uint64_
         take_sizes(of.bs[trim_index], trim_index);
         only_ = direction::trim;
     }
-    if (writes(of.rw) && of.rw != job_pattern::trimwrite) { // that writes what it trims
+    if (writes(of.rw) && of.rw != job_pattern::trimwrite) { // trimwrite writes what it trims
         take_sizes(of.bs[write_index], write_index);
         only_ = direction::write;
     }
@@ -42,7 +42,7 @@ access_sequence::access_sequence(const job& of, access_range range, std::uint64_
     for (std::size_t i = 0; i < directions; ++i) {
         lanes_[i].place = static_cast<std::uint8_t>(i);
         if (size_ < lanes_[i].smallest) {
-            size_ = 0; // a direction has no room, so there is no request
+            size_ = 0; // a direction has no room, so there are no requests
         }
     }
     if (of.rw == job_pattern::trimwrite) {
@@ -54,7 +54,8 @@ access_sequence::access_sequence(const job& of, access_range range, std::uint64_
     repeat_pass();
 }
 
-// Where one block size is all there is, and one place: one direction, or both of them share a map or have none.
+// Chooses the short way if there is one block size and one position: with one direction, or with two that share a map
+// or have none.
 void access_sequence::find_short_way() noexcept {
     plain_ = lanes_[static_cast<std::size_t>(only_)];
     const lane& other = mixed_ ? lanes_[read_index] : plain_;
@@ -71,7 +72,7 @@ void access_sequence::find_short_way() noexcept {
     }
 }
 
-// Which places there are for blocks.
+// Determines the places of the blocks.
 void access_sequence::prepare_random(const job& of) noexcept {
     bool any_place = of.norandommap;
     std::uint64_t largest = 0;
@@ -101,7 +102,8 @@ void access_sequence::prepare_random(const job& of) noexcept {
         if (apart) {
             each.unit = apart_unit;
         }
-        // Behind the last whole unit is nothing, as in fio; but a block may begin in one that is cut where it has room.
+        // As in fio, only whole units hold a block. If a unit is smaller than a block, a block may begin wherever it
+        // fits.
         const std::uint64_t blocks =
             each.unit < each.smallest ? (size_ - each.smallest) / each.unit + 1 : size_ / each.unit;
         if (blocks == 0) {
@@ -113,7 +115,7 @@ void access_sequence::prepare_random(const job& of) noexcept {
             ranks_[i] = skewed_ranks{of.distribution, blocks};
         }
     }
-    // One map for both directions, where it can be: what was written is not read in the same pass.
+    // Both directions share a map if their units are equal, so a block that was written is not read in the same pass.
     if (mixed_ && lanes_[read_index].unit == lanes_[write_index].unit) {
         lanes_[write_index].place = lanes_[read_index].place;
     }
@@ -174,7 +176,7 @@ bool access_sequence::next_of_any(access& out) noexcept {
     if (order_ == order::sequential) {
         offset = place;
         if (size_ - offset < of.smallest) {
-            given_ = size_; // over, even if the other direction still had room
+            given_ = size_; // the pass is over, even if the other direction still had room
             return false;
         }
     } else if (order_ == order::shuffled) {
@@ -197,7 +199,7 @@ bool access_sequence::next_of_any(access& out) noexcept {
     return true;
 }
 
-// Often touched blocks lie where they lie in every pass.
+// The frequent blocks are the same in every pass.
 std::uint64_t access_sequence::draw_skewed(direction what) noexcept {
     const auto at = static_cast<std::size_t>(what);
     return lanes_[at].blocks(ranks_[at].draw(chance_));
@@ -214,7 +216,7 @@ std::uint32_t access_sequence::draw_length(direction what, std::uint64_t room) n
     if (table[entry].bytes <= room) {
         return table[entry].bytes;
     }
-    std::uint32_t largest = of.smallest; // has room
+    std::uint32_t largest = of.smallest; // fits
     for (std::size_t i = 0; i < of.sizes; ++i) {
         if (table[i].bytes <= room) {
             largest = std::max(largest, table[i].bytes);

@@ -1,19 +1,19 @@
-// Which block comes next: the order in which a job touches its part of the disk, the sizes of its requests, and what
-// each does. Everything repeats with the seed.
+// Chooses the requests of a job: the order in which it accesses its part of the disk, and the size and direction of
+// each request. The same seed gives the same requests.
 //
-// As in fio: a sequential job goes through the range from its beginning, each direction at a place of its own. A random
-// job touches every block once, in random order; or, with norandommap, any block at any time. So it does with a
-// blockalign other than the smallest block size, and with zipf and pareto, where the blocks that are touched often lie
-// anywhere in the range. blockalign= means nothing to sequential jobs. With several block sizes, those are rounded down
-// to multiples of the smallest.
+// As in fio: A sequential job goes through the range from its beginning, with a separate position for each direction. A
+// random job accesses every block once, in random order. With norandommap, it accesses any block at any time; the same
+// holds for a blockalign other than the smallest block size, and for zipf and pareto, whose frequent blocks are spread
+// over the range. blockalign= has no effect on sequential jobs. With several block sizes, the sizes are rounded down to
+// multiples of the smallest.
 //
-// What differs from fio:
-// - A random map is kept without memory, so with several block sizes it decides where requests begin: each multiple of
-//   the smallest size at most once. If the job verifies what it writes, a place has room for the largest size, so that
-//   no two requests of a pass overlap; there, only a blockalign= that is given counts.
-// - If the directions of a random job have different smallest sizes, each has a map of its own.
-// - trimwrite writes what was trimmed, with the same size: the trims' one.
-// - zipf and pareto spread the often touched blocks by a permutation: two ranks never fall on one block.
+// Differences from fio:
+// - The random map takes no memory. With several block sizes, it therefore decides where requests begin: at each
+//   multiple of the smallest size at most once. If the job verifies what it writes, each place has room for the largest
+//   size, so that no two requests of a pass overlap; only an explicit blockalign= counts in that case.
+// - If the directions of a random job have different smallest sizes, each direction has a map of its own.
+// - trimwrite writes blocks of the sizes that were trimmed.
+// - zipf and pareto spread the frequent blocks by a permutation, so two ranks never share a block.
 #pragma once
 
 #include "bench/fio/job.hpp"
@@ -34,22 +34,22 @@ struct access {
     std::uint32_t length; // bytes
 };
 
-// The part of the disk that is a job's, in bytes; begin and end are multiples of the logical block size.
+// The job's part of the disk, in bytes. Both ends are multiples of the logical block size.
 struct access_range {
     std::uint64_t begin;
     std::uint64_t end;
 };
 
-// The requests of one pass over the range, in their order.
+// The requests of one pass over the range, in order.
 class access_sequence {
   public:
-    // `seed` decides everything that is random. The first pass begins. Nothing of the job is looked at later.
+    // `seed` determines all random choices. The object does not refer to the job later. The first pass begins.
     access_sequence(const job& of, access_range range, std::uint64_t seed) noexcept;
 
-    // The next request, wholly inside the range; false if the pass is over: as many bytes as the range has were given
-    // (all directions together, but of trimwrite only the writes), every block of the map was, or no block size has
-    // room any more: an end of the range that is shorter than the smallest block is left out. A block size that has no
-    // room where there is for a smaller one is replaced by the largest that has.
+    // Produces the next request, which lies inside the range. Returns false at the end of the pass: when the requests
+    // add up to the size of the range (all directions together; for trimwrite only the writes), when every block of the
+    // map was accessed, or when no block size fits any more. The end of a range that is shorter than the smallest block
+    // is left out. If the chosen size does not fit, the largest one that fits replaces it.
     bool next(access& out) noexcept {
         if (short_way_ == short_way::none) {
             return next_of_any(out);
@@ -62,10 +62,10 @@ class access_sequence {
         return true;
     }
 
-    // True if all requests have one direction and one length, so that only the offset differs.
+    // Returns whether all requests have one direction and one length, so that only the offset differs.
     [[nodiscard]] bool is_uniform() const noexcept { return short_way_ != short_way::none && !mixed_; }
 
-    // Of such a sequence, the same as next().
+    // The same as next() for a uniform sequence.
     [[gnu::always_inline]] bool next_offset(std::uint64_t& offset) noexcept {
         switch (short_way_) {
         case short_way::shuffled:
@@ -93,28 +93,28 @@ class access_sequence {
         return false;
     }
 
-    // Another pass: from the beginning of the range, or in another random order.
+    // Begins another pass: from the beginning of the range, or in another random order.
     void begin_pass() noexcept;
 
-    // The same pass once more, to verify what it wrote: the same requests in the same order.
+    // Begins the same pass again, with the same requests in the same order, to verify what it wrote.
     void repeat_pass() noexcept;
 
   private:
     enum class order : std::uint8_t { sequential, shuffled, independent, skewed, trim_and_write };
 
-    // The orders again, where next() needs to know one block size only, and one place: it need not call anything then.
+    // The orders in which next() needs only one block size and one position, and calls no other function.
     enum class short_way : std::uint8_t { none, shuffled, independent, sequential };
 
-    // What one direction needs to choose a block.
+    // The state from which one direction chooses a block.
     struct lane {
-        support::permutation blocks{}; // random orders: their number, and their order or where their ranks lie
-        std::uint64_t unit = 0;        // random orders: bytes from one to the next
+        support::permutation blocks{}; // random orders: the blocks, in their order or by their ranks
+        std::uint64_t unit = 0;        // random orders: bytes from one block to the next
         std::uint32_t smallest = 0;    // bytes
-        std::uint8_t sizes = 0;        // 1: only that; 0: the direction is not in the job
-        std::uint8_t place = 0;        // which of places_ is this direction's
+        std::uint8_t sizes = 0;        // their number; 1: only `smallest`; 0: the job has no such direction
+        std::uint8_t place = 0;        // the index in places_
     };
 
-    // A size is taken by numbers below `below`, of 2^32.
+    // The size for random numbers less than `below`, of 2^32.
     struct size_entry {
         std::uint64_t below;
         std::uint32_t bytes;
@@ -131,7 +131,7 @@ class access_sequence {
     void take_sizes(const block_sizes& of, std::size_t at) noexcept;
     void prepare_random(const job& of) noexcept;
 
-    // What next() needs.
+    // State of next().
     short_way short_way_ = short_way::none;
     bool mixed_ = false;
     direction only_ = direction::read;
@@ -142,14 +142,14 @@ class access_sequence {
     support::random chance_{0};     // of this pass
     std::uint64_t reads_below_ = 0; // of 2^32
 
-    // The long way.
+    // State of next_of_any().
     order order_ = order::sequential;
     std::uint64_t given_ = 0;                        // bytes
     std::array<std::uint64_t, directions> places_{}; // bytes from the beginning if sequential, else blocks given
     std::array<lane, directions> lanes_{};
     std::array<std::array<size_entry, block_sizes::most>, directions> size_tables_{};
     std::array<skewed_ranks, directions> ranks_{};
-    std::uint32_t to_write_ = 0; // trimwrite: bytes that were trimmed just now
+    std::uint32_t to_write_ = 0; // trimwrite: the bytes just trimmed
     std::uint64_t seed_;
     std::uint64_t pass_ = 0;
 };

@@ -1,5 +1,5 @@
-// bench: the jobs of a fio job file, group by group. A stonewall begins a group; the jobs of a group, and the clones of each
-// (numjobs), run at the same time, each on one hart.
+// bench: runs the jobs of a fio job file, group by group. A stonewall begins a group. The jobs of a group and their
+// clones (numjobs) run at the same time, each on one hart.
 
 #include "async/event.hpp"
 #include "async/with_timeout.hpp"
@@ -23,7 +23,7 @@ namespace {
 
 using kernel::console::print;
 
-// printf's "%.*s" of a view.
+// The arguments of "%.*s" for a string view.
 #define INFLIGHT_TEXT(view) static_cast<int>((view).size()), (view).data()
 
 const kernel::virtio_device& find_disk(const kernel::environment& here, const job& of, std::string_view name) noexcept {
@@ -38,7 +38,7 @@ const kernel::virtio_device& find_disk(const kernel::environment& here, const jo
         return device;
     }
     name = name.empty() ? "vda" : name;
-    kernel::fail("line %u: job '%.*s': there is no disk '%.*s': attach it (./run --disk), or name one that there is",
+    kernel::fail("line %u: job '%.*s': there is no disk '%.*s': attach it (./run --disk), or name an existing one",
                  of.line, INFLIGHT_TEXT(of.name), INFLIGHT_TEXT(name));
 }
 
@@ -59,7 +59,7 @@ bool does(job_pattern rw, direction what) noexcept {
     return false;
 }
 
-// Settles where on a disk a job works, and refuses what the disk cannot do.
+// Determines the job's range on a disk, and refuses what the disk cannot do.
 job_place place_of(const kernel::virtio_device& device, const job& of) noexcept {
     const block::disk_properties& properties = device.disk->properties();
     const std::uint64_t capacity = properties.capacity * block::sector_size;
@@ -87,7 +87,7 @@ job_place place_of(const kernel::virtio_device& device, const job& of) noexcept 
             refuse(of, device.name, "blockalign is not a multiple of the disk's logical block size");
         }
         if (of.bs[i].largest() > place.range.end - place.range.begin) {
-            refuse(of, device.name, "a block of bs is larger than the part of the disk that is the job's");
+            refuse(of, device.name, "a block of bs is larger than the job's part of the disk");
         }
     }
     if ((writes(of.rw) || trims(of.rw)) && properties.read_only) {
@@ -102,7 +102,7 @@ job_place place_of(const kernel::virtio_device& device, const job& of) noexcept 
     return place;
 }
 
-// The hart of a clone: the allowed ones take turns.
+// Returns the hart of a clone. Clones are distributed over the allowed harts in turn.
 arch::hart_index hart_of(const job& of, std::uint32_t clone, std::uint32_t running) noexcept {
     if (of.cpus_allowed == 0) {
         return running % arch::harts();
@@ -115,13 +115,12 @@ arch::hart_index hart_of(const job& of, std::uint32_t clone, std::uint32_t runni
     const auto hart = static_cast<arch::hart_index>(std::countr_zero(allowed));
     if (hart >= arch::harts()) {
         kernel::fail(
-            "line %u: job '%.*s': cpus_allowed names hart %u, and the machine has %u: give it more (./run --harts)",
+            "line %u: job '%.*s': cpus_allowed names hart %u, but the machine has %u: give it more (./run --harts)",
             of.line, INFLIGHT_TEXT(of.name), hart, arch::harts());
     }
     return hart;
 }
 
-// What a group counts of every hart.
 async::task<void> count_hart(hart_counters& into) {
     into = hart_counters::now();
     co_return;
@@ -133,7 +132,7 @@ async::task<void> count_harts(std::span<hart_counters> into) {
     }
 }
 
-// ---- the line that tells how far it has come ----
+// ---- the progress line ----
 
 // Jobs that run at the same time.
 struct group {
@@ -159,7 +158,7 @@ char letter_of(const job_run& run) noexcept {
     return '?';
 }
 
-// As fio's, once a second until the jobs have ended.
+// Prints a progress line like fio's, once a second until the jobs have ended.
 async::task<void> tell_progress(const group& of, async::event& ended) {
     std::array<std::uint64_t, directions> ios_before{};
     std::array<std::uint64_t, directions> bytes_before{};
@@ -210,7 +209,8 @@ async::task<void> tell_progress(const group& of, async::event& ended) {
 
 // ---- the floor ----
 
-// The raw loop over the same rings (floor.hpp), as long and as deep as the job. It reads only, and one segment at a time.
+// Runs the raw loop over the same rings (floor.hpp), as long and as deep as the job. It only reads, and each request
+// has one data segment.
 async::task<void> run_floor_of(const job_run& run, floor_result& into) {
     const job& what = run.description();
     const std::uint32_t bytes = what.bs[0].largest();
@@ -229,7 +229,7 @@ bool has_floor(const job_run& run, const block::disk& disk) noexcept {
 
 // ---- groups ----
 
-// What the queues of all disks have counted, one behind the other.
+// Returns the counters of all queues, disk by disk.
 std::span<block::queue::counters> count_queues(const kernel::environment& here) noexcept {
     std::size_t count = 0;
     for (const kernel::virtio_device& device : here.devices) {
@@ -262,7 +262,7 @@ struct group_figures {
     arch::ticks elapsed = 0; // 0: the clock has stepped back, and no time was measured
     device_counters devices{};
     std::uint64_t instructions = 0; // of all harts together
-    std::span<hart_counters> harts; // what each did
+    std::span<hart_counters> harts; // of each hart
     std::span<block::queue::counters> queues_before;
     std::span<block::queue::counters> queues_after;
     floor_result floor{};
@@ -333,7 +333,7 @@ async::task<bool> run_group(const kernel::environment& here, const group& of) {
     const bool stepped =
         std::any_of(of.runs.begin(), of.runs.end(), [](const job_run& run) { return run.clock_has_stepped(); });
     const std::optional<arch::ticks> span = kernel::elapsed(begin, arch::now());
-    if (!stepped && !span) { // between the end of the jobs and here, or before their beginning
+    if (!stepped && !span) { // after the end of the jobs, or before their beginning
         print("bench: the clock stepped back (was a snapshot loaded, or the machine moved?): times are not measured\n");
     }
     figures.elapsed = stepped ? 0 : span.value_or(0);
@@ -362,7 +362,7 @@ async::task<bool> run_group(const kernel::environment& here, const group& of) {
         std::none_of(of.runs.begin(), of.runs.end(), [](const job_run& run) { return run.failed(); });
 }
 
-// The jobs from `first` on that run together: up to the next stonewall.
+// Returns the leading jobs that run together: up to the next stonewall.
 std::span<const job> jobs_together(std::span<const job> first) noexcept {
     std::size_t count = 1;
     while (count < first.size() && !first[count].stonewall) {
@@ -382,7 +382,7 @@ std::span<const job_place> places_of(const kernel::environment& here, const job&
     return places;
 }
 
-// Everything that can be refused is refused before anything runs.
+// Refuses everything that can be refused before anything runs.
 void check(const kernel::environment& here, std::span<const job> jobs) noexcept {
     const kernel::memory::mark given_back{here.free_memory};
     for (const job& each : jobs) {
@@ -428,17 +428,17 @@ group make_group(const kernel::environment& here, std::span<const job> jobs, std
     return {.number = number, .runs = runs};
 }
 
-// The text of the job file: what the machine was given as its initrd.
+// Returns the text of the job file, which is the machine's initrd.
 std::string_view job_text(const kernel::environment& here) noexcept {
     if (!here.machine.initrd) {
-        kernel::fail("bench runs a fio job file, and the machine was given none: ./run bench JOB.fio, or ./run bench "
+        kernel::fail("bench runs a fio job file, but the machine has none: ./run bench JOB.fio, or ./run bench "
                      "--rw=randread --bs=4k --iodepth=32");
     }
     return {reinterpret_cast<const char*>(here.machine.initrd->base), here.machine.initrd->size};
 }
 
 async::task<bool> run_bench(const kernel::environment& here) {
-    // Not a static object: what its jobs are by default would be a third of the kernel's image.
+    // Not a static object, because the default values of its jobs would take a third of the kernel's image.
     const std::span<job_list> place = here.free_memory.create<job_list>(1, [](std::size_t) { return job_list{}; });
     if (place.empty()) {
         kernel::fail("no memory is left for the jobs: give the machine more (./run --memory)");
@@ -457,7 +457,7 @@ async::task<bool> run_bench(const kernel::environment& here) {
     }
     check(here, all);
 
-    // The first read of all, of the first job's disk: how long after its first instruction the machine has been able to do one.
+    // Times the first read, from the first job's disk, since the machine's first instruction.
     block::disk& first_disk = *find_disk(here, jobs.jobs[0], jobs.jobs[0].filenames[0]).disk;
     {
         const kernel::memory::mark given_back{here.free_memory};

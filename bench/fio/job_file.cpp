@@ -9,10 +9,10 @@ namespace inflight::bench {
 
 namespace {
 
-// ---- Values, as fio 3.33 reads them, but for what it misreads without a word ("1.5k" as 1, "10sec" as ten microseconds):
-// that is refused.
+// ---- Values, as fio 3.33 reads them. Values that fio silently misreads ("1.5k" as 1, "10sec" as ten microseconds) are
+// refused.
 
-constexpr std::uint64_t max_number = std::numeric_limits<std::int64_t>::max(); // as in fio, which has a sign
+constexpr std::uint64_t max_number = std::numeric_limits<std::int64_t>::max(); // as in fio, whose numbers are signed
 
 constexpr char lower_case(char letter) noexcept {
     return letter >= 'A' && letter <= 'Z' ? static_cast<char>(letter - 'A' + 'a') : letter;
@@ -23,7 +23,7 @@ bool equal_in_any_case(std::string_view text, std::string_view lower) noexcept {
                       [](char a, char b) { return lower_case(a) == b; });
 }
 
-// The number that `text` begins with; `text` keeps what is behind it. Hexadecimal numbers take no unit.
+// Removes the number at the beginning of `text`. Hexadecimal numbers take no unit.
 bool take_number(std::string_view& text, std::uint64_t& value) noexcept {
     const bool hexadecimal = text.starts_with("0x") || text.starts_with("0X");
     if (hexadecimal) {
@@ -45,8 +45,8 @@ bool multiply(std::uint64_t& value, std::uint64_t factor) noexcept {
     return true;
 }
 
-// A whole number with fio's unit of bytes, which any number may have there. kb_base is 1024, and then fio exchanges the
-// units: k is 1024, kib is 1000. It has ki as k, other than its HOWTO says.
+// Parses an integer with fio's unit of bytes, which fio permits for any number. With kb_base=1024, fio swaps the units:
+// k is 1024, and kib is 1000. Contrary to its HOWTO, fio reads ki as k.
 bool parse_number(std::string_view text, std::uint64_t& value) noexcept {
     if (!take_number(text, value)) {
         return false;
@@ -78,7 +78,7 @@ bool parse_number(std::string_view text, std::uint64_t least, std::uint64_t most
     return true;
 }
 
-// A number of bytes, or so many percent. What was set before is gone.
+// Parses a number of bytes or a percentage, which replaces both earlier values.
 bool parse_size(std::string_view text, job_size& parsed) noexcept {
     std::uint64_t value = 0;
     if (text.ends_with('%')) {
@@ -96,7 +96,7 @@ bool parse_size(std::string_view text, job_size& parsed) noexcept {
     return true;
 }
 
-// A time in microseconds; a number without a unit is of `unit` microseconds.
+// Parses a time in microseconds. A number without a unit counts `unit` microseconds.
 bool parse_time(std::string_view text, std::uint64_t unit, std::uint64_t most, std::uint64_t& parsed) noexcept {
     constexpr struct {
         std::string_view name;
@@ -120,7 +120,7 @@ bool parse_time(std::string_view text, std::uint64_t unit, std::uint64_t most, s
     return true;
 }
 
-// A decimal fraction, in millionths, up to `most` of them.
+// Parses a decimal fraction, in millionths, up to `most` of them.
 bool parse_millionths(std::string_view text, std::uint32_t most, std::uint32_t& parsed) noexcept {
     std::uint64_t value = 0;
     int digits = 0;
@@ -158,7 +158,7 @@ bool parse_switch(std::string_view text, bool& parsed) noexcept {
     return true;
 }
 
-// What stands before the next `separator` or the end; `text` keeps what is behind it. False if nothing is left.
+// The pieces of a text between separators. next() returns false if none is left.
 class pieces {
   public:
     pieces(std::string_view text, char separator) noexcept : rest_{text}, separator_{separator} {}
@@ -180,7 +180,8 @@ class pieces {
     bool over_ = false;
 };
 
-// "reads,writes,trims". An empty one leaves what was; those that are not mentioned are as the last one, if that is not empty.
+// Parses "reads,writes,trims". An empty piece keeps the earlier value. Missing pieces are equal to the last one, unless
+// that is empty.
 template <typename Value, typename Parse>
 bool parse_directions(std::string_view text, std::array<Value, directions>& parsed, std::array<bool, directions>& given,
                       Parse parse) noexcept {
@@ -209,13 +210,14 @@ bool parse_directions(std::string_view text, std::array<Value, directions>& pars
     return std::find(given.begin(), given.end(), true) != given.end();
 }
 
-// A size that virtio can have: sectors are of 512 bytes.
+// Parses a block size: a multiple of virtio's sectors of 512 bytes.
 bool parse_block_size(std::string_view text, std::uint32_t& parsed) noexcept {
     return parse_number(text, 512, job::largest_block, parsed) && parsed % 512 == 0;
 }
 
-// "4k/60:64k/40". What has no share, or 0, gets an equal part of what the others leave. What does not divide goes to the
-// largest share, the last of them, because fio looks for the size in the order of shares and takes the last if none fits.
+// Parses "4k/60:64k/40". Sizes without a share, or with share 0, get equal parts of the remaining percentage. The
+// remainder of that division goes to the largest share (the last of several), because fio searches for the size in the
+// order of shares and takes the last one if none fits.
 bool parse_split(std::string_view text, block_sizes& parsed) noexcept {
     block_sizes sizes{.shares = {}, .count = 0};
     std::uint32_t together = 0;
@@ -311,9 +313,9 @@ bool parse_distribution(std::string_view text, random_distribution& parsed) noex
         return colon == std::string_view::npos;
     }
     if (name == "zipf") {
-        read = {.kind = random_distribution::shape::zipf, .parameter = 1'100'000}; // fio's
+        read = {.kind = random_distribution::shape::zipf, .parameter = 1'100'000}; // fio's default
     } else if (name == "pareto") {
-        read = {.kind = random_distribution::shape::pareto, .parameter = 200'000}; // fio's
+        read = {.kind = random_distribution::shape::pareto, .parameter = 200'000}; // fio's default
     } else {
         return false;
     }
@@ -326,7 +328,7 @@ bool parse_distribution(std::string_view text, random_distribution& parsed) noex
     return read.parameter != 0 && read.parameter != one;
 }
 
-// vda, vdb, ..., as the kernel calls them; also /dev/vda, as Linux does, so that the same file runs there.
+// Parses the kernel's names vda, vdb, ...; also Linux's /dev/vda, so that the same file runs there.
 bool parse_disk(std::string_view text, std::string_view& parsed) noexcept {
     constexpr std::string_view directory = "/dev/";
     if (text.starts_with(directory)) {
@@ -360,10 +362,10 @@ bool parse_pattern(std::string_view text, job_pattern& parsed) noexcept {
 
 // ---- Options.
 
-// A section while it is read.
+// A section that is being read.
 struct draft {
     job values{};
-    std::array<bool, directions> split{}; // bssplit= holds here, and then bs= does not, whatever comes last
+    std::array<bool, directions> split{}; // bssplit= was given, which overrides bs= in any order
 };
 
 struct known_option {
@@ -371,8 +373,8 @@ struct known_option {
     std::string_view alias; // or empty
     bool flag;              // may stand without a value, which means 1
     bool (*parse)(std::string_view value, draft& into) noexcept;
-    const char* right;            // what a right value is
-    const char* effect = nullptr; // why the option changes nothing, if so
+    const char* right;            // describes the valid values
+    const char* effect = nullptr; // why the option has no effect; nullptr if it has one
 };
 
 constexpr char a_switch[] = "0 or 1";
@@ -426,8 +428,7 @@ constexpr known_option known_options[] = {
     {"random_distribution", "", false,
      [](auto value, draft& into) noexcept { return parse_distribution(value, into.values.distribution); },
      "random, zipf or zipf:THETA (above 0, at most 100, not 1), or pareto or pareto:H (between 0 and 1), with at most "
-     "six "
-     "digits behind the point"},
+     "six digits after the point"},
     {"randseed", "", false,
      [](auto value, draft& into) noexcept {
          into.values.randseed_given = true;
@@ -517,14 +518,14 @@ constexpr known_option known_options[] = {
      "a number of writes below 2^32"},
     {"percentile_list", "", false,
      [](auto value, draft& into) noexcept { return parse_percentiles(value, into.values); },
-     "up to 20 numbers above 0 and up to 100 with colons, as in 50:99:99.9, with at most six digits behind the point"},
+     "up to 20 numbers above 0 and up to 100 with colons, as in 50:99:99.9, with at most six digits after the point"},
     {"group_reporting", "", true,
      [](auto value, draft& into) noexcept { return parse_switch(value, into.values.group_reporting); }, a_flag},
     {"stonewall", "wait_for_previous", true,
      [](auto value, draft& into) noexcept { return parse_switch(value, into.values.stonewall); }, a_flag},
     {"name", "", false, [](auto value, draft& into) noexcept { return !(into.values.name = value).empty(); }, "a name"},
 
-    // What cannot change anything here.
+    // Options with no effect here.
     {"description", "", false, [](auto value, draft&) noexcept { return !value.empty(); }, "some text",
      "it is not reported"},
     {"ioengine", "", false, [](auto value, draft&) noexcept { return !value.empty(); }, "a name",
@@ -544,7 +545,7 @@ constexpr known_option known_options[] = {
 };
 static_assert(std::size(known_options) <= job::max_options);
 
-// Every option of fio, so that one that is not supported here is not taken for a misspelt one. A name a line.
+// All options of fio, one a line, to tell unsupported options from misspelt ones.
 constexpr std::string_view fio_option_names =
 #include "bench/fio/option_names.inc"
     ;
@@ -559,7 +560,7 @@ bool is_option_of_fio(std::string_view name) noexcept {
     return false;
 }
 
-// The same option again replaces the one before.
+// A repeated option replaces the earlier one.
 void record(job& into, std::string_view name, std::string_view value) noexcept {
     std::size_t place = 0;
     while (place < into.option_count && into.options[place].name != name) {
@@ -578,7 +579,7 @@ const known_option* find_option(std::string_view name) noexcept {
     return nullptr;
 }
 
-// How many letters must be changed, added or removed to make one of the other, in any case of letters (Levenshtein).
+// Returns the Levenshtein distance of two names, ignoring case.
 std::size_t distance(std::string_view from, std::string_view to) noexcept {
     std::array<std::size_t, 64> row{};
     for (std::size_t i = 0; i <= to.size(); ++i) {
@@ -595,7 +596,7 @@ std::size_t distance(std::string_view from, std::string_view to) noexcept {
     return row[to.size()];
 }
 
-// The option that was meant, if one is near enough; else an empty name.
+// Returns the nearest option, or an empty name if none is near enough.
 std::string_view nearest_option(std::string_view name) noexcept {
     if (name.size() > 40) {
         return {};
@@ -623,7 +624,7 @@ bool is_control(char letter) noexcept {
     return code < ' ' || code == 0x7f;
 }
 
-// Without the white space around it; at its end fio also takes control characters for that.
+// Removes white space at both ends; like fio, also control characters at the end.
 std::string_view stripped(std::string_view text) noexcept {
     text.remove_prefix(std::min(text.find_first_not_of(white_space), text.size()));
     while (!text.empty() && (text.back() == ' ' || is_control(text.back()))) {
@@ -636,7 +637,7 @@ int printable_length(std::string_view text) noexcept {
     return static_cast<int>(std::min<std::size_t>(text.size(), 60));
 }
 
-// Control characters become blanks: the text is not ours, and a console may obey them.
+// Replaces control characters by blanks, because the text is foreign and a console may obey them.
 void make_printable(std::span<char> text) noexcept {
     for (char& letter : text) {
         if (letter == '\0') {
@@ -773,7 +774,7 @@ class reader {
         return refuse(line_, line, why);
     }
 
-    // The job is complete: what depends on several options is settled as fio does it.
+    // Completes the job: resolves dependencies between options as fio does.
     bool end_section() noexcept {
         if (place_ != place::in_job) {
             return true;

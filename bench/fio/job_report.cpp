@@ -13,7 +13,7 @@ namespace {
 
 using kernel::console::print;
 
-// Inside of a string of JSON.
+// Prints text inside a JSON string.
 void print_escaped(std::string_view text) noexcept {
     for (const char each : text) {
         if (each == '"' || each == '\\' || static_cast<unsigned char>(each) < ' ' || each == 0x7f) {
@@ -96,7 +96,7 @@ void print_json(const job_run& of) noexcept {
     print_latencies(figures.flushes);
     print("},");
 
-    // As fio groups them: 1, 2 and 3, 4 to 7, and so on, 64 and more.
+    // fio's groups: 1, 2 to 3, 4 to 7, and so on; the last one is 64 and more.
     std::array<std::uint64_t, 7> depths{};
     for (std::size_t depth = 1; depth < figures.depths.size(); ++depth) {
         std::size_t which = 0;

@@ -16,7 +16,7 @@ using kernel::console::print;
 
 namespace {
 
-// What fio calls errors, by the numbers of Linux.
+// fio's error numbers, which are Linux's.
 constexpr unsigned error_io = 5;
 constexpr unsigned error_out_of_range = 34;
 constexpr unsigned error_bad_data = 84;
@@ -39,7 +39,7 @@ job_run::job_run(const origin& begin, kernel::memory& from) noexcept
       pacing_{*begin.of},
       verification_{*begin.of, begin.seed, begin.clone} {
     const job& what = *begin.of;
-    // Whole pages, for a device that cares.
+    // Page-aligned, in case the device works better with that.
     constexpr std::size_t alignment = 4096;
     const std::uint32_t unit_bytes = largest_block(what);
     buffers_ = {from.allocate(std::size_t{unit_bytes} * what.iodepth, alignment),
@@ -51,7 +51,7 @@ job_run::job_run(const origin& begin, kernel::memory& from) noexcept
             next += unit_bytes;
             return unit{*this, buffer};
         });
-        for (std::size_t i = units.size(); i-- > 0;) { // the first is taken first
+        for (std::size_t i = units.size(); i-- > 0;) { // the first unit is taken first
             free(units[i]);
         }
         wake_.reset();
@@ -65,7 +65,7 @@ job_run::job_run(const origin& begin, kernel::memory& from) noexcept
             from.available() / 1024);
     }
 
-    // Data that no device can guess or shrink, as fio writes it.
+    // Random data, as in fio, which no device can guess or compress.
     support::random data{begin.seed};
     for (std::size_t i = 0; i + sizeof(std::uint64_t) <= buffers_.size(); i += sizeof(std::uint64_t)) {
         const std::uint64_t word = data.next();
@@ -82,7 +82,7 @@ job_run::job_run(const origin& begin, kernel::memory& from) noexcept
 
 // ---- requests ----
 
-// In each branch for itself, so that the compiler knows the kind of request to the end.
+// Each branch begins its own request, so that the compiler knows the type of the request throughout.
 [[gnu::always_inline]] inline void job_run::start(unit& free, arch::ticks now) noexcept {
     free.start = now;
     block::disk& disk = *free.disk;
@@ -97,14 +97,15 @@ job_run::job_run(const origin& begin, kernel::memory& from) noexcept
     }
 }
 
-// By itself, for it calls something: what does has to save registers.
+// A separate function, because it calls others: a function that does so has to save registers.
 void job_run::start_trim(unit& free) noexcept {
     const std::uint64_t sector = free.doing.offset >> block::sector_shift;
     const std::uint64_t sectors = free.doing.length >> block::sector_shift;
     (::new (free.request) block::request(free.disk->discard(sector, sectors)))->await_suspend(free.ended.handle());
 }
 
-// The round in which these requests ended and began is over. Inline, for at depth 1 there is one for each request.
+// Ends the round in which these requests ended and began. Inline, because at depth 1 every request has a round of its
+// own.
 [[gnu::always_inline]] inline void job_run::end_batch() noexcept {
     batch_round_ = hart_->round_time();
     const std::uint64_t restarted = restarted_ + plain_left_counted_ - plain_left_;
@@ -113,8 +114,9 @@ void job_run::start_trim(unit& free) noexcept {
     restarted_ = ended_ = begun_ = 0;
 }
 
-// Nearly every request takes this way: its latency is recorded, and its unit begins the next. What is rare ends in a call that
-// nothing follows, or this would have to save registers for it. All else that is counted is settled when something rare comes.
+// The path of nearly every request: it records the latency and begins the next request in the same unit. Rare cases end
+// in a tail call, because otherwise this function would have to save registers. settle() updates the other counts when
+// a rare case comes.
 [[gnu::always_inline]] inline void
 job_run::complete_plainly(unit& ended, arch::ticks now,
                           void (direction_figures::*record)(arch::ticks) noexcept) noexcept {
@@ -141,7 +143,8 @@ job_run::complete_plainly(unit& ended, arch::ticks now,
     complete_plainly(ended, now, &direction_figures::record_usual);
 }
 
-// A request that took longer than the histogram is exact, as all do on a slow disk or at a great depth.
+// Completes a request that took longer than the exact range of the histogram, as all do on a slow disk or at a great
+// depth.
 void job_run::complete_long(unit& ended, arch::ticks now) noexcept {
     if (!ended.figures->is_within(now - ended.start)) {
         complete_rarely(ended, now);
@@ -160,7 +163,7 @@ void job_run::ended(void* self) noexcept {
     run.complete(ended, now);
 }
 
-// The same, whatever has happened.
+// Completes a request in any case.
 void job_run::complete_rarely(unit& ended, arch::ticks now) noexcept {
     auto& request = *std::launder(reinterpret_cast<block::request*>(ended.request));
     const block::status outcome = request.await_resume();
@@ -186,14 +189,14 @@ void job_run::complete_rarely(unit& ended, arch::ticks now) noexcept {
     grant();
 }
 
-// Lets so many requests take the plain way: as many as may begin before something else is due.
+// Grants the plain path to as many requests as may begin before something else is due.
 void job_run::grant() noexcept {
     if (is_plain_) {
         plain_left_ = granted_ = plain_left_counted_ = std::min(source_.max_plain(plain_bytes_), max_granted);
     }
 }
 
-// Takes the grant back, and counts what it was used for.
+// Withdraws the grant, and counts the requests that used it.
 void job_run::settle() noexcept {
     const std::uint64_t used = granted_ - plain_left_;
     restarted_ += plain_left_counted_ - plain_left_;
@@ -215,7 +218,7 @@ void job_run::free(unit& unused) noexcept {
     }
 }
 
-// Begins the next request in a unit that is in nobody's list. False if there is none, or none yet.
+// Begins the next request in a unit that is in no list. Returns false if there is no request, or none yet.
 bool job_run::begin_next(unit& free, arch::ticks now) noexcept {
     if (!source_.hold_next()) {
         done_ = true;
@@ -242,7 +245,7 @@ bool job_run::begin_next(unit& free, arch::ticks now) noexcept {
     return true;
 }
 
-// What only some writes need.
+// Prepares what only some writes need: headers, and a flush after some number of writes.
 void job_run::prepare_write(unit& free) noexcept {
     if (verification_.writes_headers()) {
         verification_.write_headers(free.data, free.doing.offset, free.where->pass);
@@ -253,21 +256,20 @@ void job_run::prepare_write(unit& free) noexcept {
     }
 }
 
-// True if a flush comes before the next request. There is none behind the last request, as in fio, and none of what is only
-// being verified.
+// Returns whether a flush comes before the next request. As in fio, no flush follows the last request or interrupts a
+// verification.
 bool job_run::must_flush() const noexcept {
     return flush_due_ && !source_.verifies();
 }
 
-// True if the next request writes what is being trimmed: a disk may do what it has at the same time in any order.
+// Returns whether the next request writes what is being trimmed. A disk may execute simultaneous requests in any order.
 bool job_run::waits_for_trim() const noexcept {
     return trims_in_flight_ != 0 && source_.held().what == direction::write;
 }
 
 // ---- pauses ----
 
-// Begins as many requests as may begin now. Answers the time at which it should be tried again, if that is not when
-// something has ended; else 0.
+// Begins as many requests as possible. Returns the time at which to try again, or 0 if that is when a request ends.
 arch::ticks job_run::fill() noexcept {
     settle();
     const arch::ticks again = fill_units();
@@ -317,7 +319,7 @@ async::task<void> job_run::flush() {
     }
 }
 
-// Requests, until there are none to begin and none in flight.
+// Transfers until there is no request left to begin and none in flight.
 async::task<void> job_run::transfer() {
     const arch::ticks begin = arch::now();
     std::array<std::uint64_t, directions> before{};
@@ -335,7 +337,7 @@ async::task<void> job_run::transfer() {
             break;
         }
         if (again != 0) {
-            // By the span: the executor's clock differs from arch::now() once that has stepped back.
+            // A span, because the executor's clock differs from arch::now() after that has stepped back.
             const arch::ticks until = std::min(again, deadline_);
             const arch::ticks now = arch::now();
             co_await async::sleep_for(has_come(until, now) ? 0 : until - now);
@@ -349,14 +351,14 @@ async::task<void> job_run::transfer() {
     const arch::ticks now = arch::now();
     look_at_clock(clock_.seen(), now);
     for (std::size_t i = 0; i < directions; ++i) {
-        const bool begun_anew = !has_come(figures_.since, begin); // the ramp ended in here
+        const bool begun_anew = !has_come(figures_.since, begin); // the ramp ended in this transfer
         if (figures_.of[i].ios > (begun_anew ? 0 : before[i])) {
             figures_.of[i].runtime += now - (begun_anew ? figures_.since : begin);
         }
     }
 }
 
-// Of the job's own pass while it verifies; else whatever job wrote it.
+// Checks data of the job's own pass while it verifies, else data of any job.
 void job_run::check(const unit& read) noexcept {
     const auto pass = source_.verifies() ? std::optional{read.where->pass} : std::nullopt;
     if (!failed() && !verification_.check(read.data, read.doing.offset, pass, read.where->place->name)) {
@@ -372,7 +374,7 @@ void job_run::fail(const unit& at, block::status outcome) noexcept {
 void job_run::fail(const visit& where, const char* what, std::uint64_t offset, block::status outcome) noexcept {
     source_.stop();
     if (failed()) {
-        return; // one sentence is enough
+        return; // only the first failure is reported
     }
     error_ = {.number = number_of(outcome), .text = block::to_string(outcome)};
     print("bench: job '%.*s' (line %u): a %s of %s at sector %lu failed: %s\n",
@@ -382,7 +384,7 @@ void job_run::fail(const visit& where, const char* what, std::uint64_t offset, b
 
 // ---- figures ----
 
-// If the clock has stepped back, the job ends.
+// Ends the job if the clock has stepped back.
 void job_run::look_at_clock(arch::ticks since, arch::ticks now) noexcept {
     const std::optional<arch::ticks> step = clock_.look(since, now);
     if (!step) {
@@ -398,7 +400,7 @@ void job_run::look_at_clock(arch::ticks since, arch::ticks now) noexcept {
     }
 }
 
-// What is due from time to time: the end of the ramp, a sample, the end of the run.
+// Does what is due: ends the ramp, takes a sample, ends the run.
 void job_run::mark(arch::ticks now) noexcept {
     if (ramping_ && has_come(ramp_end_, now)) {
         ramping_ = false;
@@ -427,7 +429,7 @@ void job_run::sample(arch::ticks now) noexcept {
     tell_how_far(now);
 }
 
-// By time, if that is what ends the job, else by what there is to transfer.
+// Measures progress by time if time ends the job, else by what there is to transfer.
 void job_run::tell_how_far(arch::ticks now) noexcept {
     std::uint64_t done = 0;
     if (description().time_based && deadline_ != arch::no_deadline) {
@@ -438,13 +440,12 @@ void job_run::tell_how_far(arch::ticks now) noexcept {
     told_.done.store(std::min<std::uint64_t>(done, 1000), std::memory_order_relaxed);
 }
 
-// From here on it counts.
 void job_run::begin_figures(arch::ticks now) noexcept {
     figures_.begin(now);
     sampler_.begin(now);
 }
 
-// ---- the whole of it ----
+// ---- the run ----
 
 async::task<void> job_run::run() {
     const job& what = description();

@@ -1,8 +1,8 @@
-// One clone of a job at work: on its hart, with as many requests in flight as the job's iodepth, and what was found.
+// One clone of a job: it runs on its hart, with up to iodepth requests in flight, and holds the results.
 //
-// A request in flight is a `unit`, not a task: what resumes it is a function, which takes the figures and begins the next
-// request in the same unit. The coroutine does what is not for every request: it begins, waits out pauses and batches, flushes,
-// verifies, and ends.
+// A request in flight is a `unit`, not a task. A plain function resumes it, records the figures and begins the next
+// request in the same unit. The coroutine does what only some requests need: it begins and ends the run, waits for
+// pauses and batches, flushes and verifies.
 #pragma once
 
 #include "arch/arch.hpp"
@@ -27,7 +27,7 @@ namespace inflight::bench {
 
 class job_run {
   public:
-    // How the clone came about.
+    // The job and the parameters of the clone.
     struct origin {
         const job* of;
         std::uint32_t clone; // which of numjobs
@@ -38,7 +38,7 @@ class job_run {
         std::span<const job_place> places; // must outlive the run
     };
 
-    // Figures that another hart may read while the job runs, now and then brought up to date.
+    // Figures that another hart may read while the job runs. They are updated every half second.
     struct told {
         std::array<arch::atomic<std::uint64_t>, directions> ios{};
         std::array<arch::atomic<std::uint64_t>, directions> bytes{};
@@ -46,19 +46,19 @@ class job_run {
         arch::atomic<bool> has_ended{false};
     };
 
-    // Memory for everything that it will need comes from `from`. Ends the machine with one sentence if that is too little.
+    // Allocates all memory of the run from `from`. Ends the machine with one sentence if that is too little.
     job_run(const origin& begin, kernel::memory& from) noexcept;
 
     job_run(const job_run&) = delete;
     job_run& operator=(const job_run&) = delete;
 
-    // What went wrong first, with the number that fio would give; 0 and an empty text if nothing did.
+    // The first error, with fio's number for it; 0 and an empty text if there is none.
     struct error {
         unsigned number = 0;
         const char* text = "";
     };
 
-    // The whole of it, on its hart.
+    // Runs the clone. Must be awaited on its hart.
     async::task<void> run();
 
     [[nodiscard]] const job& description() const noexcept { return *origin_.of; }
@@ -69,7 +69,7 @@ class job_run {
     [[nodiscard]] bool has_ended() const noexcept { return told_.has_ended.load(std::memory_order_relaxed); }
     [[nodiscard]] std::span<std::byte> buffers() const noexcept { return buffers_; }
 
-    // When it has ended.
+    // Valid after the end of the run.
     [[nodiscard]] const job_figures& figures() const noexcept { return figures_; }
     [[nodiscard]] const error& first_error() const noexcept { return error_; }
     [[nodiscard]] arch::ticks started() const noexcept { return started_; }
@@ -89,11 +89,11 @@ class job_run {
         unit* next_free = nullptr;
         arch::ticks start = 0;
         std::byte* buffer;
-        std::span<std::byte> data; // of it, what the request has
+        std::span<std::byte> data; // the part of `buffer` that the request uses
         access doing{};
-        direction_figures* figures = nullptr; // of that direction
+        direction_figures* figures = nullptr; // of the direction
         visit* where = nullptr;
-        block::disk* disk = nullptr; // there
+        block::disk* disk = nullptr; // of `where`
         alignas(block::request) std::byte request[sizeof(block::request)];
     };
 
@@ -130,31 +130,31 @@ class job_run {
     origin origin_;
     async::executor* hart_ = nullptr;
 
-    // What every request looks at.
-    std::uint64_t plain_left_ = 0; // of those granted
-    arch::ticks mark_ = 0;         // the next time at which something is due
+    // Read by every request.
+    std::uint64_t plain_left_ = 0; // granted requests that have not begun
+    arch::ticks mark_ = 0;         // the next time at which mark() is due
     arch::ticks batch_round_ = 0;
 
-    std::uint64_t granted_ = 0; // requests that may take the plain way
+    std::uint64_t granted_ = 0; // requests that may take the plain path
     static constexpr std::uint64_t max_granted = 1u << 20;
     bool is_plain_ = false; // one disk, one direction, one block size, and nothing to do between two requests
-    bool slow_ = true;      // something is to be done between two requests, so the coroutine begins the next
+    bool slow_ = true;      // something happens between two requests, so the coroutine begins the next
     direction only_direction_ = direction::read;
     std::uint32_t plain_bytes_ = 0; // of each request, if all are alike
     std::uint32_t in_flight_ = 0;
     std::uint32_t trims_in_flight_ = 0;
-    std::uint32_t ended_ = 0;              // in this round, units that have no other request yet
-    std::uint32_t begun_ = 0;              // in this round, requests in units that were free
-    std::uint64_t restarted_ = 0;          // in this round: units whose request ended, and which have the next
-    std::uint64_t plain_left_counted_ = 0; // what was left of the grant when those were counted last
+    std::uint32_t ended_ = 0;              // in this round: requests that ended, without restarted_
+    std::uint32_t begun_ = 0;              // in this round: requests that began, without restarted_
+    std::uint64_t restarted_ = 0;          // in this round: requests that ended and whose unit began the next at once
+    std::uint64_t plain_left_counted_ = 0; // plain_left_ when restarted_ was last updated
 
     unit* free_units_ = nullptr;
     std::uint32_t free_count_ = 0;
-    std::uint32_t batch_ = 1; // so many free units before the coroutine is woken
+    std::uint32_t batch_ = 1; // the number of free units that wakes the coroutine
     std::span<std::byte> buffers_;
     async::auto_reset_event wake_;
 
-    bool done_ = false; // nothing more is begun in this phase
+    bool done_ = false; // no more requests begin in this phase
     bool ramping_ = false;
     bool flush_due_ = false;
     std::uint64_t writes_begun_ = 0;
@@ -168,13 +168,13 @@ class job_run {
     request_source source_;
     pacing pacing_;
     verification verification_;
-    clock_watch clock_{}; // looked at for all but single requests
+    clock_watch clock_{}; // not checked on the plain path
     rate_sampler sampler_{};
     job_figures figures_{};
     told told_{};
 };
 
-// A run that has ended, as an object of JSON.
+// Prints an ended run as a JSON object.
 void print_json(const job_run& of) noexcept;
 
 } // namespace inflight::bench

@@ -20,7 +20,7 @@ constexpr std::uint64_t high_product(std::uint64_t one, std::uint64_t other) noe
     return static_cast<std::uint64_t>((wide{one} * other) >> 64);
 }
 
-// The two functions look up the first bits of a significand or fraction, and have a power series for the rest.
+// log2 and exp2 look up the first bits in a table, and use a power series for the rest.
 constexpr unsigned table_bits = 7;
 constexpr std::size_t table_size = std::size_t{1} << table_bits;
 
@@ -78,17 +78,17 @@ constexpr std::int64_t one = std::int64_t{1} << fixed::fraction_bits;
 constexpr unsigned e_bits = 48;
 constexpr unsigned inverse_e_bits = 40;
 constexpr unsigned power_bits = 36;
-// From this rank on, its interval weighs too much by less than theta^2 * 2^-28, and the limit could not be told as
-// exactly where theta is almost 1.
+// From this rank on none is rejected: the interval weighs too much by less than theta^2 * 2^-28, and limit_of() would
+// be less exact than that if theta is almost 1.
 constexpr std::uint64_t never_rejected = 4096;
 constexpr std::uint64_t million = 1'000'000;
 
-// log2 of a whole number that is not 0.
+// Returns log2 of an integer that is not 0.
 std::int64_t log2(std::uint64_t number) noexcept {
     return fixed::log2_of_fraction(number) + 64 * one;
 }
 
-// 2^exponent, which is at most 1, with 64 bits of fraction; 1 becomes the largest below.
+// Returns 2^exponent, which is at most 1, with 64 bits of fraction. 1 becomes the largest number below 1.
 std::uint64_t exp2_fraction(std::int64_t exponent) noexcept {
     if (exponent >= 0) {
         return std::numeric_limits<std::uint64_t>::max();
@@ -97,7 +97,7 @@ std::uint64_t exp2_fraction(std::int64_t exponent) noexcept {
     return value.power < -64 ? 0 : value.significand >> (-1 - value.power);
 }
 
-// A logarithm times 1 - theta; where powers of two get too small for their exponent, still too small.
+// Returns a logarithm times 1 - theta, clamped: a result whose power of two is too small to represent stays so.
 std::int64_t times_e(std::int64_t e, std::int64_t logarithm) noexcept {
     const signed_wide product = (signed_wide{logarithm} * e) >> e_bits;
     return static_cast<std::int64_t>(std::clamp<signed_wide>(product, -70 * signed_wide{one}, 70 * signed_wide{one}));
@@ -158,8 +158,8 @@ skewed_ranks::skewed_ranks(const random_distribution& of, std::uint64_t count) n
 }
 
 // The distribution of x is continuous, with a density of x^-theta. It ends at n + 1/2, and begins where the part below
-// 3/2 weighs as much as rank 1: 1. x is rounded to a rank, which has, from rank 2 on, a bit too much weight: x is
-// rejected in a part of the rank's interval, so that the rest weighs k^-theta.
+// 3/2 has the weight of rank 1, which is 1. x is rounded to a rank. From rank 2 on, the interval of a rank weighs
+// slightly too much, so x is rejected in a part of it, and the rest weighs k^-theta.
 void skewed_ranks::prepare_zipf(std::uint32_t theta) noexcept {
     decreasing_ = theta > million;
     const std::uint64_t magnitude = decreasing_ ? theta - million : million - theta; // of e, in millionths
@@ -183,8 +183,8 @@ void skewed_ranks::prepare_zipf(std::uint32_t theta) noexcept {
                   exp2_fraction(log_magnitude_of_e_ - times_e(e_, log_of_end));
     }
     lowest_ = std::max<std::uint64_t>(lowest_, 1);
-    // What is not rejected of rank 2's interval is the largest such part of all from rank 2 on. A bit less of it, for
-    // rounding: what is not taken at once is looked at closely.
+    // From rank 2 on, the accepted part of an interval below its rank is shortest for rank 2, so an x within that
+    // distance of its rank is accepted at once. The margin is for rounding; draw_zipf() checks every other x exactly.
     constexpr std::uint64_t two = 0; // 2^64
     constexpr std::uint64_t margin = std::uint64_t{1} << 43;
     const fixed::scaled accepted_from = quantile(std::max<std::uint64_t>(limit_of(2), 1));
@@ -193,13 +193,13 @@ void skewed_ranks::prepare_zipf(std::uint32_t theta) noexcept {
     }
 }
 
-// The x where the level is `level`.
+// Returns the x with this level.
 fixed::scaled skewed_ranks::quantile(std::uint64_t level) const noexcept {
     const signed_wide product = signed_wide{fixed::log2_of_fraction(level)} * inverse_e_;
     return fixed::exp2(log_of_top_ + static_cast<std::int64_t>(product >> inverse_e_bits));
 }
 
-// The level where the part of the interval of `number` begins that is not rejected.
+// Returns the level at which the accepted part of the interval of `number` begins.
 std::uint64_t skewed_ranks::limit_of(std::uint64_t number) const noexcept {
     const std::int64_t log_of_number = log2(number);
     const std::int64_t log_of_end = log2(2 * number + 1) - one;
@@ -221,7 +221,7 @@ std::uint64_t skewed_ranks::draw_zipf(support::random& chance) const noexcept {
         }
         const std::uint64_t halves = x.significand >> (62 - x.power);
         if (halves < 3) {
-            return 0; // nothing of rank 1's interval is rejected
+            return 0; // rank 1 is never rejected
         }
         const std::uint64_t number = std::min((halves + 1) >> 1, count_);
         if (number >= never_rejected) {

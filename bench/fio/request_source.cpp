@@ -150,7 +150,7 @@ bool request_source::next_access_of(visit& where, access& next) noexcept {
     return true;
 }
 
-// What the last pass wrote, in the same order.
+// Returns the writes of the last pass as reads, in the same order.
 bool request_source::next_to_verify(visit& where, access& next) noexcept {
     while (where.verified != where.pass_ios && where.sequence.next(next)) {
         ++where.verified;
@@ -163,18 +163,18 @@ bool request_source::next_to_verify(visit& where, access& next) noexcept {
     return false;
 }
 
-// What a request takes of io_size. Where each block is trimmed and then written, only the writes do.
+// Returns the bytes that a request takes from io_size. For trimwrite, only writes take any.
 std::int64_t request_source::budgeted(const access& of) const noexcept {
     return job_.rw == job_pattern::trimwrite && of.what == direction::trim ? 0 : of.length;
 }
 
-// number_ios is of each loop; where each block is trimmed and then written, of such pairs.
+// number_ios counts the requests of each loop; for trimwrite, pairs of them.
 std::uint64_t request_source::all_ios() const noexcept {
     const std::uint64_t each = job_.rw == job_pattern::trimwrite ? 2 : 1;
     return job_.number_ios == 0 ? no_limit : saturated_product(job_.number_ios, each * job_.loops, no_limit);
 }
 
-// About as many as will be moved.
+// Returns approximately how many bytes will be moved.
 std::uint64_t request_source::all_bytes() const noexcept {
     std::uint64_t pass = 0;
     for (const visit& each : visits_) {

@@ -25,37 +25,38 @@ class request_source {
         const job_place* place;
         access_sequence sequence;
         std::uint64_t pass = 0;
-        std::uint64_t pass_ios = 0; // of this one
-        std::uint64_t verified = 0; // of these
+        std::uint64_t pass_ios = 0; // requests of this pass
+        std::uint64_t verified = 0; // of pass_ios
     };
 
-    // Memory comes from `from`; is_complete() is false if that is too little. `places` must outlive the source.
-    // `io_size` is in bytes, of all places together; 0: one pass.
+    // Allocates from `from`; is_complete() is false if that fails. `places` must outlive the source. `io_size` is in
+    // bytes, for all places together; 0: one pass.
     request_source(const job& of, std::span<const job_place> places, std::uint64_t seed, std::uint64_t io_size,
                    kernel::memory& from) noexcept;
     [[nodiscard]] bool is_complete() const noexcept { return !visits_.empty(); }
 
-    // From here on requests are counted against the job's limits.
+    // Begins to count requests against the job's limits.
     void begin() noexcept;
-    // There are no more requests.
+    // Ends the sequence: there are no more requests.
     void stop() noexcept { ios_left_ = 0; }
 
     // ---- passes
 
-    // True if the job goes once more over its range, after so many times. As in fio, loops= comes first; then there are
-    // more passes while less than io_size was moved, trims and verification included, and a block has room in the rest.
-    // False if the last pass has moved nothing.
+    // Returns whether the job makes another pass over its range, after `begun` passes. As in fio, loops= comes first.
+    // After that, there are more passes while less than io_size was moved, including trims and verification, and the
+    // rest has room for a block. Returns false if the last pass moved nothing.
     [[nodiscard]] bool wants_pass(std::uint32_t begun) const noexcept;
-    void begin_pass(std::uint32_t begun) noexcept; // after so many
+    void begin_pass(std::uint32_t begun) noexcept; // after `begun` passes
 
-    // Reads what the pass has written, in the same order, without limits; then transfers again as before.
+    // begin_verification() makes the source read what the pass has written, in the same order and without limits.
+    // end_verification() resumes transfers.
     void begin_verification() noexcept;
     void end_verification() noexcept;
     [[nodiscard]] bool verifies() const noexcept { return verifies_; }
 
     // ---- requests
 
-    // The next request, which is held until it is taken or dropped. False if there is none.
+    // Holds the next request until take() or drop(). Returns false if there is none.
     [[nodiscard]] bool hold_next() noexcept;
     [[nodiscard]] bool has_stopped() const noexcept { return ios_left_ == 0; }
     [[nodiscard]] const access& held() const noexcept { return held_; }
@@ -65,12 +66,12 @@ class request_source {
     // Drops the held request, which no longer counts as begun.
     void drop() noexcept;
 
-    // How many requests of `length` bytes may be begun with nothing but the first place's sequence;
-    // and counts `count` such ones.
+    // max_plain() returns how many requests of `length` bytes may begin using only the first place's sequence.
+    // take_plain() counts `count` such requests.
     [[nodiscard]] std::uint64_t max_plain(std::uint32_t length) const noexcept;
     void take_plain(std::uint64_t count, std::uint32_t length) noexcept;
 
-    // The job's progress, in thousandths of what there is to transfer.
+    // Returns the job's progress, in thousandths of the whole transfer.
     [[nodiscard]] std::uint64_t thousandths() const noexcept;
 
     [[nodiscard]] std::span<visit> visits() noexcept { return visits_; }
@@ -89,19 +90,19 @@ class request_source {
     const job& job_;
     std::uint64_t io_size_;
     std::span<visit> visits_;
-    visit* current_;                   // whose turn it is
+    visit* current_;                   // the next place in turn
     std::uint64_t ios_left_ = 0;       // to begin; 0: stopped
-    std::int64_t bytes_left_ = 0;      // to begin, of all passes; of trimwrite, to write
-    std::uint64_t bytes_moved_ = 0;    // all that was begun, trims and verification included
-    std::uint64_t moved_before_ = 0;   // this pass
-    std::uint64_t ios_left_after_ = 0; // the verification
+    std::int64_t bytes_left_ = 0;      // to begin, in all passes; for trimwrite, to write
+    std::uint64_t bytes_moved_ = 0;    // of all requests that began, including trims and verification
+    std::uint64_t moved_before_ = 0;   // bytes_moved_ before this pass
+    std::uint64_t ios_left_after_ = 0; // ios_left_ after the verification
     bool verifies_ = false;
     bool holds_ = false; // held_ is the next request, at held_at_
     access held_{};
     visit* held_at_ = nullptr;
 };
 
-// The largest block size of a job, in bytes.
+// Returns the largest block size of a job, in bytes.
 [[nodiscard]] std::uint32_t largest_block(const job& of) noexcept;
 
 } // namespace inflight::bench

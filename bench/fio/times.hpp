@@ -12,8 +12,8 @@
 
 namespace inflight::bench {
 
-// True from that time on; never if it is arch::no_deadline. The difference is signed, because a clock that has stepped
-// back below 0 continues near 2^64.
+// Returns whether `time` has come; never true for arch::no_deadline. The difference is signed, because a clock that has
+// stepped back below 0 continues near 2^64.
 [[nodiscard]] inline bool has_come(arch::ticks time, arch::ticks now) noexcept {
     return time != arch::no_deadline && !kernel::has_stepped_back(time, now);
 }
@@ -28,8 +28,8 @@ class clock_watch {
   public:
     void begin(arch::ticks now) noexcept { seen_ = now; }
 
-    // Looks at the clock, which shows `now`. Returns by how many ticks it has stepped back, at least, since the last
-    // look or since `since`, a time that was taken apart from those; only the first time, and else nothing.
+    // Checks the clock, which shows `now`. Returns by how many ticks, at least, it has stepped back since the last look
+    // or since `since`, whichever is later. Returns a value only the first time.
     [[nodiscard]] std::optional<arch::ticks> look(arch::ticks since, arch::ticks now) noexcept {
         since = kernel::has_stepped_back(seen_, since) ? seen_ : since; // the later one
         seen_ = now;
@@ -58,13 +58,13 @@ class pacing {
     void request_begins(direction what) noexcept { ++begun_[static_cast<std::size_t>(what)]; }
     void request_ends(arch::ticks now) noexcept { thinking_until_ = now + think_time_; }
 
-    // Before that, none of this direction may begin (rate_iops).
+    // Returns the earliest time at which the next request of this direction may begin (rate_iops).
     [[nodiscard]] arch::ticks not_before(direction what, arch::ticks now) const noexcept {
         const auto which = static_cast<std::size_t>(what);
         return rates_[which] == 0 ? now : since_ + begun_[which] * arch::ticks_per_second() / rates_[which];
     }
 
-    // Whether the job thinks after each request, and then until when (thinktime).
+    // Whether the job pauses after each request, and until when (thinktime).
     [[nodiscard]] bool thinks() const noexcept { return thinks_; }
     [[nodiscard]] arch::ticks thinking_until() const noexcept { return thinking_until_; }
 

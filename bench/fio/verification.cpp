@@ -19,7 +19,7 @@ verification::verification(const job& of, std::uint64_t seed, std::uint32_t clon
       interval_{
           verify_interval(of.bs[static_cast<std::size_t>(writes_headers_ ? direction::write : direction::read)])} {}
 
-// What is written at a place decides its contents; where each pass writes every block once, also the pass.
+// The offset determines the data. If each pass writes every block once, the pass does too.
 std::uint64_t verification::seed_of(std::uint64_t offset, std::uint64_t pass) const noexcept {
     const std::uint64_t of_pass = passes_differ_ ? pass << 48 : 0;
     return support::mix(seed_ + support::golden_gamma * (offset + 1) + of_pass) | 1;
@@ -33,7 +33,7 @@ std::size_t verification::step_of(std::size_t length) const noexcept {
 void verification::write_headers(std::span<std::byte> data, std::uint64_t offset, std::uint64_t pass) noexcept {
     const auto second = static_cast<std::uint32_t>(arch::now() / arch::ticks_per_second());
     const std::uint16_t number =
-        passes_differ_ ? ++written_ : std::uint16_t{0}; // else it has to be the same every time
+        passes_differ_ ? ++written_ : std::uint16_t{0}; // else every write of a block has to be the same
     const std::size_t step = step_of(data.size());
     for (std::size_t at = 0; at + step <= data.size(); at += step) {
         fill_verify_block(data.subspan(at, step), {.seed = seed_of(offset + at, pass),
@@ -49,7 +49,7 @@ bool verification::check(std::span<const std::byte> data, std::uint64_t offset, 
     const std::size_t step = step_of(data.size());
     for (std::size_t at = 0; at + step <= data.size(); at += step) {
         const std::span<const std::byte> block = data.subspan(at, step);
-        // Without a pass, whichever job wrote the block chose the seed.
+        // Without a pass, the seed is unknown, because another job may have written the block.
         const auto seed = pass ? std::optional{seed_of(offset + at, *pass)} : std::nullopt;
         const verify_result found = check_verify_block(block, offset + at, seed);
         if (!found) {

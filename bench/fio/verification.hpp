@@ -16,13 +16,13 @@ class verification {
     verification(const job& of, std::uint64_t seed, std::uint32_t clone) noexcept;
 
     [[nodiscard]] bool writes_headers() const noexcept { return writes_headers_; }
-    [[nodiscard]] bool checks_reads() const noexcept { return checks_reads_; } // of what other jobs have written
+    [[nodiscard]] bool checks_reads() const noexcept { return checks_reads_; } // that other jobs wrote
 
     // Fills `data` with blocks and their headers, as written at `offset` (bytes) in this pass.
     void write_headers(std::span<std::byte> data, std::uint64_t offset, std::uint64_t pass) noexcept;
 
-    // True if `data` is what was written at `offset`: in that pass of this job, or, without `pass`, by any job. If not,
-    // prints what is wrong with the first wrong block.
+    // Returns whether `data` was written at `offset`: by this job in `pass`, or, without `pass`, by any job. If not,
+    // prints the fault of the first wrong block.
     [[nodiscard]] bool check(std::span<const std::byte> data, std::uint64_t offset, std::optional<std::uint64_t> pass,
                              const char* disk) const noexcept;
 
@@ -34,9 +34,9 @@ class verification {
     std::uint32_t clone_;
     bool writes_headers_;
     bool checks_reads_;
-    bool passes_differ_;        // of what is written: each pass leaves no block of the one before
-    std::uint32_t interval_;    // bytes to one header; 0: as many as the request has
-    std::uint16_t written_ = 0; // numbers what is written, in the headers
+    bool passes_differ_;        // a pass writes every block, so its data may differ from the pass before
+    std::uint32_t interval_;    // bytes for one header; 0: the whole request
+    std::uint16_t written_ = 0; // the number of the last write, in the headers
 };
 
 } // namespace inflight::bench

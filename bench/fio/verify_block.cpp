@@ -17,10 +17,10 @@ namespace {
 
 constexpr std::uint16_t right_magic = 0xacca;
 constexpr std::uint16_t kind_crc32c = 5;
-constexpr std::uint16_t kind_crc32c_intel = 6; // the same, for fio's own instructions
+constexpr std::uint16_t kind_crc32c_intel = 6; // the same checksum, which fio computes with special instructions
 constexpr std::uint32_t sector_bytes = 512;
 
-// As it lies on the disk, but for what a compiler puts behind it.
+// The layout on the disk, except for the padding at its end.
 struct header {
     std::uint16_t magic;
     std::uint16_t kind;
@@ -49,9 +49,9 @@ std::uint32_t crc_of(std::span<const std::byte> data) noexcept {
     return ~support::crc32c(data);
 }
 
-// fio's data: four sequences of 64-bit numbers take turns, each number the one before times a constant; they begin with
-// the seed times 1, 2, 3 and 5. What is left at the end of the block, less than a turn, is from the first sequence
-// alone.
+// fio's data: four sequences of 64-bit numbers take turns. Each number is its predecessor times a constant, and the
+// sequences begin with the seed times 1, 2, 3 and 5. The rest at the end of the block, less than a turn, comes from the
+// first sequence alone.
 class payload {
   public:
     static constexpr std::size_t turn_bytes = 32;
@@ -59,7 +59,7 @@ class payload {
 
     explicit payload(std::uint64_t seed) noexcept : next_{seed, 2 * seed, 3 * seed, 5 * seed} {}
 
-    // The next turn; the last one if fewer bytes are left than it has.
+    // Returns the next turn, which is the last one if fewer bytes than a turn are left.
     turn take(std::size_t left) noexcept {
         turn taken = next_;
         if (left < turn_bytes) {
@@ -78,8 +78,8 @@ class payload {
     turn next_;
 };
 
-// The data of a block of `size` bytes that `seed` makes, from byte `from` on: handed to `take` with their places, in
-// pieces of at most 32 bytes.
+// Makes the data of a block of `size` bytes from `seed`. Passes it to `take` from byte `from` on: the position, and at
+// most 32 bytes at a time.
 template <typename Take>
 void for_each_piece(std::uint64_t seed, std::size_t size, std::size_t from, Take&& take) noexcept {
     payload data{seed};
@@ -93,7 +93,7 @@ void for_each_piece(std::uint64_t seed, std::size_t size, std::size_t from, Take
     }
 }
 
-// The CRC of the data that `seed` makes.
+// Returns the CRC of the data that `seed` makes.
 std::uint32_t crc_of_seed(std::uint64_t seed, std::size_t size) noexcept {
     std::uint32_t crc = 0;
     for_each_piece(seed, size, verify_header_bytes,
@@ -101,7 +101,7 @@ std::uint32_t crc_of_seed(std::uint64_t seed, std::size_t size) noexcept {
     return ~crc;
 }
 
-// The first byte of the data of `block` that is not what `seed` makes; the block's size if there is none.
+// Returns the first byte of `block`'s data that differs from what `seed` makes; the block's size if there is none.
 std::size_t first_difference(std::span<const std::byte> block, std::uint64_t seed) noexcept {
     std::size_t first = block.size();
     for_each_piece(seed, block.size(), verify_header_bytes, [&](std::size_t at, std::span<const std::byte> piece) {
@@ -165,7 +165,7 @@ void print_bytes(text_writer& text, const char* label, std::span<const std::byte
     text.print("\n");
 }
 
-// 64 bytes of the block from the first difference on, expected against found.
+// Prints 64 bytes from the first difference on, expected and found.
 void print_difference(text_writer& text, std::span<const std::byte> block, std::uint64_t seed) noexcept {
     const std::size_t from = first_difference(block, seed);
     if (from == block.size()) {

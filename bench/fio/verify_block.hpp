@@ -1,5 +1,5 @@
 // Self-describing blocks in fio's format of verify=crc32c (fio 3.33), so that fio can verify what was written here, and
-// the other way round. A block is a header and then data, which follow from the seed in the header.
+// vice versa. A block is a header, followed by data that the seed in the header determines.
 //
 //   byte  0  magic, 2 bytes: 0xacca         24  seconds, 4          36  CRC of bytes 0 to 35
 //         2  kind of checksum, 2: 5         28  nanoseconds, 4      40  CRC of bytes 44 to the end
@@ -19,14 +19,14 @@ namespace inflight::bench {
 
 inline constexpr std::size_t verify_header_bytes = 44;
 
-// How many bytes there are to one header in a job whose writes have these sizes. With several sizes, a request is
-// several blocks, each with its header: one for each piece of the smallest size, or of a common divisor of smallest and
+// Returns the bytes for one header in a job whose writes have these sizes. With several sizes, a request is several
+// blocks, each with its header: one for each piece of the smallest size, or of a common divisor of smallest and
 // largest.
 [[nodiscard]] std::uint32_t verify_interval(const block_sizes& of) noexcept;
 
 // The fields of a header, without the checksums.
 struct verify_stamp {
-    std::uint64_t seed;   // decides the data; not 0, which fio's generator makes nothing but zeroes of
+    std::uint64_t seed;   // determines the data; not 0, because fio's generator makes only zeroes of it
     std::uint64_t offset; // bytes, from the beginning of the disk
     std::uint32_t seconds = 0;
     std::uint32_t nanoseconds = 0;
@@ -34,7 +34,7 @@ struct verify_stamp {
     std::uint16_t number = 0;
 };
 
-// Fills `block` by `stamp`. It must be longer than a header, and aligned to eight bytes.
+// Fills `block` according to `stamp`. The block must be longer than a header, and aligned to eight bytes.
 void fill_verify_block(std::span<std::byte> block, const verify_stamp& stamp) noexcept;
 
 enum class verify_fault : std::uint8_t {
@@ -51,20 +51,20 @@ enum class verify_fault : std::uint8_t {
 // The first fault of a block.
 struct verify_result {
     verify_fault fault = verify_fault::none;
-    std::uint64_t expected = 0; // of what the fault names
+    std::uint64_t expected = 0; // the value that the fault names
     std::uint64_t found = 0;
 
     [[nodiscard]] explicit operator bool() const noexcept { return fault == verify_fault::none; }
 };
 
-// Whether `block`, read at `offset`, is right; with the seed that it must have, if that is known.
+// Checks `block`, which was read at `offset`. `seed` is the seed that it must have, if that is known.
 [[nodiscard]] verify_result check_verify_block(std::span<const std::byte> block, std::uint64_t offset,
                                                std::optional<std::uint64_t> seed) noexcept;
 
-// Says it: one sentence with disk, sector, expected and found; then the fields of the header; then, where the data can
-// be made again, 64 bytes from where they differ on, expected against found. They can with a seed that is given; or
-// with that of a header that is whole, if what it makes has the header's checksum: not if fio wrote several blocks with
-// one seed. Lines end in '\n'. Writes as much as `text` has room for, and a 0; returns the length without it. 1500
+// Describes a fault: one sentence with disk, sector, expected and found value; then the fields of the header; then, if
+// the data can be reproduced, 64 bytes from the first difference on, expected and found. Data can be reproduced if the
+// seed is given, or if the header is intact and its seed reproduces its checksum (not if fio wrote several blocks with
+// one seed). Lines end in '\n'. Writes as much as fits into `text`, and a 0. Returns the length without the 0. 1500
 // bytes are enough.
 std::size_t describe_verify_fault(std::span<char> text, const char* disk, std::span<const std::byte> block,
                                   std::uint64_t offset, std::optional<std::uint64_t> seed,

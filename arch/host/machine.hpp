@@ -466,7 +466,7 @@ class atomic {
     // NOLINTEND(bugprone-sizeof-expression)
 };
 
-// A field shared with a device (drivers/virtio/split_ring.hpp): as std::atomic, but reads are reported to observers.
+// A field shared with a device (drivers/virtio/device_memory.hpp): as std::atomic, but reads are reported to observers.
 template <typename T>
 class device_word {
   public:

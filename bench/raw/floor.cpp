@@ -30,8 +30,7 @@ floor_result run_floor(block::disk& disk, queue_row which, std::uint32_t depth, 
         const std::uint32_t share = left / queues_left;
         for (std::uint32_t i = 0; i < std::min(share, queue.slots()); ++i) {
             const std::uint64_t sector = sectors.below(blocks) * (block_size >> block::sector_shift);
-            queue.ring().make_available(
-                queue.build_unowned_read(i, sector, {buffers + in_flight * block_size, block_size}));
+            queue.submit_unowned_read(i, sector, {buffers + in_flight * block_size, block_size});
             ++in_flight;
         }
         left -= share;
@@ -52,16 +51,17 @@ floor_result run_floor(block::disk& disk, queue_row which, std::uint32_t depth, 
     const auto drain_all = [&] {
         std::size_t all = 0;
         for (std::uint32_t q = which.first; q < end; q += which.stride) {
-            virtio::virtqueue& ring = ring_of(q);
+            block::queue& queue = disk.unsafe_queue(static_cast<std::uint16_t>(q));
+            virtio::virtqueue& ring = queue.ring();
             const std::size_t used = ring.begin_drain();
             if (used == 0 || used == virtio::virtqueue::protocol_violation) {
                 continue;
             }
             // Fewer at the end of the ring, where it wraps; the next poll takes the rest.
             const std::size_t taken = ring.for_each_used(
-                used, [&](std::uint64_t id, std::uint64_t) __attribute__((always_inline)) {
+                used, [&](std::uint64_t id, std::uint64_t, bool) __attribute__((always_inline)) {
                     if (more) {
-                        ring.make_available(static_cast<std::uint16_t>(id));
+                        queue.resubmit_unowned(id);
                     }
                     return true;
                 });

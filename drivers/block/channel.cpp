@@ -231,7 +231,7 @@ bool channel::poll() noexcept {
     if (only == nullptr || configuration_changed_.load(std::memory_order_relaxed)) [[unlikely]] {
         return poll_slow_path();
     }
-    const std::size_t used = only->ring().begin_drain_unless_armed();
+    const std::size_t used = only->ring().begin_drain_split_unless_armed();
     if (used == 0) {
         return false;
     }
@@ -339,11 +339,11 @@ bool channel::arm_and_publish() noexcept {
     if (only == nullptr || configuration_changed_.load(std::memory_order_relaxed)) [[unlikely]] {
         return arm_and_publish_slow_path();
     }
-    const std::size_t available = only->ring().available();
-    if (!only->ring().wants_arm_and_publish(available)) [[unlikely]] {
+    const std::size_t available = only->ring().split().available();
+    if (!only->ring().wants_arm_and_publish_split(available)) [[unlikely]] {
         return arm_and_publish_slow_path();
     }
-    const bool work = only->arm_and_publish(
+    const bool work = only->arm_and_publish_split(
         available, [ this, only ]() __attribute__((always_inline)) {
             only->notified();
             trace::record(trace::event::notify, only->track);
@@ -384,6 +384,12 @@ bool channel::has_unpublished() noexcept {
 }
 
 // ---- interrupts ----
+
+void channel::interrupted() noexcept {
+    bool found = configuration_changed_.load(std::memory_order_relaxed);
+    for_each_queue([&found](queue& each) { found |= each.ring().interrupted(); });
+    wake_if(found);
+}
 
 void channel::wake() noexcept {
     // acq_rel: the marks before the flag, pairs with the exchange in woken(): whoever finds it set leaves its marks to
@@ -507,7 +513,9 @@ void channel::resume() noexcept {
     quiesced_ = false;
     properties_ = *device_properties_;
     stopped_ = recovery_->lost();
-    only_ = !stopped_ && first_ != nullptr && !has_several_queues() && registers_.queue_notify != 0 ? first_ : nullptr;
+    const bool is_quick =
+        first_ != nullptr && !has_several_queues() && !first_->ring().is_packed() && registers_.queue_notify != 0;
+    only_ = !stopped_ && is_quick ? first_ : nullptr;
     if (!stopped_ && memory_->is_direct()) {
         admission_.open(properties_);
     }

@@ -81,15 +81,15 @@ class alignas(512) channel final : private async::completion_source,
     }
 
     // Interrupt context, any hart: marks the queues in which something has completed, and wakes their hart.
-    void interrupted() noexcept {
-        bool found = configuration_changed_.load(std::memory_order_relaxed);
-        for_each_queue([&found](queue& each) { found |= each.ring().interrupted(); });
-        wake_if(found);
-    }
+    [[gnu::noinline]] void interrupted() noexcept;
 
     // The same where there is one hart.
     void interrupted_here() noexcept {
-        for_each_queue([](queue& each) { static_cast<void>(each.ring().interrupted()); });
+        if (only_ == nullptr) [[unlikely]] {
+            interrupted();
+            return;
+        }
+        static_cast<void>(only_->ring().interrupted_split());
     }
 
     // The same for one queue of this channel, which has an interrupt of its own.
@@ -174,7 +174,8 @@ class alignas(512) channel final : private async::completion_source,
 
     async::executor* executor_;
     queue* first_ = nullptr; // of the queues of this channel, which are linked
-    // The same if it has no sibling and the transport has fast_path_registers: then what is done once per round is inline.
+    // The same if it has no sibling, its ring is split, and the transport has fast_path_registers: then what is done once
+    // per round is inline.
     queue* only_ = nullptr;
     recovery* recovery_;
     virtio::transport* transport_;

@@ -14,8 +14,9 @@ using virtio_blk::request_type;
 
 namespace {
 
-// A request takes three descriptors, and a chain is no longer than its queue.
-constexpr std::uint16_t min_queue_size = 4;
+// A request takes three descriptors, and a chain is no longer than its queue. The size of a split ring is a power of two.
+constexpr std::uint16_t min_split_size = 4;
+constexpr std::uint16_t min_packed_size = 3;
 
 } // namespace
 
@@ -288,9 +289,11 @@ error disk::set_up_queues(dma_memory* memory) noexcept {
         queue.track = track_.queue(i);
         queue.on_short_length([](void* self) noexcept { static_cast<disk*>(self)->short_length(); }, this);
         const std::uint16_t has = queue.is_allocated() ? queue.ring().size() : 0;
+        const virtio::queue_format format = device_.format_of_queues(
+            queue::chain_length(options_.queue_size, device_.has(virtio::feature::ring_packed), indirect));
         std::uint16_t size = 0;
-        const error outcome =
-            device_.queue_size(i, has != 0 ? has : min_queue_size, has != 0 ? has : options_.queue_size, size);
+        const std::uint16_t at_least = has != 0 ? has : format.packed ? min_packed_size : min_split_size;
+        const error outcome = device_.queue_size(i, format, at_least, has != 0 ? has : options_.queue_size, size);
         if (outcome == error::queue_missing && i != 0 && has == 0) {
             properties_.queues = i; // it has fewer than it says; these will do
             break;
@@ -306,14 +309,14 @@ error disk::set_up_queues(dma_memory* memory) noexcept {
             if (segments_per_block(properties_) > segments) {
                 return error::limits_unusable;
             }
-            if (!queue.allocate(*memory, size, properties_.legacy, indirect, segments)) {
+            if (!queue.allocate(*memory, size, format, indirect, segments)) {
                 return error::out_of_memory;
             }
             properties_.queue_size = i == 0 ? size : std::min(properties_.queue_size, size);
             properties_.slots_per_queue = i == 0 ? queue.slots() : std::min(properties_.slots_per_queue, queue.slots());
         }
         seg_max = std::min(seg_max, queue.segments());
-        queue.reset(properties_.legacy, device_.has(virtio::feature::event_idx), options_.strict_lengths);
+        queue.reset(format, options_.strict_lengths);
         device_.enable_queue(i, size, queue.ring().addresses());
     }
     properties_.seg_max = seg_max;

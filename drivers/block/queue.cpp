@@ -27,15 +27,20 @@ status to_status(std::uint8_t byte) noexcept {
 
 } // namespace
 
-bool queue::allocate(dma_memory& memory, std::uint16_t size, bool legacy, bool indirect,
+// A packed ring has no descriptors that stay where they are, so a table is the shorter way there for any size.
+std::uint16_t queue::chain_length(std::uint32_t size, bool packed, bool indirect) noexcept {
+    return indirect && (packed || size < roomy_size) ? 1 : 3;
+}
+
+bool queue::allocate(dma_memory& memory, std::uint16_t size, const virtio::queue_format& format, bool indirect,
                      std::uint32_t segments) noexcept {
     size_ = size;
-    stride_ = indirect && size < roomy_size ? 1 : 3;
+    stride_ = chain_length(size, format.packed, indirect);
     table_entries_ = indirect ? segments + 2 : 0;
     const std::uint32_t slots = size / stride_;
 
-    const virtio::ring_layout layout = virtio::ring_layout::of(size, legacy);
-    ring_memory_ = memory.allocate(layout.bytes, layout.alignment);
+    const virtio::queue_memory needed = virtio::queue_memory::of(size, format.legacy);
+    ring_memory_ = memory.allocate(needed.bytes, needed.alignment);
     std::byte* const memories = memory.allocate(sizeof(slot_memory) * slots, alignof(slot_memory));
     std::byte* tables = nullptr;
     if (indirect) {
@@ -44,6 +49,13 @@ bool queue::allocate(dma_memory& memory, std::uint16_t size, bool legacy, bool i
     if (ring_memory_ == nullptr || memories == nullptr || (indirect && tables == nullptr) ||
         !slots_.allocate(memory, size, stride_)) {
         return false;
+    }
+    if (format.packed && !indirect) {
+        std::byte* const chains = memory.allocate_private(sizeof(virtio::buffer) * stride_ * slots, 64);
+        if (chains == nullptr) {
+            return false;
+        }
+        chains_ = ::new (chains) virtio::buffer[std::size_t{stride_} * slots];
     }
     tables_ = reinterpret_cast<virtio::descriptor*>(tables);
     slot_memories_ = reinterpret_cast<slot_memory*>(memories);
@@ -59,10 +71,10 @@ bool queue::allocate(dma_memory& memory, std::uint16_t size, bool legacy, bool i
     return true;
 }
 
-void queue::reset(bool legacy, bool event_idx, bool strict_lengths) noexcept {
+void queue::reset(const virtio::queue_format& format, bool strict_lengths) noexcept {
     completed_before_reset_ += ring_.taken();
-    ring_.lay_out(ring_memory_, size_, legacy, event_idx);
-    trusts_length_ = !legacy; // legacy devices report what they like (LEG-11, BLKL-04)
+    ring_.lay_out(ring_memory_, size_, format);
+    trusts_length_ = !format.legacy; // legacy devices report what they like (LEG-11, BLKL-04)
     strict_lengths_ = strict_lengths;
     slots_.clear_free();
 }
@@ -74,18 +86,30 @@ void queue::build() noexcept {
 // Lays out the chain and the header of a free slot for requests of this type with `segments` data descriptors, all but
 // what differs from request to request.
 void queue::reshape(slot& free_slot, request_type type, std::uint32_t segments) noexcept {
+    free_slot.memory->header.type.store(static_cast<std::uint32_t>(type));
+    free_slot.memory->header.reserved.store(0);
+    free_slot.shape = shape_of(type, segments);
+    const bool device_writes = type == request_type::in || type == request_type::get_id;
+    if (!ring_.is_packed()) {
+        build_split(free_slot, segments, device_writes);
+    } else if (chains_ != nullptr) {
+        build_packed_chain(free_slot, segments, device_writes);
+    } else {
+        build_packed_table(free_slot, segments, device_writes);
+    }
+}
+
+// The chain in the ring; or in a table, and in the ring the descriptor that points to it.
+void queue::build_split(slot& free_slot, std::uint32_t segments, bool device_writes) noexcept {
     using virtio::descriptor_flag::indirect;
     using virtio::descriptor_flag::next;
     using virtio::descriptor_flag::write;
     slot_memory& memory = *free_slot.memory;
     const bool in_table = stride_ == 1 || segments > 1;
-    virtio::descriptor* const first = in_table ? tables_ + std::size_t{table_entries_} * (free_slot.id / stride_)
-                                               : &ring_.descriptor_at(free_slot.id);
+    virtio::descriptor& in_ring = ring_.split().descriptor_at(free_slot.id);
+    virtio::descriptor* const first = in_table ? table_of(free_slot) : &in_ring;
     const std::uint32_t base = in_table ? 0 : free_slot.id;
-    const bool device_writes = type == request_type::in || type == request_type::get_id;
 
-    memory.header.type.store(static_cast<std::uint32_t>(type));
-    memory.header.reserved.store(0);
     first[0].store(arch::device_address(&memory.header), sizeof memory.header, next,
                    static_cast<std::uint16_t>(base + (segments == 0 && !in_table ? 2 : 1)));
     for (std::uint32_t i = 1; i <= segments; ++i) {
@@ -94,12 +118,81 @@ void queue::reshape(slot& free_slot, request_type type, std::uint32_t segments) 
     }
     first[in_table ? segments + 1 : 2].store(arch::device_address(&memory.status), 1, write, 0);
     if (in_table) {
-        ring_.descriptor_at(free_slot.id)
-            .store(arch::device_address(first), static_cast<std::uint32_t>(sizeof(virtio::descriptor) * (segments + 2)),
-                   indirect, 0);
+        in_ring.store(arch::device_address(first), static_cast<std::uint32_t>(sizeof *first * (segments + 2)), indirect,
+                      0);
     }
     free_slot.data = first + 1;
-    free_slot.shape = shape_of(type, segments);
+}
+
+void queue::build_packed_table(slot& free_slot, std::uint32_t segments, bool device_writes) noexcept {
+    using virtio::descriptor_flag::write;
+    slot_memory& memory = *free_slot.memory;
+    virtio::descriptor* const first = table_of(free_slot);
+    first[0].store_in_packed_table(arch::device_address(&memory.header), sizeof memory.header, 0);
+    for (std::uint32_t i = 1; i <= segments; ++i) {
+        first[i].store_in_packed_table(0, 0, device_writes ? write : std::uint16_t{0});
+    }
+    first[segments + 1].store_in_packed_table(arch::device_address(&memory.status), 1, write);
+    free_slot.data = first + 1;
+}
+
+// All chains have three descriptors, so the header of a request without data has two of them, which any device with
+// packed rings permits (2.8.4).
+void queue::build_packed_chain(slot& free_slot, std::uint32_t segments, bool device_writes) noexcept {
+    using virtio::descriptor_flag::write;
+    slot_memory& memory = *free_slot.memory;
+    virtio::buffer* const chain = chain_of(free_slot);
+    const std::uint64_t header = arch::device_address(&memory.header);
+    if (segments == 0) {
+        constexpr std::uint32_t half = sizeof memory.header / 2;
+        chain[0] = {.address = header, .length = half, .flags = 0};
+        chain[1] = {.address = header + half, .length = half, .flags = 0};
+    } else {
+        chain[0] = {.address = header, .length = sizeof memory.header, .flags = 0};
+        chain[1] = {.address = 0, .length = 0, .flags = device_writes ? write : std::uint16_t{0}};
+    }
+    chain[2] = {.address = arch::device_address(&memory.status), .length = 1, .flags = write};
+}
+
+// Where the data of a slot lies, or one segment of it.
+void queue::set_data(slot& taken, std::uint32_t segment, std::uint64_t address, std::uint32_t length) noexcept {
+    if (chains_ != nullptr) {
+        virtio::buffer& data = chain_of(taken)[1 + segment];
+        data.address = address;
+        data.length = length;
+    } else {
+        taken.data[segment].address.store(address);
+        taken.data[segment].length.store(length);
+    }
+}
+
+void queue::submit_whole_packed(operation& owner) noexcept {
+    slot& taken = take_slot(owner, 1);
+    const auto length = static_cast<std::uint32_t>(owner.length);
+    set_data(taken, 0, arch::device_address(owner.data), length);
+    make_available_packed(taken);
+    begin(taken, owner, owner.sector, owner.device_writes() ? std::uint64_t{length} + 1 : 1);
+}
+
+void queue::make_available(slot& taken, operation& owner, std::uint64_t sector, std::uint64_t expected) noexcept {
+    if (ring_.is_packed()) {
+        make_available_packed(taken);
+    } else {
+        ring_.split().make_available(taken.id);
+    }
+    begin(taken, owner, sector, expected);
+}
+
+void queue::make_available_packed(const slot& taken) noexcept {
+    if (chains_ != nullptr) {
+        ring_.packed().make_available(taken.id, chain_of(taken));
+        return;
+    }
+    const std::uint32_t segments = (taken.shape + 1u) & 0xffu; // see shape_of()
+    const virtio::buffer table{.address = arch::device_address(taken.data - 1),
+                               .length = static_cast<std::uint32_t>(sizeof(virtio::descriptor) * (segments + 2)),
+                               .flags = virtio::descriptor_flag::indirect};
+    ring_.packed().make_available(taken.id, &table);
 }
 
 // Shares the data of a piece with the device, and stores the addresses in the chain. False if there is no room for all
@@ -113,11 +206,12 @@ bool queue::share(slot& taken, const operation& owner, const data_piece& piece) 
             unshare(taken);
             return false;
         }
+        set_data(taken, taken.shared, address, segment.length);
+        ++taken.shared;
         *next++ = {.data = const_cast<std::byte*>(segment.data),
                    .length = segment.length,
                    .direction = direction,
                    .address = address};
-        taken.data[taken.shared++].address.store(address);
     }
     return true;
 }
@@ -140,10 +234,9 @@ bool queue::submit_data(operation& owner, const data_piece& piece) noexcept {
     slots_.take();
     std::uint32_t length = 0;
     for (std::uint32_t i = 0; i < piece.count; ++i) {
-        if (sharing_ == nullptr) {
-            taken.data[i].address.store(arch::device_address(piece.segments[i].data));
+        if (sharing_ == nullptr) { // else share() has done it
+            set_data(taken, i, arch::device_address(piece.segments[i].data), piece.segments[i].length);
         }
-        taken.data[i].length.store(piece.segments[i].length);
         length += piece.segments[i].length;
     }
     make_available(taken, owner, piece.sector, slot::irregular | (owner.device_writes() ? length + 1 : 1));
@@ -156,8 +249,7 @@ void queue::submit_range(operation& owner, const virtio_blk::range_segment& rang
     memory.range.sector.store(range.sector);
     memory.range.num_sectors.store(range.num_sectors);
     memory.range.flags.store(range.flags);
-    taken.data->address.store(arch::device_address(&memory.range));
-    taken.data->length.store(sizeof memory.range);
+    set_data(taken, 0, arch::device_address(&memory.range), sizeof memory.range);
     make_available(taken, owner, 0, slot::irregular | 1);
 }
 
@@ -170,19 +262,16 @@ void queue::submit_get_id(operation& owner) noexcept {
     for (virtio::device_written<char>& each : taken.memory->id) {
         each.preset('\0'); // QEMU writes no padding
     }
-    taken.data->address.store(arch::device_address(&taken.memory->id));
-    taken.data->length.store(virtio_blk::id_length);
+    set_data(taken, 0, arch::device_address(&taken.memory->id), virtio_blk::id_length);
     make_available(taken, owner, 0, slot::irregular | (virtio_blk::id_length + 1));
 }
 
-std::uint16_t queue::build_unowned_read(std::uint32_t slot_number, std::uint64_t sector,
-                                        std::span<std::byte> buffer) noexcept {
+void queue::submit_unowned_read(std::uint32_t slot_number, std::uint64_t sector, std::span<std::byte> buffer) noexcept {
     slot& built = slots_.slot(slot_number);
     reshape(built, request_type::in, 1);
     built.memory->header.sector.store(sector);
-    built.data->address.store(arch::device_address(buffer.data()));
-    built.data->length.store(static_cast<std::uint32_t>(buffer.size()));
-    return built.id;
+    set_data(built, 0, arch::device_address(buffer.data()), static_cast<std::uint32_t>(buffer.size()));
+    resubmit_unowned(built.id);
 }
 
 queue::drained queue::drain(async::executor& hart) noexcept {
@@ -209,9 +298,9 @@ queue::drained queue::drain_rest(async::executor& hart, std::size_t used) noexce
         }
         used -= taken;
         if (taken == 0) {
-            const bool honest =
-                slots_.for_each_checked(ring_, used, [this, &hart](slot& done, std::uint32_t length) noexcept {
-                    return complete_checked(done, length, hart);
+            const bool honest = slots_.for_each_checked(
+                ring_, used, [this, &hart](slot& done, std::uint32_t length, bool reserved) noexcept {
+                    return complete_checked(done, length, reserved, hart);
                 });
             return honest ? drained::something : drained::protocol_violation;
         }
@@ -220,12 +309,12 @@ queue::drained queue::drain_rest(async::executor& hart, std::size_t used) noexce
 }
 
 // Returns false if the length is not credible.
-bool queue::complete_checked(slot& done, std::uint32_t length, async::executor& hart) noexcept {
+bool queue::complete_checked(slot& done, std::uint32_t length, bool reserved, async::executor& hart) noexcept {
     trace::record(trace::event::used, track, done.id);
     operation& owner = *done.owner;
     const std::uint8_t status_byte = done.memory->status.load(); // loaded again, and this is the one that counts
     status outcome = status_byte == virtio_blk::status_byte::ok ? status::ok : to_status(status_byte);
-    if (length != done.expected_length() && trusts_length_) {
+    if (length != done.expected_length() && trusts_length_ && !reserved) {
         if (length > done.expected_length()) {
             return false;
         }

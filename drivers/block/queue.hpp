@@ -42,16 +42,19 @@ class queue {
     queue(const queue&) = delete;
     queue& operator=(const queue&) = delete;
 
-    // Takes its memory, once; a later reset() uses it again. `size` is a power of two, at least 4. False if no memory
-    // is left.
-    [[nodiscard]] bool allocate(dma_memory& memory, std::uint16_t size, bool legacy, bool indirect,
-                                std::uint32_t segments) noexcept;
+    // How many descriptors of the ring a request takes where a ring may have `size` descriptors.
+    [[nodiscard]] static std::uint16_t chain_length(std::uint32_t size, bool packed, bool indirect) noexcept;
+
+    // Takes its memory, once; a later reset() uses it again. `size` is as device::queue_size() gives it, at least 3.
+    // False if no memory is left.
+    [[nodiscard]] bool allocate(dma_memory& memory, std::uint16_t size, const virtio::queue_format& format,
+                                bool indirect, std::uint32_t segments) noexcept;
     [[nodiscard]] bool is_allocated() const noexcept { return slots_.is_allocated(); }
 
     // Lays out an empty queue, all zero, as the device wants to be given it. The device does not know it, or was reset.
     // With `strict_lengths`, a request ends with device_error if the device says that it has written less than it has
     // to.
-    void reset(bool legacy, bool event_idx, bool strict_lengths) noexcept;
+    void reset(const virtio::queue_format& format, bool strict_lengths) noexcept;
 
     // Makes all slots free, after the device has been given the queue and before anything is submitted. The chain of a
     // slot is built when the slot is first used, so that a large queue costs nothing until it is needed.
@@ -67,18 +70,25 @@ class queue {
     // The largest number of data segments in one device request.
     [[nodiscard]] std::uint32_t segments() const noexcept { return table_entries_ == 0 ? 1 : table_entries_ - 2; }
 
-    // Puts a whole read or write with one data segment into a free slot; the device sees it at the next publish. False,
-    // and nothing happens, if there is no free slot of that shape at hand, or the quantum has ended.
+    // Puts a whole read or write with one data segment into a free slot of a split ring; the device sees it at the next
+    // publish. False, and nothing happens, if there is no free slot of that shape at hand, if the quantum has ended, or
+    // if the ring is not split.
     bool submit_plain(operation& owner) noexcept {
-        if (slots_.front().shape != shape_of(owner.type, 1) || quantum_has_ended()) [[unlikely]] {
+        if (slots_.front().shape != shape_of(owner.type, 1) || ring_.split().run_has_ended()) [[unlikely]] {
             return false;
         }
         submit_into(slots_.take(), owner);
         return true;
     }
 
-    // The same into any free slot, of which there must be one, whether the quantum has ended or not.
-    void submit_whole(operation& owner) noexcept { submit_into(take_slot(owner, 1), owner); }
+    // The same into any free slot of any ring. There must be one. The quantum may have ended.
+    void submit_whole(operation& owner) noexcept {
+        if (ring_.is_packed()) [[unlikely]] {
+            submit_whole_packed(owner);
+        } else {
+            submit_into(take_slot(owner, 1), owner);
+        }
+    }
 
     // The same for a piece of any kind of operation; there must be a free slot. submit_data() returns false if there is
     // no room to share the data with the device; nothing is submitted then.
@@ -93,12 +103,13 @@ class queue {
         return ring_.publish();
     }
 
-    // The same, and arms the queue before, where ring().wants_arm_and_publish(). Calls notify() if the device wants a
-    // notification. Returns true if something has completed already.
+    // The same, and arms the queue before, where ring().wants_arm_and_publish_split(). Calls notify() if the device
+    // wants a notification. Returns true if something has completed already.
     template <typename Notify>
-    [[nodiscard, gnu::always_inline]] inline bool arm_and_publish(std::size_t available, Notify&& notify) noexcept {
+    [[nodiscard, gnu::always_inline]] inline bool arm_and_publish_split(std::size_t available,
+                                                                        Notify&& notify) noexcept {
         slots_.published();
-        return ring_.arm_and_publish(available, notify);
+        return ring_.arm_and_publish_split(available, notify);
     }
 
     // A quantum: how many plain requests the queue takes before it is another queue's turn. It ends early where the
@@ -114,12 +125,13 @@ class queue {
     drained drain(async::executor& hart) noexcept;
 
     // drain() in two steps, after ring().begin_drain(). The first takes what is exactly as expected, and returns how
-    // many; only where all_published(). The second takes anything.
-    [[nodiscard]] bool all_published() const noexcept { return !slots_.some_unpublished(ring_); }
+    // many; only of a split ring, and where all_published(). The second takes anything.
+    [[nodiscard]] bool all_published() const noexcept { return !slots_.some_unpublished(ring_.split()); }
     [[gnu::always_inline]] std::size_t drain_expected(async::executor& hart, std::size_t used) noexcept {
         async::executor::many_ready ready{hart};
         return slots_.for_each_expected_published(
-            ring_, used, [&](slot & done) __attribute__((always_inline)) { return complete_expected(done, ready); });
+            ring_.split(),
+            used, [&](slot & done) __attribute__((always_inline)) { return complete_expected(done, ready); });
     }
     drained drain_rest(async::executor& hart, std::size_t used) noexcept;
 
@@ -167,9 +179,18 @@ class queue {
     }
     void end_raw() noexcept { completed_before_reset_ -= ring_.taken() - taken_before_raw_; }
 
-    // For a benchmark that drives ring() itself: builds slot number `slot` into a read, and returns the id of its
-    // chain. Nobody waits for it, so its completion must be taken from ring() too.
-    std::uint16_t build_unowned_read(std::uint32_t slot, std::uint64_t sector, std::span<std::byte> buffer) noexcept;
+    // For a benchmark that drives ring() itself: builds slot number `slot` into a read, and makes it available. Nobody
+    // waits for it, so its completion must be taken from ring() too.
+    void submit_unowned_read(std::uint32_t slot, std::uint64_t sector, std::span<std::byte> buffer) noexcept;
+
+    // The same with a slot that was built so, by the id of its chain.
+    [[gnu::always_inline]] inline void resubmit_unowned(std::uint64_t id) noexcept {
+        if (ring_.is_packed()) {
+            make_available_packed(slots_.slot(static_cast<std::uint32_t>(id / stride_)));
+        } else {
+            ring_.split().make_available(static_cast<std::uint16_t>(id));
+        }
+    }
 
     [[no_unique_address]] trace::track track; // of which queue the trace speaks
     queue* sibling = nullptr;                 // the next queue of the same channel
@@ -239,12 +260,17 @@ class queue {
         const std::uint64_t expected = owner.device_writes() ? length + 1 : 1;
         taken.data->address.store(arch::device_address(data));
         taken.data->length.store(static_cast<std::uint32_t>(length));
-        make_available(taken, owner, sector, expected);
+        ring_.split().make_available(taken.id);
+        begin(taken, owner, sector, expected);
     }
+    void submit_whole_packed(operation& owner) noexcept;
 
-    // Gives a slot whose data is in place to the ring.
-    void make_available(slot& taken, operation& owner, std::uint64_t sector, std::uint64_t expected) noexcept {
-        ring_.make_available(taken.id);
+    // Gives a slot whose data is in place to a ring of any format.
+    void make_available(slot& taken, operation& owner, std::uint64_t sector, std::uint64_t expected) noexcept;
+    void make_available_packed(const slot& taken) noexcept;
+
+    // What the driver remembers of a slot that is given to the device, and what differs from request to request.
+    void begin(slot& taken, operation& owner, std::uint64_t sector, std::uint64_t expected) noexcept {
         taken.owner = &owner;
         taken.expected = expected;
         slot_memory& memory = *taken.memory;
@@ -254,6 +280,16 @@ class queue {
     }
 
     void reshape(slot& free_slot, virtio_blk::request_type type, std::uint32_t segments) noexcept;
+    void build_split(slot& free_slot, std::uint32_t segments, bool device_writes) noexcept;
+    void build_packed_table(slot& free_slot, std::uint32_t segments, bool device_writes) noexcept;
+    void build_packed_chain(slot& free_slot, std::uint32_t segments, bool device_writes) noexcept;
+    [[nodiscard]] virtio::descriptor* table_of(const slot& of) noexcept {
+        return tables_ + std::size_t{table_entries_} * (of.id / stride_);
+    }
+    void set_data(slot& taken, std::uint32_t segment, std::uint64_t address, std::uint32_t length) noexcept;
+    [[nodiscard]] virtio::buffer* chain_of(const slot& of) noexcept {
+        return chains_ + std::size_t{of.id} / stride_ * stride_;
+    }
     [[nodiscard]] bool share(slot& taken, const operation& owner, const data_piece& piece) noexcept;
     void unshare(slot& used) noexcept;
     [[nodiscard]] shared_segment* shared_segments(const slot& of) noexcept {
@@ -270,7 +306,8 @@ class queue {
         ready.make_ready(*owner);
         return true;
     }
-    [[nodiscard]] bool complete_checked(slot& done, std::uint32_t length, async::executor& hart) noexcept;
+    [[nodiscard]] bool complete_checked(slot& done, std::uint32_t length, bool reserved,
+                                        async::executor& hart) noexcept;
 
     virtio::virtqueue ring_;
     virtio::slot_table<slot> slots_;
@@ -290,6 +327,7 @@ class queue {
     std::byte* ring_memory_ = nullptr;
     virtio::descriptor* tables_ = nullptr; // indirect tables, one per slot
     std::uint32_t table_entries_ = 0;      // 0: no indirect descriptors
+    virtio::buffer* chains_ = nullptr;     // of a packed ring without them: the chains, for the driver only
     std::uint16_t stride_ = 3;             // descriptors per slot
     std::uint16_t size_ = 0;
 };

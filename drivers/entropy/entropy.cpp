@@ -49,9 +49,9 @@ async::task<error> entropy::fill(std::span<std::byte> bytes) {
         }
         slot& taken = slots_.take();
         taken.expected = slot::irregular | std::min(bytes.size(), buffer_size); // the device may write less (5.4.6)
-        ring().descriptor_at(taken.id).store(arch::device_address(buffer_), taken.expected_length(),
-                                             virtio::descriptor_flag::write, 0);
-        ring().make_available(taken.id);
+        ring().make_available(taken.id, {.address = arch::device_address(buffer_),
+                                         .length = taken.expected_length(),
+                                         .flags = virtio::descriptor_flag::write});
         ended_.reset();
         outcome_ = error::timed_out;
         static_cast<void>(co_await async::with_timeout(ended_.wait(async::stop_token{}), timeout_));
@@ -75,10 +75,11 @@ void entropy::end(error outcome) noexcept {
 }
 
 bool entropy::take_used(std::size_t count) noexcept {
-    const bool honest = slots_.for_each_checked(ring(), count, [this](slot& given, std::uint32_t length) noexcept {
-        received_ = length;
-        return length != 0 && length <= given.expected_length(); // at least one byte (5.4.6.2)
-    });
+    const bool honest =
+        slots_.for_each_checked(ring(), count, [this](slot& given, std::uint32_t length, bool) noexcept {
+            received_ = length;
+            return length != 0 && length <= given.expected_length(); // at least one byte (5.4.6.2)
+        });
     if (honest) {
         end(error::none);
     }

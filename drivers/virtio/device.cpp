@@ -65,7 +65,7 @@ std::uint64_t device::read_config64(std::size_t offset) noexcept {
     return low | high << 32;
 }
 
-error device::queue_size(std::uint16_t index, std::uint32_t at_least, std::uint32_t at_most,
+error device::queue_size(std::uint16_t index, const queue_format& format, std::uint32_t at_least, std::uint32_t at_most,
                          std::uint16_t& size) noexcept {
     std::uint32_t largest = 0;
     const error outcome = transport_.queue_size_max(index, largest);
@@ -75,7 +75,9 @@ error device::queue_size(std::uint16_t index, std::uint32_t at_least, std::uint3
     if (largest == 0) {
         return error::queue_missing;
     }
-    size = static_cast<std::uint16_t>(std::bit_floor(std::min({largest, at_most, max_queue_size})));
+    const std::uint32_t allowed = std::min({largest, at_most, max_queue_size});
+    size =
+        static_cast<std::uint16_t>(format.packed ? allowed - allowed % format.chain_length : std::bit_floor(allowed));
     return size < at_least ? error::queue_too_small : error::none;
 }
 

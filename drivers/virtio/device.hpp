@@ -90,13 +90,22 @@ class device {
         return false;
     }
 
-    // How many descriptors queue `index` can have: a power of two, as many as the device allows, but `at_most`. Fails
-    // with queue_missing, with queue_too_small if these are fewer than `at_least`, or with queue_in_use.
-    [[nodiscard]] error queue_size(std::uint16_t index, std::uint32_t at_least, std::uint32_t at_most,
-                                   std::uint16_t& size) noexcept;
+    // The format that was negotiated, for queues whose chains take `chain_length` descriptors of a packed ring.
+    [[nodiscard]] queue_format format_of_queues(std::uint16_t chain_length) const noexcept {
+        return {.legacy = is_legacy(),
+                .event_idx = has(feature::event_idx),
+                .packed = has(feature::ring_packed),
+                .chain_length = chain_length};
+    }
 
-    // Gives the device a queue of `size` descriptors, which queue_size() has allowed. Its memory is zeroed and laid out
-    // by ring_layout::of(). The features are settled from here on.
+    // How many descriptors queue `index` can have: as many as the device allows, but `at_most`, and a power of two, or
+    // for a packed queue a multiple of the chain length. Fails with queue_missing, with queue_too_small if these are
+    // fewer than `at_least`, or with queue_in_use.
+    [[nodiscard]] error queue_size(std::uint16_t index, const queue_format& format, std::uint32_t at_least,
+                                   std::uint32_t at_most, std::uint16_t& size) noexcept;
+
+    // Gives the device a queue of `size` descriptors, which queue_size() has allowed, and whose memory
+    // virtqueue::lay_out() has zeroed. The features are settled from here on.
     void enable_queue(std::uint16_t index, std::uint16_t size, const queue_addresses& where) noexcept {
         has_queues_ = true;
         transport_.enable_queue(index, size, where);

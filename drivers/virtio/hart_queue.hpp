@@ -51,17 +51,18 @@ class hart_queue : private async::completion_source {
 
     // Before the device is started: takes the memory of the ring. False if there is none left.
     [[nodiscard]] bool allocate(dma_memory& memory) noexcept {
-        const ring_layout layout = ring_layout::of(max_size_, device_.is_legacy());
-        ring_ = memory.allocate(layout.bytes, layout.alignment);
+        const queue_memory needed = queue_memory::of(max_size_, device_.is_legacy());
+        ring_ = memory.allocate(needed.bytes, needed.alignment);
         return ring_ != nullptr;
     }
 
     // In step 7, at the start and after each reset: an empty queue. Fails as device::queue_size().
     [[nodiscard]] error set_up() noexcept {
         std::uint16_t size = 0;
-        const error outcome = device_.queue_size(index_, 1, max_size_, size);
+        const queue_format format = device_.format_of_queues(1);
+        const error outcome = device_.queue_size(index_, format, 1, max_size_, size);
         if (outcome == error::none) {
-            queue_.lay_out(ring_, size, device_.is_legacy(), device_.has(feature::event_idx));
+            queue_.lay_out(ring_, size, format);
             device_.enable_queue(index_, size, queue_.addresses());
         }
         return outcome;
@@ -101,7 +102,7 @@ class hart_queue : private async::completion_source {
                 return stop(error::needs_reset);
             }
         }
-        const std::size_t used = is_open_ ? queue_.begin_drain_unless_armed() : 0;
+        const std::size_t used = is_open_ && !queue_.armed() ? queue_.begin_drain() : 0;
         if (used == virtqueue::protocol_violation || (used != 0 && !take_used(used))) {
             return stop(error::protocol_violation);
         }

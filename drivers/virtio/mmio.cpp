@@ -67,11 +67,12 @@ mmio_identity identify_mmio(std::uintptr_t registers) noexcept {
 }
 
 // ACCESS_PLATFORM: the device's addresses are physical ones here (no IOMMU on this path), so accepting it promises
-// nothing that is not kept. Not accepted: RING_PACKED, IN_ORDER, NOTIFICATION_DATA (not built), ORDER_PLATFORM (the
+// nothing that is not kept. Not accepted: IN_ORDER, NOTIFICATION_DATA (not built), ORDER_PLATFORM (the
 // fences of arch.hpp order memory, not device memory; see RSVD-08), RING_RESET (QEMU offers it over MMIO and does not
 // do it).
 feature_set mmio_transport::supported_features() const noexcept {
-    return feature::version_1 | feature::indirect_desc | feature::event_idx | feature::access_platform;
+    return feature::version_1 | feature::indirect_desc | feature::event_idx | feature::access_platform |
+           feature::ring_packed;
 }
 
 bool mmio_transport::reset() noexcept {

@@ -105,37 +105,40 @@ class slot_table {
     // a buffer to for_each_checked(). `count` is what virtqueue::begin_drain() has returned. Returns how many were
     // taken.
     template <typename Visit>
-    [[gnu::always_inline]] inline std::size_t for_each_expected(virtqueue& queue, std::size_t count,
-                                                                Visit&& visit) noexcept {
-        return some_unpublished(queue) ? take_expected<true>(queue, count, visit)
-                                       : take_expected<false>(queue, count, visit);
+    std::size_t for_each_expected(virtqueue& queue, std::size_t count, Visit&& visit) noexcept {
+        if (queue.is_packed()) {
+            return take_expected<true>(queue.packed(), count, visit);
+        }
+        return some_unpublished(queue.split()) ? take_expected<true>(queue.split(), count, visit)
+                                               : take_expected<false>(queue.split(), count, visit);
     }
 
     // The same where !some_unpublished(): with fewer things to keep in registers.
     template <typename Visit>
-    [[gnu::always_inline]] inline std::size_t for_each_expected_published(virtqueue& queue, std::size_t count,
+    [[gnu::always_inline]] inline std::size_t for_each_expected_published(split_virtqueue& ring, std::size_t count,
                                                                           Visit&& visit) noexcept {
-        return take_expected<false>(queue, count, visit);
+        return take_expected<false>(ring, count, visit);
     }
 
     // True if something was made available since the last publish.
-    [[nodiscard]] bool some_unpublished(const virtqueue& queue) const noexcept {
-        return first_unpublished_ != free_ || marked_at_ == queue.published();
+    template <typename Ring>
+    [[nodiscard]] bool some_unpublished(const Ring& ring) const noexcept {
+        return first_unpublished_ != free_ || marked_at_ == ring.published();
     }
 
-    // Takes used buffers of which the first may be anything. For each that is authentic, visit(slot, length) returns
-    // false if it is a protocol violation nevertheless. Returns false if the device has violated the protocol; then the
-    // rest is left.
+    // Takes used buffers of which the first may be anything. For each that is authentic, visit(slot, length, reserved)
+    // returns false if it is a protocol violation nevertheless. `reserved`: the length means nothing, by the rules of the
+    // ring. Returns false if the device has violated the protocol; then the rest is left.
     template <typename Visit>
     [[nodiscard]] bool for_each_checked(virtqueue& queue, std::size_t count, Visit&& visit) noexcept {
         if (some_unpublished(queue)) {
-            mark_unpublished(queue);
+            mark_unpublished(queue.published());
         }
         bool honest = true;
-        const auto check = [&](std::uint64_t id, std::uint64_t length) noexcept {
+        const auto check = [&](std::uint64_t id, std::uint64_t length, bool reserved) noexcept {
             // The id is in the ring, in flight (so it is the head of a chain, and used once), and published.
             honest = id < ids_ && slots_[id].in_flight() && slots_[id].available_at != queue.published() &&
-                     visit(slots_[id], static_cast<std::uint32_t>(length));
+                     visit(slots_[id], static_cast<std::uint32_t>(length), reserved);
             if (honest) {
                 release(slots_[id]);
             }
@@ -190,8 +193,8 @@ class slot_table {
     // caught. It costs nothing when a buffer is made available. Slots are taken from the front of the free list and
     // keep their link to the next one, so they form a chain from the front at the last publish (or drain) to the front
     // now.
-    void mark_unpublished(const virtqueue& queue) noexcept {
-        marked_at_ = queue.published();
+    void mark_unpublished(std::size_t published) noexcept {
+        marked_at_ = published;
         for (Slot* each = first_unpublished_; each != free_; each = each->next_free) {
             each->available_at = marked_at_;
         }
@@ -204,21 +207,20 @@ class slot_table {
         free_ = &done;
     }
 
-    template <bool checks_published, typename Visit>
-    [[gnu::always_inline]] inline std::size_t take_expected(virtqueue& queue, std::size_t count,
-                                                            Visit&& visit) noexcept {
+    template <bool checks_published, typename Ring, typename Visit>
+    [[gnu::always_inline]] inline std::size_t take_expected(Ring& ring, std::size_t count, Visit&& visit) noexcept {
         if constexpr (checks_published) {
-            mark_unpublished(queue);
+            mark_unpublished(ring.published());
         }
         // Locals, because the compiler cannot prove that nothing written in the loop changes them.
         const std::uint64_t ids = ids_;
-        const std::size_t published = queue.published();
+        const std::size_t published = ring.published();
         Slot* const slots = slots_;
         Slot* free_slots = free_;
         std::uint64_t not_in_flight = Slot::not_in_flight;
         asm("" : "+r"(not_in_flight)); // keeps the constant in a register, because building it takes two instructions
-        const std::size_t taken = queue.for_each_used(
-            count, [&](std::uint64_t id, std::uint64_t length) __attribute__((always_inline)) {
+        const std::size_t taken = ring.for_each_used(
+            count, [&](std::uint64_t id, std::uint64_t length, auto...) __attribute__((always_inline)) {
                 if (id >= ids) [[unlikely]] {
                     return false;
                 }

@@ -1,71 +1,12 @@
 // The split virtqueue in memory (VIRTIO 1.2, 2.7), as driver and device share it.
-//
-// All fields are little-endian, which is also the byte order of every machine this is built for.
 #pragma once
 
-#include "inflight/arch/arch.hpp"
+#include "inflight/drivers/virtio/device_memory.hpp"
 
-#include <atomic>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 
 namespace inflight::virtio {
-
-static_assert(std::endian::native == std::endian::little, "the rings are little-endian and read without conversion");
-
-// What a field that driver and device share is made of. A port for tests may put something in its place that takes
-// notice of each access.
-#ifdef INFLIGHT_ARCH_DEVICE_WORD
-template <typename T>
-using device_word = INFLIGHT_ARCH_DEVICE_WORD<T>;
-#else
-template <typename T>
-using device_word = std::atomic<T>;
-#endif
-
-// Memory that driver and device share is of two kinds, and a field's type says of which. Each load and store happens
-// once, whole, and in no order of its own: order comes from the fences of arch.hpp, which is why there is no way to
-// spell one here.
-
-// A field that the driver writes and the device reads. It has no load(): a device that breaks the rules may write
-// there, so the driver never reads it back. What the driver has to remember lies in memory of its own.
-template <typename T>
-class driver_written {
-  public:
-    void store(T value) noexcept {
-#ifdef INFLIGHT_ARCH_DEVICE_WORD
-        value_.store(value, std::memory_order_relaxed);
-#else
-        if constexpr (sizeof(T) > 2) {
-            value_ = value; // GCC 12 makes an exchange of an atomic store of this size, and fence_publish() follows
-        } else {
-            std::atomic_ref{value_}.store(value, std::memory_order_relaxed);
-        }
-#endif
-    }
-
-  private:
-#ifdef INFLIGHT_ARCH_DEVICE_WORD
-    device_word<T> value_;
-#else
-    T value_;
-#endif
-};
-
-// A field that the device writes. The driver loads it once, checks the value, and never takes it for state.
-template <typename T>
-class device_written {
-  public:
-    [[nodiscard]] T load() const noexcept { return value_.load(std::memory_order_relaxed); }
-
-    // What the field holds until the device writes it.
-    void preset(T value) noexcept { value_.store(value, std::memory_order_relaxed); }
-
-  private:
-    device_word<T> value_;
-    static_assert(sizeof(device_word<T>) == sizeof(T));
-};
 
 // 2.7.5. The device reads it after the available index has handed it over.
 struct descriptor {
@@ -81,14 +22,14 @@ struct descriptor {
         flags.store(to_flags);
         next.store(to_next);
     }
+
+    // In an indirect table of a packed ring there is an id where the flags are here, which is reserved, and the flags
+    // are where the link is. No other flag than `write` is permitted there (2.8.13, 2.8.19).
+    void store_in_packed_table(std::uint64_t to_address, std::uint32_t to_length, std::uint16_t to_flags) noexcept {
+        store(to_address, to_length, 0, to_flags);
+    }
 };
 static_assert(sizeof(descriptor) == 16);
-
-namespace descriptor_flag {
-inline constexpr std::uint16_t next = 1;
-inline constexpr std::uint16_t write = 2; // the device writes the buffer
-inline constexpr std::uint16_t indirect = 4;
-} // namespace descriptor_flag
 
 // 2.7.8.
 struct used_element {

@@ -23,6 +23,10 @@ class split_virtqueue {
     // bytes of its alignment, and zeroes it. The device must not know the memory yet, or have been reset.
     void lay_out(std::byte* memory, std::uint16_t size, bool legacy, bool event_idx) noexcept;
 
+    // Instead of lay_out(), for a queue of another format: there is no ring, the run has ended, and used_index() reads
+    // what lies in `memory`.
+    void lay_out_nothing(const std::byte* memory) noexcept { device_area_ = memory; }
+
     [[nodiscard]] queue_addresses addresses() const noexcept;
     [[nodiscard]] std::uint16_t size() const noexcept { return size_; }
 

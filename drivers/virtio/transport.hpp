@@ -62,11 +62,26 @@ struct interrupt_cause {
 // The largest number of descriptors in a queue (2.7).
 inline constexpr std::uint32_t max_queue_size = 32768;
 
-// Where a split virtqueue lies, as addresses for the device.
+// Where a virtqueue lies, as addresses for the device (2.6, 2.8.11).
 struct queue_addresses {
-    std::uint64_t descriptors; // descriptor table
-    std::uint64_t driver_area; // available ring
-    std::uint64_t device_area; // used ring
+    std::uint64_t descriptors; // descriptor table; or the descriptor ring of a packed virtqueue
+    std::uint64_t driver_area; // available ring; or driver event suppression
+    std::uint64_t device_area; // used ring; or device event suppression
+};
+
+// How a queue is laid out: what was negotiated, and what the driver makes available.
+struct queue_format {
+    bool legacy = false;
+    bool event_idx = false;
+    bool packed = false;
+    std::uint16_t chain_length = 1; // of a packed queue: how many descriptors of the ring each chain takes
+};
+
+// A piece of memory as a device sees it.
+struct buffer {
+    std::uint64_t address;
+    std::uint32_t length;
+    std::uint16_t flags; // of descriptor_flag: write, indirect
 };
 
 // The registers of 32 bits that a batch of requests takes, for inline code; all 0 if the transport has none of that
@@ -113,7 +128,7 @@ class transport {
     // The largest size the device allows for queue `index`, 0 if there is no such queue. Fails with queue_in_use.
     [[nodiscard]] virtual error queue_size_max(std::uint16_t index, std::uint32_t& size) noexcept = 0;
 
-    // Gives the device a queue of `size` descriptors. Its memory is zeroed and laid out by ring_layout::of().
+    // Gives the device a queue of `size` descriptors, whose memory virtqueue::lay_out() has zeroed.
     virtual void enable_queue(std::uint16_t index, std::uint16_t size, const queue_addresses& where) noexcept = 0;
 
     // Tells the device that queue `index` has new buffers; orders all earlier writes to memory before that.

@@ -375,7 +375,8 @@ BOOST_AUTO_TEST_CASE(of_all_features_only_those_on_the_list_are_accepted) {
             std::uint64_t list = bit(bits::size_max) | bit(bits::seg_max) | bit(bits::read_only) | bit(bits::blk_size) |
                                  bit(bits::flush) | bit(bits::topology) | bit(bits::config_wce) | bit(bits::mq) |
                                  bit(bits::write_zeroes) | bit(bits::indirect_desc) | bit(bits::event_idx);
-            list |= version == 2 ? bit(bits::version_1) | bit(bits::access_platform) : bit(bits::any_layout);
+            list |= version == 2 ? bit(bits::version_1) | bit(bits::access_platform) | bit(bits::ring_packed)
+                                 : bit(bits::any_layout);
             BOOST_TEST((w.model().accepted() & ~bit(bits::discard)) == list);
             exercise(w);
         }
@@ -383,7 +384,7 @@ BOOST_AUTO_TEST_CASE(of_all_features_only_those_on_the_list_are_accepted) {
 
 BOOST_AUTO_TEST_CASE(strange_bits_one_by_one_are_ignored) {
     const std::uint64_t known = bit(bits::size_max) | bit(bits::read_only) | bit(bits::access_platform) |
-                                bit(bits::order_platform) | bit(bits::any_layout);
+                                bit(bits::ring_packed) | bit(bits::order_platform) | bit(bits::any_layout);
     unsigned strange = 0;
     for (const std::uint32_t version : versions)
         for (unsigned number = 0; number < (version == 2 ? 64U : 32U); ++number) {
@@ -413,23 +414,24 @@ BOOST_AUTO_TEST_CASE(each_optional_feature_may_be_missing) {
 }
 
 BOOST_AUTO_TEST_CASE(all_combinations_of_features_work) {
-    const unsigned optional[] = {bits::event_idx, bits::indirect_desc, bits::mq,
-                                 bits::seg_max,   bits::flush,         bits::config_wce};
+    const unsigned optional[] = {bits::event_idx, bits::indirect_desc, bits::mq,         bits::seg_max,
+                                 bits::flush,     bits::config_wce,    bits::ring_packed};
     unsigned combinations = 0;
     for (const std::uint32_t version : versions)
-        for (unsigned choice = 0; choice < 64; ++choice)
+        for (unsigned choice = 0; choice < (version == 2 ? 128U : 64U); ++choice)
             for (const bool switched_off : {false, true}) { // by the device, or by our options
                 setup s = of_version(version, [](auto& c) {
                     c.queues = 3;
                     c.superfluous_permitted = 0;
                 });
                 std::uint64_t missing = 0;
-                for (unsigned i = 0; i < 6; ++i)
+                for (unsigned i = 0; i < std::size(optional); ++i)
                     missing |= (choice >> i & 1) == 0 ? bit(optional[i]) : 0;
+                const std::uint64_t all = usual_features(version) | (version == 2 ? bit(bits::ring_packed) : 0);
+                s.disks[0].features = switched_off ? all : all & ~missing;
+                s.disks[0].tolerated.insert("RSVD-06"); // packed rings may be switched off
                 if (switched_off)
                     s.disk.features_off = missing;
-                else
-                    s.disks[0].features = usual_features(version) & ~missing;
                 world w{s};
                 BOOST_TEST_CONTEXT("version " << version << ", missing " << missing) {
                     BOOST_TEST(w.start() == error::none);

@@ -86,6 +86,8 @@ class random_work {
                                           bits::config_wce, bits::discard, bits::write_zeroes, bits::topology})
                 if (chance(20))
                     features &= ~bits::bit(number);
+            if (c.version == 2 && seed_ % 3 == 0) // drawn from nothing, so that older seeds stay what they were
+                features |= bits::bit(bits::ring_packed);
             if (c.blk_size == 512 && chance(20))
                 features &= ~bits::bit(bits::blk_size);
             if (chance(50)) {
@@ -133,6 +135,9 @@ class random_work {
         b.used_flags_noise = chance(30);
         b.avail_event_noise = chance(30);
         b.odd_lengths = chance(30);
+        b.used_without_write = seed_ % 2 == 0; // as QEMU does it
+        b.used_descriptor_noise = seed_ % 4 < 2;
+        b.interrupt_each_lap = seed_ % 8 < 4;
         if (chance(40))
             for (unsigned n = 0; n < 40; ++n)
                 b.bad_sectors.insert(below(4096));

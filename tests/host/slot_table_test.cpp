@@ -40,13 +40,13 @@ enum class outcome { nothing, honest, violation };
 // A table and its ring as a driver uses them, and the device's side of the ring.
 struct table_on_a_ring {
     explicit table_on_a_ring(std::uint16_t descriptors, std::uint32_t stride) : size{descriptors} {
-        const auto layout = virtio::ring_layout::of(size, false);
-        ring_memory = memory.allocate(layout.bytes, layout.alignment);
+        const auto needed = virtio::queue_memory::of(size, false);
+        ring_memory = memory.allocate(needed.bytes, needed.alignment);
         BOOST_REQUIRE(table.allocate(memory, size, stride));
         begin();
     }
     void begin() {
-        ring.lay_out(ring_memory, size, false, false);
+        ring.lay_out(ring_memory, size, {});
         table.clear_free();
         table.free_all([](buffer_slot& each) { each.shape = 1; });
         used = 0;
@@ -54,7 +54,7 @@ struct table_on_a_ring {
 
     buffer_slot& give(std::uint64_t expected) {
         buffer_slot& given = table.take();
-        ring.make_available(given.id);
+        ring.split().make_available(given.id);
         given.expected = expected;
         return given;
     }
@@ -85,7 +85,7 @@ struct table_on_a_ring {
         if (taken == count)
             return outcome::honest;
         const bool honest =
-            table.for_each_checked(ring, count - taken, [this](buffer_slot& each, std::uint32_t length) {
+            table.for_each_checked(ring, count - taken, [this](buffer_slot& each, std::uint32_t length, bool) {
                 checked.emplace_back(each.id, length);
                 return length <= each.expected_length();
             });

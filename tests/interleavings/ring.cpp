@@ -169,8 +169,8 @@ class ring_scenario final : public scenario {
         }
     }
     bool arm_and_publish() {
-        if (const std::size_t available = ring().available(); ring().wants_arm_and_publish(available)) {
-            return queue().arm_and_publish(available, [this] { notify(); });
+        if (const std::size_t available = ring().split().available(); ring().wants_arm_and_publish_split(available)) {
+            return queue().arm_and_publish_split(available, [this] { notify(); });
         }
         const bool work = ring().arm();
         publish();

@@ -52,7 +52,12 @@ inline constexpr std::uint8_t ok = 0, io_error = 1, unsupported = 2;
 
 namespace descriptor_flag {
 inline constexpr std::uint16_t next = 1, write = 2, indirect = 4;
+inline constexpr std::uint16_t available = 1 << 7, used = 1 << 15; // packed rings only
 } // namespace descriptor_flag
+
+namespace event_flag {
+inline constexpr std::uint16_t enable = 0, disable = 1, at_descriptor = 2;
+} // namespace event_flag
 
 inline constexpr std::uint32_t magic = 0x74726976;
 inline constexpr std::uint64_t sector_bytes = 512;
@@ -86,5 +91,14 @@ struct descriptor {
     std::uint16_t next;
 };
 static_assert(sizeof(descriptor) == descriptor_bytes);
+
+// Of a packed ring, and of the indirect tables that go with it.
+struct packed_descriptor {
+    std::uint64_t address;
+    std::uint32_t length;
+    std::uint16_t id;
+    std::uint16_t flags;
+};
+static_assert(sizeof(packed_descriptor) == descriptor_bytes);
 
 } // namespace inflight::model

@@ -1,5 +1,6 @@
 // The configuration space of the model: its fields, and the rules about reading and writing them.
 #include "tests/model/virtio_blk_model.hpp"
+#include "tests/model/virtio_blk_ring.hpp"
 
 #include <algorithm>
 #include <cstring>
@@ -182,7 +183,7 @@ void virtio_blk_model::write_config(std::uint64_t offset, unsigned width, std::u
     if (value > 1)
         return report("BLK-17", "writeback is set to " + std::to_string(value));
     for (unsigned index = 0; index < queues_.size(); ++index)
-        if (queues_[index].live && (!queues_[index].in_flight.empty() || !queues_[index].exposed.empty())) {
+        if (queues_[index].live && (!queues_[index].in_flight.empty() || queues_[index].ring->has_waiting())) {
             report("BLK-36", "writeback is written with requests in flight");
             break;
         }

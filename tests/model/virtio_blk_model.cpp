@@ -1,5 +1,7 @@
 #include "tests/model/virtio_blk_model.hpp"
 
+#include "tests/model/virtio_blk_ring.hpp"
+
 #include <algorithm>
 #include <bit>
 #include <cstring>
@@ -150,7 +152,7 @@ void virtio_blk_model::finish_reset() {
 }
 
 void virtio_blk_model::forget_queue(virtqueue& queue) {
-    const auto index = static_cast<unsigned>(&queue - queues_.data());
+    const unsigned index = index_of(queue);
     const queue_counters counters = queue.counters;
     queue = virtqueue{};
     queue.counters = counters;
@@ -173,9 +175,7 @@ void virtio_blk_model::push_used(unsigned index, std::uint32_t id, std::uint32_t
         auto& queue = queues_.at(index);
         if (!queue.live)
             return;
-        const std::uint16_t before = queue.used_index;
-        write_used_entry(queue, before, id, length);
-        publish_used_index(queue, static_cast<std::uint16_t>(before + 1));
+        queue.ring->push_used(id, length);
         ++queue.counters.interrupts;
         raise(interrupt_used);
     });
@@ -193,12 +193,8 @@ void virtio_blk_model::keep_one() {
 
 void virtio_blk_model::rewrite_used(unsigned index, std::uint32_t id, std::uint32_t length) {
     machine_.run_as_device([&] {
-        auto& queue = queues_.at(index);
-        if (!queue.live)
-            return;
-        const std::size_t offset = 4 + std::size_t{8} * (queue.last_position & (queue.size - 1));
-        store_used(queue, offset, id);
-        store_used(queue, offset + 4, length);
+        if (queues_.at(index).live)
+            queues_[index].ring->rewrite_used(id, length);
     });
 }
 
@@ -211,8 +207,7 @@ void virtio_blk_model::rewrite_status(unsigned index, std::uint8_t status) {
 
 std::uint32_t virtio_blk_model::last_used_id(unsigned index) const {
     const auto& queue = queues_.at(index);
-    return queue.live ? load<std::uint32_t>(queue.used + 4 + std::size_t{8} * (queue.last_position & (queue.size - 1)))
-                      : 0;
+    return queue.live ? queue.ring->last_used_id() : 0;
 }
 
 void virtio_blk_model::move_used_index(unsigned index, int entries) {
@@ -220,8 +215,7 @@ void virtio_blk_model::move_used_index(unsigned index, int entries) {
         auto& queue = queues_.at(index);
         if (!queue.live)
             return;
-        publish_used_index(queue, static_cast<std::uint16_t>(queue.used_index + entries));
-        break_queue(queue);
+        queue.ring->move_used(entries);
         ++queue.counters.interrupts;
         raise(interrupt_used);
     });
@@ -234,22 +228,8 @@ bool virtio_blk_model::complete_unpublished(unsigned index) {
         if (!queue.live)
             return;
         look_at(index);
-        const std::uint16_t head = avail_entry(queue, queue.seen);
-        if (head >= queue.size || queue.owned[head] != 0)
+        if (!queue.ring->complete_unpublished())
             return;
-        request guessed;
-        guessed.head = head;
-        const std::vector<std::uint8_t> owned = queue.owned;
-        const bool is_a_chain = walk(queue, guessed);
-        queue.owned = owned;
-        if (!is_a_chain || guessed.writable.empty())
-            return;
-        const span& last = guessed.writable.back();
-        last.data[last.length - 1] = std::byte{0};
-        const std::uint16_t before = queue.used_index;
-        write_used_entry(queue, before, head, static_cast<std::uint32_t>(guessed.writable_bytes));
-        publish_used_index(queue, static_cast<std::uint16_t>(before + 1));
-        break_queue(queue);
         ++queue.counters.interrupts;
         raise(interrupt_used);
         done = true;
@@ -266,10 +246,9 @@ void virtio_blk_model::scribble_over_everything() {
         for (auto& queue : queues_) {
             if (!queue.live)
                 continue;
-            scribble(queue.descriptors, descriptor_bytes * queue.size);
-            scribble(queue.available, std::size_t{6} + std::size_t{2} * queue.size);
-            scribble(queue.used, std::size_t{6} + std::size_t{8} * queue.size);
-            queue.used_copy.assign(queue.used, queue.used + queue.used_copy.size());
+            for (const auto& part : queue.ring->parts)
+                scribble(part.memory, part.bytes);
+            queue.ring->adopt_memory();
             for (const auto& [start, bytes] : queue.shared)
                 scribble(start, bytes);
             for (auto& each : queue.in_flight)
@@ -355,14 +334,16 @@ bool virtio_blk_model::idle() {
         if (!queue.live || removed_)
             continue;
         look_at(index);
-        check_used_ring_untouched(queue, index);
-        const std::string name = "queue " + std::to_string(index) + ": ";
+        auto& ring = *queue.ring;
+        ring.check_memory();
+        if (!queue.broken)
+            ring.check_flags_of_next();
         if (!queue.in_flight.empty())
-            report("IDLE", name + std::to_string(queue.in_flight.size()) + " requests in flight");
-        if (queue.taken != queue.seen)
-            report("IDLE", name + "available requests were never taken");
-        else if (queue.in_flight.empty() && queue.used_index != queue.seen)
-            report("IDLE", name + "used.idx is not avail.idx");
+            report("IDLE", title(queue) + std::to_string(queue.in_flight.size()) + " requests in flight");
+        if (ring.has_waiting())
+            report("IDLE", title(queue) + "available requests were never taken");
+        else if (queue.in_flight.empty() && ring.used() != ring.seen())
+            report("IDLE", title(queue) + ring.unused_message());
     }
     if (machine_.line_high(configuration_.line))
         report("IDLE", "the interrupt line is still high");
@@ -429,19 +410,17 @@ void virtio_blk_model::on_fence(fence_kind kind) {
         if (kind == fence_kind::consume || kind == fence_kind::full)
             queue.ordered[machine_.selected_hart()] = queue.looked[machine_.selected_hart()];
         if (kind == fence_kind::publish || kind == fence_kind::full)
-            record_window(queue);
+            queue.ring->remember_unpublished();
         if (kind != fence_kind::full)
             continue;
         queue.full_since_advance = true;
-        const std::uint16_t index_wish = event_idx() ? used_event(queue) : std::uint16_t{0};
-        const std::uint16_t flags_wish = avail_flags(queue);
-        const bool rearmed = index_wish != queue.wish_index || (flags_wish == 0 && queue.wish_flags != 0);
-        const std::uint16_t old_index = std::exchange(queue.wish_index, index_wish);
-        const std::uint16_t old_flags = std::exchange(queue.wish_flags, flags_wish);
-        if (!behave.complete_in_rearm_window || !rearmed || queue.in_flight.empty() || removed_)
+        const interrupt_wish wish = queue.ring->wish();
+        const interrupt_wish old_wish = std::exchange(queue.wish, wish);
+        if (!behave.complete_in_rearm_window || !queue.ring->is_rearmed(old_wish, wish) || queue.in_flight.empty() ||
+            removed_)
             continue;
         // The device completes a request while the new wish is still on its way to memory, so it goes by the old one.
-        const std::uint16_t before = queue.used_index;
+        const std::uint64_t before = queue.ring->used();
         std::vector<request_pointer> one;
         for (std::size_t position = 0; position < queue.in_flight.size(); ++position)
             if (!queue.in_flight[position]->never) {
@@ -451,7 +430,7 @@ void virtio_blk_model::on_fence(fence_kind kind) {
         if (one.empty())
             continue;
         complete(index, std::move(one));
-        interrupt_for(queue, before, old_index, old_flags);
+        interrupt_for(queue, before, old_wish);
     }
 }
 
@@ -477,34 +456,27 @@ void virtio_blk_model::on_mmio_write(std::uintptr_t address, unsigned, std::uint
     auto& queue = queues_[target];
     if (!queue.live || queue.broken)
         return;
-    const std::string name = "queue " + std::to_string(target) + ": ";
     if (!queue.full_since_advance)
-        report("SPLIT-27", name + "no full fence between avail.idx and the notification");
+        report(queue.ring->rule.full_fence,
+               title(queue) + "no full fence between making available and the notification");
     if (!queue.doorbell_since_advance)
-        report("DOORBELL", name + "no fence_doorbell() between avail.idx and the notification");
+        report("DOORBELL", title(queue) + "no fence_doorbell() between making available and the notification");
+    queue.ring->check_flags_of_next();
     queue.full_since_advance = queue.doorbell_since_advance = true;
 }
 
-// A hart may read what the index hands over before it reads the index, unless it says otherwise in between.
 void virtio_blk_model::on_device_word_read(const void* word) {
     const auto* const at = static_cast<const std::byte*>(word);
     const auto hart = machine_.selected_hart();
     for (auto& queue : queues_) {
         if (!queue.live || queue.broken)
             continue;
-        std::uint64_t number = 0;
-        if (at >= queue.used && at < queue.used + queue.used_copy.size()) {
-            const auto offset = static_cast<std::size_t>(at - queue.used);
-            if (offset == 2)
-                queue.looked[hart] = queue.entries_published;
-            if (offset >= 4 && (offset - 4) / 8 < queue.size)
-                number = queue.entry_numbers[(offset - 4) / 8];
-        } else if (const auto status = queue.status_numbers.find(at); status != queue.status_numbers.end()) {
+        std::uint64_t number = queue.ring->note_read(at, hart);
+        if (const auto status = queue.status_numbers.find(at); number == 0 && status != queue.status_numbers.end())
             number = status->second;
-        }
         if (number > queue.ordered[hart])
-            report("CONSUME", "queue " + std::to_string(&queue - queues_.data()) +
-                                  ": a used element or its status is read, and no fence follows the look at used.idx");
+            report("CONSUME", title(queue) + "a used element or its status is read, and no fence follows the look at " +
+                                  "what tells of it");
     }
 }
 
@@ -523,13 +495,14 @@ void virtio_blk_model::on_wait_for_interrupt() {
             continue;
         if (!queue.full_since_advance) {
             queue.full_since_advance = true;
-            report("SPLIT-27", "queue " + std::to_string(index) + ": no full fence after avail.idx");
+            report(queue.ring->rule.full_fence, title(queue) + "no full fence after making available");
         }
-        if (queue.looks_scheduled != 0 || queue.taken == queue.seen || queue.lost_kick_reported == queue.seen)
+        queue.ring->check_flags_of_next();
+        if (queue.looks_scheduled != 0 || !queue.ring->has_waiting() || queue.lost_kick_reported == queue.ring->seen())
             continue;
-        queue.lost_kick_reported = queue.seen;
-        report(event_idx() ? "SPLIT-24" : "SPLIT-22",
-               "queue " + std::to_string(index) + ": the driver waits without having sent a notification");
+        queue.lost_kick_reported = queue.ring->seen();
+        report(queue.ring->rule.lost_notification,
+               title(queue) + "the driver waits without having sent a notification");
     }
 }
 

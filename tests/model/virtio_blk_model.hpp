@@ -1,4 +1,4 @@
-// A strict model of a virtio block device: MMIO transport, version 2 or 1 (legacy), split rings.
+// A strict model of a virtio block device: MMIO transport, version 2 or 1 (legacy), split and packed rings.
 //
 // It is written from the specification alone and does two things. It watches: whatever the driver does that the
 // specification, or a rule of ours, does not permit is reported to the machine under the id of the rule (a row of the
@@ -6,9 +6,10 @@
 //
 // The rules of our own: POISON (the status byte of a request holds no valid status when the request is handed over),
 // BUFFER (header and data stay as they are while the device has them), CONSUME (used elements and status bytes are read
-// after a fence that follows the look at the index that told of them), DOORBELL and ACKNOWLEDGE (the fences of those
-// names are where they must be), NOTIFY (more superfluous notifications than permitted), IDLE (something is left at the
-// end of a test); MODEL is something that this model cannot follow.
+// after a fence that follows the look at the index, or at the flags, that told of them), OWNER (the driver leaves the
+// device event suppression structure of a packed ring alone), DOORBELL and ACKNOWLEDGE (the fences of those names are
+// where they must be), NOTIFY (more superfluous notifications than permitted), IDLE (something is left at the end of a
+// test); MODEL is something that this model cannot follow.
 #pragma once
 
 #include "arch/arch.hpp"
@@ -30,7 +31,7 @@ namespace inflight::model {
 
 using arch::ticks;
 
-// What QEMU's virtio-blk-device offers for a writable disk with several queues, less RING_RESET and packed rings.
+// What QEMU's virtio-blk-device offers for a writable disk with several queues, less RING_RESET and RING_PACKED.
 std::uint64_t usual_features(std::uint32_t version);
 
 // What the device is. It does not change while the device lives, except through the functions of the model.
@@ -68,9 +69,9 @@ struct blk_configuration {
     std::string identifier = "inflight-model"; // at most 20 characters
 
     // What the checks let pass.
-    unsigned max_descriptors = 0;              // of one request (SPLIT-03); 0: no bound
+    unsigned max_descriptors = 0;              // of one request (SPLIT-03, PACK-06, PACK-14); 0: no bound
     std::uint64_t superfluous_permitted = ~0U; // notifications per queue
-    // Rows of the table that the driver deviates from by decision: packed rings are not built, and bit 39 has no
+    // Rows of the table that the driver deviates from by decision: it need not use packed rings, and bit 39 has no
     // carrier on MMIO.
     std::set<std::string, std::less<>> tolerated{"RSVD-06", "RSVD-13"};
 };
@@ -132,6 +133,12 @@ struct behaviour {
     ticks service_interval = 0;              // the whole device completes no more than one request in so many ticks
     bool in_order_batches = false;           // with IN_ORDER: one used entry retires a burst
 
+    // packed rings
+    bool used_without_write = false;    // used descriptors never have WRITE, as QEMU leaves them
+    bool used_descriptor_noise = false; // what is reserved in a used descriptor is random: address, NEXT, INDIRECT, and
+                                        // the length where WRITE is not set
+    bool interrupt_each_lap = false;    // with EVENT_IDX: one more whenever the used counter wraps, as QEMU does it
+
     // slowness of registers, in reads that still show the old state
     unsigned reset_reads = 0;
     unsigned queue_stop_reads = 0;
@@ -143,14 +150,15 @@ struct behaviour {
 };
 
 // Things that a device must not do, or that seldom happen. `inject` arms one; in brackets the opportunity that it waits
-// for.
+// for. In a packed ring, where there is no used.idx, used_index_jump marks slots from the used counter on as used, down to some
+// that the device was never given; used_index_backwards marks the last ones that were used as available again.
 enum class fault : std::uint8_t {
     used_index_jump,       // used.idx runs ahead of what is in flight                      [completion]
     used_index_backwards,  // used.idx goes back                                            [completion]
     used_id_out_of_range,  // id >= queue size; the request is lost                         [completion]
     used_id_free,          // id of a slot that is not in use; the request is lost          [completion]
-    used_id_mid_chain,     // id of a slot inside a chain; the request is lost              [completion]
-    used_duplicate,        // the same id twice                                             [completion]
+    used_id_mid_chain,     // id of a slot in a chain, split only; the request is lost      [completion]
+    used_duplicate,        // the same id twice; a packed queue goes no further             [completion]
     length_too_long,       // longer than what is device-writable                           [completion]
     length_too_short,      // the length leaves out the status and some data, which are written     [completion]
     status_not_written,    // the status byte stays poisoned                                [completion]
@@ -161,7 +169,7 @@ enum class fault : std::uint8_t {
     partial_segments,      // DISCARD / WRITE_ZEROES: a random part is done, then IOERR     [completion]
     no_interrupt,          // completes without an interrupt                                [completion]
     never_complete,        // the request stays with the device                             [request taken]
-    scribble,              // overwrites the descriptors, the table and the ring entry of the request [request taken]
+    scribble,              // overwrites descriptors, table and ring entry; no flags of a packed ring [request taken]
     needs_reset,           // DEVICE_NEEDS_RESET, nothing is done any more                  [request taken]
     spurious_interrupt,    // an interrupt with nothing used                                [look at the ring]
     interrupt_stuck,       // acknowledging does not lower the line                         [acknowledgement]
@@ -179,8 +187,8 @@ enum class fault : std::uint8_t {
 inline constexpr std::uint64_t forever = ~std::uint64_t{0};
 
 struct queue_counters {
-    std::uint64_t requests = 0;           // taken from the available ring
-    std::uint64_t completed = 0;          // put into the used ring
+    std::uint64_t requests = 0;           // taken from the available ring, or from the packed one
+    std::uint64_t completed = 0;          // put into the used ring; packed: lists that are used
     std::uint64_t notifications = 0;      // writes to QueueNotify
     std::uint64_t superfluous = 0;        // of those: suppressed, or without anything new
     std::uint64_t interrupts = 0;         // raised for this queue
@@ -213,19 +221,20 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
 
     // What happens now, by the will of the test.
     void release(std::size_t requests = ~std::size_t{0}); // completes held requests, oldest first (or at random)
-    void push_used(unsigned queue, std::uint32_t id,
-                   std::uint32_t length); // a used entry out of thin air, with interrupt
-    void keep_one();                      // the oldest request in flight, of any queue, stays with the device for ever
+    // A used entry out of thin air, with interrupt. A packed queue goes no further.
+    void push_used(unsigned queue, std::uint32_t id, std::uint32_t length);
+    void keep_one(); // the oldest request in flight, of any queue, stays with the device for ever
     // Changes the last used entry that was published, or the status byte of its request, after the fact.
     void rewrite_used(unsigned queue, std::uint32_t id, std::uint32_t length);
     void rewrite_status(unsigned queue, std::uint8_t status);
     // What the last used entry that was published says; and how many bytes of its request are device-writable.
     std::uint32_t last_used_id(unsigned queue) const;
     std::uint32_t last_used_writable(unsigned queue) const { return queues_.at(queue).last_writable; }
-    // used.idx goes so far ahead, or back, and nothing else happens but an interrupt.
+    // used.idx goes so far ahead, or back, and nothing else happens but an interrupt. Packed: so many slots are marked used,
+    // or available again.
     void move_used_index(unsigned queue, int entries);
-    // Completes the first chain that lies in the available ring behind avail.idx: offered, and not published. False if there
-    // is none that looks so.
+    // Completes the first chain that lies in the available ring behind avail.idx: offered, and not published. Packed: the
+    // list whose first flags are missing. False if there is none that looks so.
     bool complete_unpublished(unsigned queue);
     // Writes over all that a driver shares with the device and that is not the data of a user: rings, indirect tables,
     // headers, status bytes and the payloads of requests that are neither read nor write. The device is of no use after that.
@@ -282,7 +291,7 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
         std::uint64_t length;
     };
 
-    // Bytes of a chain as they were at some moment: descriptors and indirect table first, then the request header.
+    // Bytes of a request as they were at some moment: descriptors and indirect table first, then the request header.
     struct capture {
         std::uint16_t head = 0;
         std::size_t descriptor_part = 0;
@@ -292,8 +301,8 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
     struct request {
         std::uint64_t number = 0;
         unsigned queue = 0;
-        std::uint16_t head = 0;
-        std::vector<std::uint16_t> slots; // in the descriptor table
+        std::uint16_t id = 0;             // in the used ring: the head of the chain, or the buffer id of the list
+        std::vector<std::uint16_t> slots; // in the descriptor table or ring
         std::vector<span> readable, writable;
         std::uint64_t readable_bytes = 0, writable_bytes = 0;
         std::size_t elements = 0;
@@ -312,7 +321,23 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
     };
     using request_pointer = std::unique_ptr<request>;
 
+    // What the driver asks for in the way of interrupts.
+    struct interrupt_wish {
+        std::uint16_t event = 0; // used_event, or offset and wrap counter
+        std::uint16_t flags = 0;
+        bool operator==(const interrupt_wish&) const = default;
+    };
+
+    class device_ring; // virtio_blk_ring.hpp
+    class split_ring;  // virtio_blk_split_ring.hpp
+    class packed_ring; // virtio_blk_packed_ring.hpp
+
     struct virtqueue {
+        virtqueue();
+        ~virtqueue();
+        virtqueue(virtqueue&&) noexcept;
+        virtqueue& operator=(virtqueue&&) noexcept;
+
         // registers
         std::uint32_t size_max = 0;
         std::uint32_t size = 0;
@@ -334,48 +359,29 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
         unsigned reset_reads_left = 0;
 
         // rings
-        bool live = false;
-        bool broken = false; // the driver has confused it beyond repair: it is left alone
-        std::byte* descriptors = nullptr;
-        std::byte* available = nullptr;
-        std::byte* used = nullptr;
-        std::uint16_t seen = 0;  // avail.idx at the last look
-        std::uint16_t taken = 0; // requests taken
-        std::uint16_t used_index = 0;
-        std::uint16_t notified = 0; // `seen` at the last notification
-        std::uint16_t next_in_order = 0;
-        std::deque<capture> exposed;     // seen and not taken
-        std::vector<std::uint8_t> owned; // per slot: 1 exposed head, 2 in flight
-        std::vector<std::byte> used_copy;
-        std::uint16_t last_position = 0; // of the used entry that was published last
-        std::byte* last_status = nullptr;
+        bool live = false;                 // then there is a ring
+        bool broken = false;               // the driver has confused it beyond repair: it is left alone
+        std::unique_ptr<device_ring> ring; // of the format that was negotiated
+        std::byte* last_status = nullptr;  // of the request that was completed last
         std::uint32_t last_writable = 0;
         std::map<const std::byte*, std::uint32_t> scribbled; // by the device, each word of 32 bits, and into what
         std::map<std::byte*, std::uint64_t> shared;          // what the driver shares beside the rings: start, bytes
         std::vector<request_pointer> in_flight;              // oldest first
         unsigned looks_scheduled = 0;
-        std::optional<std::uint16_t> lost_kick_reported;
+        std::optional<std::uint64_t> lost_kick_reported; // where the driver stood then
 
         // order of memory
-        std::vector<capture> window; // what the last publishing fence found behind avail.idx
-        std::uint16_t window_start = 0;
-        std::size_t window_length = 0;
-        bool window_cut = false; // there may have been more entries than it holds
-        std::uint16_t largest_advance = 1;
-        std::vector<std::uint32_t> stamps;
-        std::uint32_t stamp = 0;
         bool full_since_advance = true;
         bool doorbell_since_advance = true;
         bool doorbell_since_laid_out = false; // fence_doorbell() since the driver has asked for QueueSizeMax
         // The same from the device to the driver. Used entries are counted from 1 as they are written; so many had been
-        // published when a hart last looked at used.idx, and when it last looked and then fenced.
+        // published when a hart last looked at what tells of them, and when it last looked and then fenced.
         std::uint64_t entries_written = 0;
         std::uint64_t entries_published = 0;
         std::vector<std::uint64_t> entry_numbers;                 // by position: which one is there
         std::map<const std::byte*, std::uint64_t> status_numbers; // of the entry that hands the status byte over
         std::vector<std::uint64_t> looked, ordered;               // by hart
-        std::uint16_t wish_index = 0; // used_event and avail.flags before the last full fence
-        std::uint16_t wish_flags = 0;
+        interrupt_wish wish;                                      // before the last full fence
 
         queue_counters counters;
     };
@@ -445,45 +451,29 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
     void start_queue(unsigned index, std::uint64_t descriptor_area, std::uint64_t driver_area,
                      std::uint64_t device_area);
     bool event_idx() const noexcept { return accepted(feature::event_idx); }
+    bool packed() const noexcept { return accepted(feature::ring_packed); }
     bool keeps_order() const noexcept { return !behave.random_order || accepted(feature::in_order); }
-    std::uint16_t avail_flags(const virtqueue& queue) const { return load<std::uint16_t>(queue.available); }
-    std::uint16_t avail_entry(const virtqueue&, std::uint16_t position) const;
-    std::uint16_t used_event(const virtqueue& queue) const {
-        return load<std::uint16_t>(queue.available + 4 + std::size_t{2} * queue.size);
-    }
-    descriptor table_entry(const virtqueue&, std::uint16_t slot) const;
+    unsigned index_of(const virtqueue& queue) const { return static_cast<unsigned>(&queue - queues_.data()); }
+    std::string title(const virtqueue& queue) const { return "queue " + std::to_string(index_of(queue)) + ": "; }
     void look_at(unsigned index);
-    bool was_published(const virtqueue&, std::size_t position, const capture& now) const;
-    void record_window(virtqueue&);
-    void take_capture(const virtqueue&, std::uint16_t head, std::size_t limit, capture&) const;
-    void check_avail_flags(const virtqueue&, unsigned index);
-    void check_used_ring_untouched(virtqueue&, unsigned index);
     void check_untouched(const virtqueue&, const request&);
     void schedule(ticks delay, std::function<void()> work); // void after a reset
     void schedule_look(unsigned index, ticks delay, bool notified);
-    bool wish_has_passed(const virtqueue&) const;
     void process(unsigned index);
     void ask_for_notification(unsigned index, bool busy);
     void take(unsigned index);
-    void break_queue(virtqueue&);
-    bool walk(virtqueue&, request&);
-    bool walk_table(virtqueue&, request&, const descriptor&);
+    static void break_queue(virtqueue&);
+    bool add_element(const virtqueue&, request&, std::uint64_t address, std::uint32_t length, bool writable);
     void note_shared(virtqueue&, const request&);
-    bool add_element(request&, const descriptor&);
-    void scribble_over(virtqueue&, const request&);
+    void scribble(virtqueue&, std::byte* start, std::size_t bytes);
     static bool holds_scribble(const virtqueue&, const std::byte* start, std::size_t bytes);
     void schedule_completion(unsigned index, const request&);
     void request_due(unsigned index, std::uint64_t number);
     void complete_due(unsigned index);
     void complete(unsigned index, std::vector<request_pointer>);
-    std::uint32_t used_id(virtqueue&, const request&, bool& lie);
     request_pointer detach_request(virtqueue&, std::size_t position);
     bool complete_one_anywhere(bool interrupt);
-    template <class T>
-    void store_used(virtqueue&, std::size_t offset, T value);
-    void write_used_entry(virtqueue&, std::uint16_t position, std::uint32_t id, std::uint32_t length);
-    void publish_used_index(virtqueue&, std::uint16_t index);
-    void interrupt_for(virtqueue&, std::uint16_t before, std::uint16_t wish_index, std::uint16_t wish_flags);
+    void interrupt_for(virtqueue&, std::uint64_t before, interrupt_wish);
 
     // virtio_blk_requests.cpp
     request_view view(const request&) const;
@@ -576,11 +566,5 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
 
     std::deque<register_access> accesses_;
 };
-
-template <class T>
-void virtio_blk_model::store_used(virtqueue& queue, std::size_t offset, T value) {
-    store(queue.used + offset, value);
-    store(queue.used_copy.data() + offset, value);
-}
 
 } // namespace inflight::model

@@ -1,5 +1,6 @@
 // The register side of the model: identification, status, features, set-up of queues, interrupts.
 #include "tests/model/virtio_blk_model.hpp"
+#include "tests/model/virtio_blk_ring.hpp"
 
 #include <algorithm>
 #include <bit>
@@ -411,8 +412,6 @@ void virtio_blk_model::check_accepted_features() {
     }
     if (offers(zoned) && configuration_.zoned_model == 1 && accepted(discard))
         report("BLKZ-02", "DISCARD is accepted from a host-managed zoned device");
-    if (accepted(ring_packed))
-        report("MODEL", "RING_PACKED is accepted, and this model has split rings only");
     const struct {
         unsigned number;
         const char* id;
@@ -541,8 +540,8 @@ void virtio_blk_model::write_queue_size(virtqueue& queue, std::uint32_t value) {
         report(modern() ? "MMIO-34" : "MMIOL-05", "the queue was not found to be free before its set-up");
     if (!queue.size_max_read)
         report(modern() ? "MMIO-35" : "MMIOL-06", "QueueSizeMax was not found to be above 0 before set-up");
-    if (!std::has_single_bit(value) || value > 32768)
-        report("SPLIT-37", "queue size " + std::to_string(value));
+    if (value == 0 || value > 32768 || !(packed() || std::has_single_bit(value)))
+        report(packed() ? "PACK-28" : "SPLIT-37", "queue size " + std::to_string(value));
     if (value > queue.size_max)
         report(modern() ? "MMIO-14" : "MMIOL-07", "queue size " + std::to_string(value) + " is above the maximum");
     if (!modern() && guest_page_size_ == 0)
@@ -647,24 +646,19 @@ void virtio_blk_model::write_queue_notify(std::uint32_t value) {
     if (index >= queues_.size() || !queues_[index].live)
         return report("MMIO-38", "a notification of queue " + std::to_string(index) + ", which is not enabled");
     auto& queue = queues_[index];
-    if (accepted(feature::notification_data) && value >> 16 != queue.seen)
-        report("NOTE-02", "the notification carries index " + std::to_string(value >> 16) + ", avail.idx is " +
-                              std::to_string(queue.seen));
+    auto& ring = *queue.ring;
+    if (accepted(feature::notification_data))
+        ring.check_notification_data(value >> 16);
     ++queue.counters.notifications;
-    check_avail_flags(queue, index);
-    const bool something_new = queue.seen != queue.notified;
-    const std::byte* const event = queue.used + 4 + std::size_t{8} * queue.size;
-    const bool asked = event_idx() ? event_passed(load<std::uint16_t>(event), queue.seen, queue.notified)
-                                   : (load<std::uint16_t>(queue.used) & 1) == 0;
-    if (!something_new || !asked) {
+    if (!queue.broken)
+        ring.check_wish();
+    if (!ring.is_news() || !ring.is_wanted()) {
         ++queue.counters.superfluous;
         if (queue.counters.superfluous > configuration_.superfluous_permitted)
-            report(!something_new ? "NOTIFY"
-                   : event_idx()  ? "SPLIT-25"
-                                  : "SPLIT-21",
+            report(!ring.is_news() ? "NOTIFY" : ring.rule.superfluous_notification,
                    "superfluous notification of queue " + std::to_string(index));
     }
-    queue.notified = queue.seen;
+    ring.notified();
     schedule_look(index, draw(behave.notification_latency_min, behave.notification_latency_max), true);
 }
 

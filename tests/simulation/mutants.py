@@ -29,6 +29,7 @@ INBOX = "async/inbox.hpp"
 SCHEDULE_ON = "async/schedule_on.hpp"
 RING = "drivers/virtio/split_virtqueue.hpp"
 VIRTQUEUE = "drivers/virtio/virtqueue.hpp"
+VIRTQUEUE_SOURCE = "drivers/virtio/virtqueue.cpp"
 SLOTS = "drivers/virtio/slot_table.hpp"
 QUEUE = "drivers/block/queue.cpp"
 QUEUE_HEADER = "drivers/block/queue.hpp"
@@ -100,22 +101,22 @@ MUTANTS = [
      "the message that woke the hart is lost"),
 
     # ---- interrupts of a queue: requested, looked again, marked
-    (VIRTQUEUE, "            if (ring_.enable_interrupts()) {\n", "            if (ring_.enable_interrupts() && false) {\n",
+    (VIRTQUEUE_SOURCE, "        if (is_packed_ ? packed_.enable_interrupts() : split_.enable_interrupts()) {\n", "        if (split_.enable_interrupts() && false) {\n",
      "what completed before interrupts were requested is not seen"),
-    (VIRTQUEUE, "        return awaited == marked;\n", "        return false;\n",
+    (VIRTQUEUE_SOURCE, "    return awaited == marked;\n", "    return false;\n",
      "an interrupt that came just before the sleep is forgotten"),
     (VIRTQUEUE, "        if (awaited != not_armed) {\n            awaited_.store(not_armed, std::memory_order_relaxed); // as", "        if (false) {\n            awaited_.store(not_armed, std::memory_order_relaxed); // as",
      "the queue never requests interrupts again"),
-    (VIRTQUEUE, "            return false;\n        }\n        awaited_.store(marked, std::memory_order_relaxed);\n        return true;\n    }\n\n    // The same for an interrupt handler",
-     "            return false;\n        }\n        return true;\n    }\n\n    // The same for an interrupt handler",
+    (VIRTQUEUE, "            return false;\n        }\n        awaited_.store(marked, std::memory_order_relaxed);\n        return true;\n    }\n    bool mark_if_completed_packed(",
+     "            return false;\n        }\n        return true;\n    }\n    bool mark_if_completed_packed(",
      "the handler marks nothing"),
     (VIRTQUEUE, "            awaited_.store(not_armed, std::memory_order_relaxed); // as in begin_drain()\n", "",
      "a queue that was marked once is never left alone"),
     (VIRTQUEUE,
-     "        awaited_.store(armed_from(ring_.used_position()), std::memory_order_relaxed); // as in arm()\n"
-     "        const bool found = ring_.enable_interrupts_and_publish(available, notify);\n",
-     "        const bool found = ring_.enable_interrupts_and_publish(available, notify);\n"
-     "        awaited_.store(armed_from(ring_.used_position()), std::memory_order_relaxed);\n",
+     "        awaited_.store(armed_from(split_.used_position()), std::memory_order_relaxed); // as in arm()\n"
+     "        const bool found = split_.enable_interrupts_and_publish(available, notify);\n",
+     "        const bool found = split_.enable_interrupts_and_publish(available, notify);\n"
+     "        awaited_.store(armed_from(split_.used_position()), std::memory_order_relaxed);\n",
      "a handler on another hart takes the interrupt for one that nobody requested"),
     (RING, "        return used_count() != 0;\n", "        return false;\n", "no second look after interrupts are on"),
     (RING, "used_event->store(low16(taken));", "used_event->store(low16(taken + 1));", "the interrupt comes one completion late"),
@@ -143,7 +144,7 @@ MUTANTS = [
      "    {\n", "a message is posted while it is in the inbox already"),
     (CHANNEL, "    static_cast<void>(wake_posted_.exchange(0, std::memory_order_acq_rel));\n", "",
      "a hart is woken once and never again"),
-    (CHANNEL_HEADER, "        bool found = configuration_changed_.load(std::memory_order_relaxed);\n", "        bool found = false;\n",
+    (CHANNEL, "void channel::interrupted() noexcept {\n    bool found = configuration_changed_.load(std::memory_order_relaxed);\n", "void channel::interrupted() noexcept {\n    bool found = false;\n",
      "a device that needs a reset wakes nobody"),
     (CHANNEL, "    bool work = configuration_changed_.load(std::memory_order_relaxed);\n", "    bool work = false;\n",
      "a device that needs a reset is slept through"),
@@ -236,13 +237,13 @@ MUTANTS = [
      "the device may read the rings as they were before they were zeroed"),
     (MMIO, "    arch::fence_doorbell();\n    arch::mmio_write32(registers_ + queue_pfn", "    arch::mmio_write32(registers_ + queue_pfn",
      "a legacy device may read the rings as they were before they were zeroed", "edges"),
-    (VIRTQUEUE, "        if (used > ring_.in_flight_published()) [[unlikely]] {\n",
-     "        if (used > ring_.in_flight_published() + 1) [[unlikely]] {\n",
+    (VIRTQUEUE, "        if (used > split_.in_flight_published()) [[unlikely]] {\n",
+     "        if (used > split_.in_flight_published() + 1) [[unlikely]] {\n",
      "an index that tells of one more than there is hands over what is in flight", "edges"),
     (QUEUE, "        each.preset('\\0'); // QEMU writes no padding\n", "        static_cast<void>(each);\n",
      "an identifier ends in what was there before", "edges"),
-    (VIRTQUEUE, "        if (used > ring_.in_flight_published()) [[unlikely]] {\n",
-     "        if (used > in_flight()) [[unlikely]] {\n",
+    (VIRTQUEUE, "        if (used > split_.in_flight_published()) [[unlikely]] {\n",
+     "        if (used > split_.in_flight()) [[unlikely]] {\n",
      "an index that tells of what is available and not published is believed", "edges"),
     (SLOTS, "slots_[id].available_at != queue.published() &&\n", "true &&\n",
      "an element for a chain that was not published is believed, on the slow path", "edges"),
@@ -258,11 +259,11 @@ MUTANTS = [
      "the physical block is taken for a logical one", "edges"),
     (LIMITS, "raw.physical_block_exp < 16 ? std::uint64_t{block} << raw.physical_block_exp : block",
      "std::uint64_t{block} << (raw.physical_block_exp & 31)", "an exponent without sense is believed", "edges"),
-    (VIRTQUEUE, "armed_from(ring_.used_position()), std::memory_order_relaxed); // as in arm()\n",
+    (VIRTQUEUE, "armed_from(split_.used_position()), std::memory_order_relaxed); // as in arm()\n",
      "armed_from(ring_.used_position() + 1), std::memory_order_relaxed);\n",
      "the handler takes a completion for the one that was there before", "interleavings"),
-    (VIRTQUEUE, "            return false;\n        }\n        awaited_.store(marked, std::memory_order_relaxed);\n        return true;\n    }\n\n    // The same for an interrupt handler",
-     "            return false;\n        }\n        return true;\n    }\n\n    // The same for an interrupt handler",
+    (VIRTQUEUE, "            return false;\n        }\n        awaited_.store(marked, std::memory_order_relaxed);\n        return true;\n    }\n    bool mark_if_completed_packed(",
+     "            return false;\n        }\n        return true;\n    }\n    bool mark_if_completed_packed(",
      "the handler marks nothing, wherever it runs", "interleavings"),
     (VIRTQUEUE, "        arch::fence_consume();\n        const std::uint64_t awaited", "        const std::uint64_t awaited",
      "a look without an interrupt may miss that the hart sleeps", "interleavings"),

@@ -42,6 +42,9 @@ blk_configuration configuration_of(run_context& in, unsigned number) {
             features &= ~bits::bit(bit);
         }
     }
+    if (configuration.version == 2 && in.host.seed() % 3 == 0) { // drawn from nothing, so that older seeds stay
+        features |= bits::bit(bits::ring_packed);
+    }
     configuration.features = features;
     return configuration;
 }
@@ -150,9 +153,11 @@ void simulated_disk::choose_faults() {
     }
     lies = choose.percent(10);
     if (lies) {
-        // Where each slot has one descriptor, a duplicate may overwrite a used element that the driver has not read.
-        const bool indirect = (model->offered() & bits::bit(bits::indirect_desc)) != 0;
-        model->inject(indirect ? rule_breaks[0] : choose.one_of(rule_breaks), choose.below(12), choose.between(1, 2));
+        // Where each slot has one descriptor, a duplicate may overwrite a used element that the driver has not read. In a
+        // packed ring it takes the place of a later one, which the driver then misses.
+        const std::uint64_t overwriting = bits::bit(bits::indirect_desc) | bits::bit(bits::ring_packed);
+        const bool only_ids = (model->offered() & overwriting) != 0;
+        model->inject(only_ids ? rule_breaks[0] : choose.one_of(rule_breaks), choose.below(12), choose.between(1, 2));
     }
     // Only the limit helps against these.
     if (limit != 0) {

@@ -229,15 +229,14 @@ class raw_driver {
         store(r.available + 2, r.index);
         if (o.full)
             arch::fence_full();
-        const bool event_idx = (accepted_ >> feature::event_idx & 1) != 0;
-        const bool wanted = event_idx ? event_passed(load<std::uint16_t>(r.used + 4 + 8 * r.size), r.index, before)
-                                      : (load<std::uint16_t>(r.used) & 1) == 0;
+        const bool wanted = accepts(feature::event_idx)
+                                ? event_passed(load<std::uint16_t>(r.used + 4 + 8 * r.size), r.index, before)
+                                : (load<std::uint16_t>(r.used) & 1) == 0;
         if (!wanted || !o.notify)
             return;
         if (o.doorbell)
             arch::fence_doorbell();
-        const bool data = (accepted_ >> feature::notification_data & 1) != 0;
-        put(reg::queue_notify, data ? index | std::uint32_t{r.index} << 16 : index);
+        put(reg::queue_notify, accepts(feature::notification_data) ? index | std::uint32_t{r.index} << 16 : index);
     }
     // Waits for one used entry; no_slot if nothing can come any more.
     std::uint16_t reap(unsigned index = 0) {
@@ -245,7 +244,7 @@ class raw_driver {
         for (;;) {
             if (load<std::uint16_t>(r.used + 2) != r.last_used)
                 break;
-            if ((accepted_ >> feature::event_idx & 1) != 0)
+            if (accepts(feature::event_idx))
                 store(r.available + 4 + 2 * r.size, r.last_used);
             arch::fence_full();
             if (load<std::uint16_t>(r.used + 2) != r.last_used)
@@ -333,7 +332,9 @@ class raw_driver {
     std::uint32_t last_length = 0;
     unsigned interrupts = 0;
 
-  private:
+  protected:
+    bool accepts(unsigned bit) const { return (accepted_ >> bit & 1) != 0; }
+
     machine& machine_;
     virtio_blk_model& device_;
     std::uint64_t accepted_ = 0;
@@ -365,20 +366,23 @@ inline std::uint64_t usual_without(unsigned bit, std::uint32_t version = 2) {
 }
 
 // One rule broken.
-struct broken_rule {
+template <class World>
+struct broken_rule_of {
     const char* id;
     const char* how;
     std::function<void(blk_configuration&)> configure;
-    std::function<void(world&)> act;
+    std::function<void(World&)> act;
 };
+using broken_rule = broken_rule_of<world>;
 
-inline void check(const std::vector<broken_rule>& rules) {
+template <class World>
+void check_rules(const std::vector<broken_rule_of<World>>& rules, const blk_configuration& usual) {
     for (const auto& rule : rules)
         BOOST_TEST_CONTEXT(rule.id << ": " << rule.how) {
-            blk_configuration c;
+            blk_configuration c = usual;
             if (rule.configure)
                 rule.configure(c);
-            world w{c};
+            World w{c};
             rule.act(w);
             BOOST_TEST(w.host.count(rule.id) > 0);
             for (const auto& each : w.host.violations())
@@ -386,7 +390,12 @@ inline void check(const std::vector<broken_rule>& rules) {
         }
 }
 
-inline void silent(const world& w) {
+inline void check(const std::vector<broken_rule>& rules) {
+    check_rules(rules, {});
+}
+
+template <class World>
+void silent(const World& w) {
     BOOST_TEST(w.host.violations().empty(), w.host.describe());
 }
 

@@ -85,6 +85,13 @@ class hart_queue : private async::completion_source {
 
     [[nodiscard]] virtqueue& ring() noexcept { return queue_; }
 
+    // What a round does, on the queue's hart, for a driver that has to wait where rounds have ended.
+    void look() noexcept {
+        disarm();
+        publish();
+        static_cast<void>(poll());
+    }
+
     // Takes `count` used buffers from ring(). False if the device has broken the rules.
     [[nodiscard]] virtual bool take_used(std::size_t count) noexcept = 0;
 

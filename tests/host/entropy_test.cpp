@@ -3,7 +3,7 @@
 #include "async/message.hpp"
 #include "async/sync_wait.hpp"
 #include "drivers/entropy/entropy.hpp"
-#include "tests/host/driver_fixture.hpp"
+#include "tests/host/one_queue_fixture.hpp"
 #include "tests/model/virtio_rng_model.hpp"
 
 namespace {
@@ -17,52 +17,11 @@ namespace bits = model::feature;
 
 constexpr ticks patience = 50'000;
 
-enum class delivery : std::uint8_t { line, messages };
-
-struct message_transport final : virtio::mmio_transport {
-    using virtio::mmio_transport::mmio_transport;
-    virtio::interrupt_delivery interrupts() const noexcept override { return virtio::interrupt_delivery::per_queue; }
-    virtio::interrupt_cause acknowledge_interrupt() noexcept override { return {.bits = 0}; }
-};
-
-class rng_world {
+class rng_world : public one_queue_world<entropy, virtio_rng_model> {
   public:
     explicit rng_world(rng_configuration configuration = {}, delivery by = delivery::line,
                        std::size_t memory_bytes = std::size_t{1} << 16)
-        : memory{host, memory_bytes}, device{host, configuration}, line_{configuration.base} {
-        hart.set_poll_mode(poll_mode::off);
-        BOOST_REQUIRE(virtio::identify_mmio(configuration.base).id == virtio::device_id::entropy);
-        if (configuration.version == 1)
-            transport = std::make_shared<virtio::legacy_mmio_transport>(configuration.base);
-        else if (by == delivery::messages)
-            transport = std::make_shared<message_transport>(configuration.base);
-        else
-            transport = std::make_shared<modern_transport>(configuration.base);
-        driver = std::make_unique<entropy>(*transport);
-        host.line_handler(configuration.line, [this, by] {
-            if (by == delivery::line) {
-                driver->handle_line();
-                return;
-            }
-            const virtio::interrupt_cause cause = line_.acknowledge_interrupt();
-            if (cause.has(virtio::interrupt_cause::used_buffer))
-                driver->handle_queue();
-            if (cause.has(virtio::interrupt_cause::configuration_change))
-                driver->handle_configuration();
-        });
-    }
-    ~rng_world() {
-        for (const auto& each : host.violations())
-            BOOST_TEST(permitted.contains(each.id), "time " << each.time << ": " << each.id << ": " << each.message);
-        BOOST_TEST(hart.frames().count().live == 0U);
-        // No frame or stack of anybody is known to the device.
-        for (const std::span<std::byte> buffer : device.buffers())
-            BOOST_TEST(std::any_of(memory.shared().begin(), memory.shared().end(), [&](std::span<std::byte> part) {
-                return buffer.data() >= part.data() && buffer.data() + buffer.size() <= part.data() + part.size();
-            }));
-    }
-    rng_world(const rng_world&) = delete;
-    rng_world& operator=(const rng_world&) = delete;
+        : one_queue_world{virtio::device_id::entropy, configuration, by, memory_bytes} {}
 
     error start() { return driver->start(memory, patience, 0); }
 
@@ -97,46 +56,8 @@ class rng_world {
             BOOST_TEST((all[i] == std::byte{0x5a} && all[bytes + 16 + i] == std::byte{0x5a}));
     }
 
-    machine host{arch::host::machine_options{.memory_bytes = std::size_t{1} << 17}};
-
-  private:
-    struct alignas(64) granule {
-        std::byte bytes[64];
-    };
-    std::vector<granule> frames_ = std::vector<granule>(1024);
-
-  public:
-    async::executor hart{std::as_writable_bytes(std::span{frames_})};
-    bounded_memory memory;
-    virtio_rng_model device;
-    std::shared_ptr<virtio::transport> transport;
-    std::unique_ptr<entropy> driver;
     async::counting_scope scope;
-    std::set<std::string, std::less<>> permitted;
-
-  private:
-    modern_transport line_;
 };
-
-struct way {
-    rng_configuration configuration;
-    delivery by;
-};
-
-std::vector<way> all_ways() {
-    std::vector<way> ways;
-    for (const std::uint32_t version : {1U, 2U})
-        for (const bool event_idx : {false, true})
-            for (const std::uint32_t queue_size_max : {1U, 8U, 1024U}) {
-                rng_configuration c{.version = version, .queue_size_max = queue_size_max};
-                if (!event_idx)
-                    c.features &= ~bits::bit(bits::event_idx);
-                ways.push_back({c, delivery::line});
-                if (version == 2)
-                    ways.push_back({c, delivery::messages});
-            }
-    return ways;
-}
 
 BOOST_AUTO_TEST_SUITE(entropy_tests)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 FLOORS = (
-    "arch", "async", "drivers/memory", "drivers/virtio", "drivers/entropy", "drivers/block",
+    "arch", "async", "drivers/memory", "drivers/virtio", "drivers/entropy", "drivers/console", "drivers/block",
     "src/support", "src/kernel", "src/programs", "bench",
 )  # from the lowest  # fmt: skip
 

@@ -3,8 +3,10 @@
 #include "arch/arch.hpp"
 #include "arch/riscv64/sbi.hpp"
 
+#include <algorithm>
 #include <cstdarg>
 #include <cstdio>
+#include <cstring>
 
 namespace inflight::kernel::console {
 
@@ -16,6 +18,9 @@ constexpr std::uintptr_t receive = 0;
 constexpr std::uintptr_t line_status = 5;
 constexpr std::uint8_t data_ready = 0x01;
 constexpr std::uint8_t transmitter_empty = 0x20;
+
+// At the end of the kernel, for the device.
+constexpr std::uint32_t log_patience_in_seconds = 1;
 
 std::uintptr_t uart_registers = 0; // 0: none known
 std::uint32_t uart_shift = 0;
@@ -34,19 +39,71 @@ void put_byte(char character) noexcept {
     arch::mmio_write8(uart_registers + (transmit << uart_shift), static_cast<std::uint8_t>(character));
 }
 
-// Untrusted text may contain anything, so what a terminal might take for a command is escaped.
-void put(char character) noexcept {
-    const auto byte = static_cast<unsigned char>(character);
-    if ((byte >= ' ' && byte != 0x7f) || character == '\t') {
-        put_byte(character);
-    } else if (character == '\n') {
-        put_byte('\r');
-        put_byte('\n');
-    } else {
-        constexpr char digits[] = "0123456789abcdef";
-        for (const char part : {'\\', 'x', digits[byte >> 4], digits[byte & 0xf]}) {
-            put_byte(part);
+console_log* the_log = nullptr;
+char early_text[4096]; // written before there is a log
+arch::atomic<std::size_t> early_bytes{0};
+
+// A hart may be here without the lock.
+void write_to_log(std::string_view text) noexcept {
+    if (the_log != nullptr) {
+        the_log->write(text);
+        return;
+    }
+    const std::size_t at = early_bytes.load(std::memory_order_relaxed);
+    const std::size_t length = std::min(text.size(), sizeof early_text - at);
+    std::memcpy(early_text + at, text.data(), length);
+    early_bytes.store(at + length, std::memory_order_relaxed);
+}
+
+// One write, character by character to the UART and in large pieces to the log.
+class output {
+  public:
+    explicit output(bool to_log) noexcept : to_log_{to_log} {}
+
+    // Untrusted text may contain anything, so what a terminal might take for a command is escaped.
+    void put(char character) noexcept {
+        const auto byte = static_cast<unsigned char>(character);
+        if ((byte >= ' ' && byte != 0x7f) || character == '\t') {
+            put_plain(character);
+        } else if (character == '\n') {
+            put_byte('\r');
+            put_plain('\n');
+        } else {
+            constexpr char digits[] = "0123456789abcdef";
+            for (const char part : {'\\', 'x', digits[byte >> 4], digits[byte & 0xf]}) {
+                put_plain(part);
+            }
         }
+    }
+
+    void end() noexcept {
+        if (to_log_) {
+            write_to_log({piece_, length_});
+        }
+        length_ = 0;
+    }
+
+  private:
+    void put_plain(char character) noexcept {
+        put_byte(character);
+        piece_[length_++] = character;
+        if (length_ == sizeof piece_) {
+            end();
+        }
+    }
+
+    bool to_log_;
+    std::size_t length_ = 0;
+    char piece_[256];
+};
+
+// Gives the device the next part where the hart writes much without a round of its executor. Not in an interrupt
+// handler, which may have interrupted a look at the same queue.
+[[gnu::noinline]] void relieve_log() noexcept {
+    const bool unmasked = arch::mask_interrupts();
+    arch::restore_interrupts(unmasked);
+    if (unmasked) {
+        the_log->flush(0);
     }
 }
 
@@ -85,9 +142,37 @@ void seize() noexcept {
 }
 
 void write(std::string_view text) noexcept {
+    const bool to_log = !seized.load(std::memory_order_relaxed);
+    {
+        const writing alone;
+        output out{to_log};
+        for (const char character : text) {
+            out.put(character);
+        }
+        out.end();
+    }
+    if (to_log && the_log != nullptr && the_log->unused() > console_log::buffer_size / 2) {
+        relieve_log();
+    }
+}
+
+void open_log(console_log& log) noexcept {
     const writing alone;
-    for (const char character : text) {
-        put(character);
+    log.write({early_text, early_bytes.load(std::memory_order_relaxed)});
+    the_log = &log;
+}
+
+void end_log() noexcept {
+    if (the_log == nullptr) {
+        return;
+    }
+    the_log->flush(log_patience_in_seconds * arch::ticks_per_second());
+    const std::size_t missing = the_log->missing();
+    const virtio::error failure = the_log->failure();
+    if (missing != 0 || failure != virtio::error::none) {
+        print("note: the log lacks %lu bytes: %s\n", missing,
+              failure != virtio::error::none ? virtio::to_string(failure) : "the device did not take them in time");
+        the_log->flush(arch::ticks_per_second() / 10); // the note, too, if the device takes it
     }
 }
 

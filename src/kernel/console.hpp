@@ -1,6 +1,8 @@
-// The kernel's console: the UART that the device tree names, and the firmware's console before the UART is known.
+// The kernel's console: the UART that the device tree names, and the firmware's console before the UART is known. If
+// the machine has a virtio-console device, the same text goes into its log, with plain ends of lines.
 #pragma once
 
+#include "drivers/console/console_log.hpp"
 #include "src/kernel/machine_description.hpp"
 
 #include <optional>
@@ -11,8 +13,15 @@ namespace inflight::kernel::console {
 // Switches to the UART.
 void open(const uart_description& uart) noexcept;
 
-// Only the calling hart writes from here on, even if another hart was writing. For a panic, which has stopped the
-// others.
+// Writes to the log, too, from here on, and first the text so far, of which the first four kilobytes are kept. `log` has
+// started.
+void open_log(console_log& log) noexcept;
+
+// Before the machine ends: waits a second at most for the device of the log. Prints a note if the log is not complete.
+void end_log() noexcept;
+
+// Only the calling hart writes from here on, even if another hart was writing, and not to the log. For a panic, which
+// has stopped the others.
 void seize() noexcept;
 
 // A control character other than a line feed or a tab is written as \xXX. A line feed starts a new line even if it

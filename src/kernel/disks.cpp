@@ -57,15 +57,16 @@ virtio::error start_disk(virtio_device& device, memory& from, const options& wan
     return outcome;
 }
 
-// The end of its interrupt that belongs to a source of entropy. A masked interrupt needs no note: fill() reports that
-// the device does not return the buffer.
-interrupt_connection* create_connection(memory& from, entropy& rng) noexcept {
+// The end of its interrupt that belongs to a device of one queue. A masked interrupt needs no note: fill() reports that
+// the device does not return the buffer, and end_log() what the log lacks.
+template <typename Driver>
+interrupt_connection* create_connection(memory& from, Driver& driver) noexcept {
     interrupt_connection* const made = create<interrupt_connection>(from);
     if (made != nullptr) {
         made->serve = [](void* device) noexcept {
-            return static_cast<entropy*>(device)->handle_line();
+            return static_cast<Driver*>(device)->handle_line();
         };
-        made->context = &rng;
+        made->context = &driver;
         made->masked = [](interrupt_connection&, std::uint32_t, interrupt_storm) noexcept {
         };
     }
@@ -87,6 +88,25 @@ virtio::error start_entropy(virtio_device& device, memory& from, const options& 
         device.rng = rng;
         if (!interrupts.connect(device.interrupt, interrupt_target::this_hart, *connection)) {
             console::print("note: %s has no interrupt that the PLIC knows: it returns nothing\n", device.name);
+        }
+    }
+    return outcome;
+}
+
+virtio::error start_log(virtio_device& device, memory& from, const options& wanted,
+                        interrupt_controller& interrupts) noexcept {
+    virtio::transport* const transport = create_transport(from, device);
+    console_log* const log = transport == nullptr ? nullptr : create<console_log>(from, *transport);
+    interrupt_connection* const connection = log == nullptr ? nullptr : create_connection(from, *log);
+    if (connection == nullptr) {
+        return virtio::error::out_of_memory;
+    }
+    const virtio::error outcome = log->start(from, wanted.features_off);
+    if (outcome == virtio::error::none) {
+        device.log = log;
+        console::open_log(*log);
+        if (!interrupts.connect(device.interrupt, interrupt_target::this_hart, *connection)) {
+            console::print("note: %s has no interrupt that the PLIC knows: it is written at the end\n", device.name);
         }
     }
     return outcome;
@@ -138,6 +158,7 @@ void find_devices(const machine_description& machine, memory& from, const option
     }
     unsigned disks = 0;
     unsigned sources_of_entropy = 0;
+    bool has_log = false;
     for (std::size_t i = machine.virtio.size(); i-- > 0;) {
         const virtio_slot& slot = machine.virtio[i];
         virtio_device device{.address = slot.registers.base,
@@ -147,7 +168,8 @@ void find_devices(const machine_description& machine, memory& from, const option
                              .disk = nullptr,
                              .failure = nullptr,
                              .disk_id = nullptr,
-                             .rng = nullptr};
+                             .rng = nullptr,
+                             .log = nullptr};
         if (!arch::riscv64::answers(device.address)) {
             device.failure = "no device responds at this address, which the device tree gives to a VIRTIO device";
             console::print("note: slot 0x%lx: %s\n", device.address, device.failure);
@@ -165,6 +187,10 @@ void find_devices(const machine_description& machine, memory& from, const option
         } else if (outcome == virtio::error::none && device.identity.id == virtio::device_id::entropy) {
             std::snprintf(device.name, sizeof device.name, "rng%u", sources_of_entropy++);
             outcome = start_entropy(device, from, wanted, interrupts);
+        } else if (outcome == virtio::error::none && device.identity.id == virtio::device_id::console && !has_log) {
+            has_log = true;
+            std::snprintf(device.name, sizeof device.name, "log");
+            outcome = start_log(device, from, wanted, interrupts);
         }
         if (outcome != virtio::error::none) {
             device.failure =
@@ -182,7 +208,8 @@ void reset_devices(void (*say)(const char* name) noexcept) noexcept {
         return;
     }
     for (const virtio_device& device : *known_devices) {
-        if ((device.disk != nullptr || device.rng != nullptr) && !virtio::mmio_transport{device.address}.reset()) {
+        const bool started = device.disk != nullptr || device.rng != nullptr || device.log != nullptr;
+        if (started && !virtio::mmio_transport{device.address}.reset()) {
             say(device.name);
         }
     }

@@ -1,8 +1,9 @@
-// Finds the VIRTIO devices of the machine, starts the disks and the sources of entropy among them, and identifies the
-// disks.
+// Finds the VIRTIO devices of the machine, starts the disks, the sources of entropy and the first console among them,
+// and identifies the disks.
 #pragma once
 
 #include "drivers/block/disk.hpp"
+#include "drivers/console/console_log.hpp"
 #include "drivers/entropy/entropy.hpp"
 #include "drivers/virtio/mmio.hpp"
 #include "src/kernel/disk_identity.hpp"
@@ -20,11 +21,12 @@ struct virtio_device {
     std::uintptr_t address;
     std::uint32_t interrupt;
     virtio::mmio_identity identity;
-    char name[8];           // "vda" and so on for a disk, "rng0" for a source of entropy; empty for another device
-    block::disk* disk;      // nullptr: not a disk, or unusable
-    const char* failure;    // why the device is unusable, in static storage; nullptr: it is usable
+    char name[8];        // "vda" and so on for a disk, "rng0" for a source of entropy, "log"; empty for another device
+    block::disk* disk;   // nullptr: not a disk, or unusable
+    const char* failure; // why the device is unusable, in static storage; nullptr: it is usable
     disk_identity* disk_id; // nullptr: no usable disk
     entropy* rng;           // nullptr: not a source of entropy, or unusable
+    console_log* log;       // nullptr: not the first console, or unusable
 
     // Usable or not.
     [[nodiscard]] bool is_disk() const noexcept { return identity.id == virtio::device_id::block; }
@@ -33,8 +35,8 @@ struct virtio_device {
 using device_list = bounded_list<virtio_device, 32>;
 
 // Examines every slot, from the highest address down, which is the order of QEMU's -device options. Skips empty slots.
-// Starts every device that has a driver and connects its interrupt as `wanted` says. Prints a note for an unusable device, and adds it to
-// `found` with the reason.
+// Starts every device that has a driver and connects its interrupt as `wanted` says; the first console becomes the log.
+// Prints a note for an unusable device, and adds it to `found` with the reason.
 void find_devices(const machine_description& machine, memory& from, const options& wanted,
                   interrupt_controller& interrupts, device_list& found) noexcept;
 

@@ -39,6 +39,9 @@ void end(int exit_status) noexcept {
         wait_for_the_end();
     }
 #endif
+    if (exit_status != exit_panic) {
+        console::end_log();
+    }
     if (finisher != 0) {
         const auto status = static_cast<std::uint32_t>(exit_status);
         arch::mmio_write32(finisher, exit_status == 0 ? finisher_pass : status << 16 | finisher_fail);

@@ -59,6 +59,11 @@ def command(options: Options, attached: Sequence[Disk], directory: Path, gdb_por
     words += options.qemu_arguments
     if options.program == "random":
         words += ["-device", "virtio-rng-device"]
+    if options.log is not None:
+        # One port: with more the device would offer MULTIPORT, for which the kernel has no use. A comma ends a value.
+        path = str(options.log).replace(",", ",,")
+        words += ["-chardev", f"file,id=log,path={path}", "-device", "virtio-serial-device,max_ports=1"]
+        words += ["-device", "virtconsole,chardev=log"]
     if options.iothread:
         words += ["-object", f"iothread,id={disks.IOTHREAD}"]
     for disk in attached:

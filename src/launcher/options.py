@@ -69,6 +69,7 @@ class Options:
     timeout: float
     json: Path | None
     trace: Path | None
+    log: Path | None
     gdb: bool
     dry_run: bool
     destroy: bool
@@ -108,7 +109,7 @@ class Options:
 
     def outputs(self) -> list[tuple[str, Path]]:
         """The files that the run writes beside its disks, each with the option that names it."""
-        named = (("--json", self.json), ("--trace", self.trace), ("--output", self.output))
+        named = (("--json", self.json), ("--trace", self.trace), ("--output", self.output), ("--log", self.log))
         return [(name, file) for name, file in named if file is not None]
 
     def prints_json(self) -> bool:
@@ -178,6 +179,7 @@ def _make_parser() -> _Parser:
         help="for bench: normal (the default), json, json+ (with histograms), or several")
     add("--trace", metavar="FILE",
         help="run a kernel that records what it does, and write FILE for ui.perfetto.dev or chrome://tracing")
+    add("--log", metavar="FILE", help="write all that the kernel says to FILE, through a virtio-console device")
     add("--gdb", action="store_true", help="wait for a debugger, and print how to attach it")
     add("--dry-run", action="store_true", help="print the command of QEMU and do nothing")
     add("--destroy", action="store_true", help="let a program overwrite a disk that ./run did not make")
@@ -294,6 +296,8 @@ def parse(arguments: Sequence[str]) -> Options:
         raise Refusal(f"--transport: '{given.transport}' is unknown; the transports are mmio and mmio-legacy")
     if len(given.disk) > MAX_DISKS:
         raise Refusal(f"--disk: {len(given.disk)} disks are too many; the machine has {MAX_DISKS} slots")
+    if len(given.disk) == MAX_DISKS and given.log is not None:
+        raise Refusal(f"--log: {MAX_DISKS} disks take all slots of the machine, and the log needs one; leave a disk out")
     if given.queue_size is not None and given.queue_size not in map(str, QUEUE_SIZES):
         raise Refusal(f"--queue-size: '{given.queue_size}' is wrong; give a power of two from 4 to 1024")
     memory = parse_size(given.memory, "--memory")
@@ -332,6 +336,7 @@ def parse(arguments: Sequence[str]) -> Options:
         timeout=_parse_timeout(given.timeout),
         json=None if given.json is None else Path(given.json),
         trace=None if given.trace is None else Path(given.trace),
+        log=None if given.log is None else Path(given.log),
         gdb=given.gdb,
         dry_run=given.dry_run,
         destroy=given.destroy,

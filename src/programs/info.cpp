@@ -3,6 +3,8 @@
 #include "src/kernel/console.hpp"
 #include "src/kernel/program.hpp"
 
+#include <iterator>
+
 namespace inflight::kernel {
 
 namespace {
@@ -67,10 +69,24 @@ void print_disk(const virtio_device& device) noexcept {
     }
 }
 
-void print_entropy(const entropy& rng) noexcept {
-    print("  %-18s 1 of %u descriptors, 1 buffer of %zu bytes\n", "queues", rng.queue_size(), entropy::buffer_size);
-    print_features("features offered", rng.device().offered(), virtio::feature_name);
-    print_features("features accepted", rng.device().accepted(), virtio::feature_name);
+// VIRTIO 1.2, 5.3.3.
+const char* console_feature_name(unsigned bit) noexcept {
+    constexpr const char* names[] = {"SIZE", "MULTIPORT", "EMERG_WRITE"};
+    return bit < std::size(names) ? names[bit] : virtio::feature_name(bit);
+}
+
+// Of a driver with one queue and one buffer.
+template <typename Driver>
+void print_one_queue(const Driver& driver, const char* (*name_of)(unsigned bit) noexcept) noexcept {
+    print("  %-18s 1 of %u descriptors, 1 buffer of %zu bytes\n", "queues", driver.queue_size(), Driver::buffer_size);
+    print_features("features offered", driver.device().offered(), name_of);
+    print_features("features accepted", driver.device().accepted(), name_of);
+}
+
+template <typename Driver>
+void print_one_queue_json(const virtio_device& device, const Driver& driver) noexcept {
+    print(",\"name\":\"%s\",\"queue_size\":%u,\"features_offered\":%lu,\"features_accepted\":%lu", device.name,
+          driver.queue_size(), driver.device().offered(), driver.device().accepted());
 }
 
 void print_json(std::span<const virtio_device> devices) noexcept {
@@ -90,8 +106,9 @@ void print_json(std::span<const virtio_device> devices) noexcept {
             device.disk_id->print_json();
             print(",\"short_lengths\":%lu", short_lengths(*device.disk));
         } else if (device.rng != nullptr) {
-            print(",\"name\":\"%s\",\"queue_size\":%u,\"features_offered\":%lu,\"features_accepted\":%lu", device.name,
-                  device.rng->queue_size(), device.rng->device().offered(), device.rng->device().accepted());
+            print_one_queue_json(device, *device.rng);
+        } else if (device.log != nullptr) {
+            print_one_queue_json(device, *device.log);
         }
         print("}");
         first = false;
@@ -115,7 +132,9 @@ async::task<bool> run_info(const environment& here) {
         if (device.disk != nullptr) {
             print_disk(device);
         } else if (device.rng != nullptr) {
-            print_entropy(*device.rng);
+            print_one_queue(*device.rng, virtio::feature_name);
+        } else if (device.log != nullptr) {
+            print_one_queue(*device.log, console_feature_name);
         }
     }
     if (here.devices.empty()) {

@@ -220,6 +220,9 @@ class BadInput(LauncherTest):
             (["--disk", "null:1X"], "'1X' is not a size"),
             (["--disk", "null:513"], "not a multiple of 512"),
             (nine_disks, "9 disks are too many; the machine has 8 slots"),
+            ([*nine_disks[:-2], "--log", "log"], "8 disks take all slots of the machine, and the log needs one"),
+            (["--log", "folder"], "'folder' cannot be written"),
+            (["--disk", "precious", "--log", "precious"], "'precious' is the image of --disk precious"),
             (["verify", "--disk", "precious"], "would overwrite it"),
             (["verify", "--disk", "nbd://127.0.0.1:1/x"], "would overwrite it"),
             *(([name, "--disk", "precious"], f"{name} would overwrite it") for name in ("soak", "durable", "requests")),
@@ -368,6 +371,16 @@ class CommandLine(LauncherTest):
         self.assertIn("-S -gdb tcp:127.0.0.1:1234", " ".join(self.command("info", "--gdb")))
         words = self.command("info", "--qemu-arg", "-device", "--qemu-arg", "virtio-rng-device")
         self.assertEqual(words[-2:], ["-device", "virtio-rng-device"])
+
+    def test_log_is_a_console_device_before_the_disks(self) -> None:
+        words = self.command("info", "--disk", "null:1M", "--log", "a,b")
+        start = words.index("file,id=log,path=a,,b") - 1
+        self.assertEqual(words[start], "-chardev")
+        self.assertEqual(
+            words[start + 2 : start + 6], ["-device", "virtio-serial-device,max_ports=1", "-device", "virtconsole,chardev=log"]
+        )
+        self.assertLess(start, next(index for index, word in enumerate(words) if word.startswith("virtio-blk-device")))
+        self.assertNotIn("virtio-serial", " ".join(self.command("info")))
 
     def test_writing_is_allowed_to_who_asks_for_it(self) -> None:
         self.file("image", bytes(8192))

@@ -49,6 +49,8 @@ ADMISSION = "drivers/block/admission.cpp"
 MMIO = "drivers/virtio/mmio.cpp"
 HART_QUEUE = "drivers/virtio/hart_queue.hpp"
 ENTROPY = "drivers/entropy/entropy.cpp"
+CONSOLE = "drivers/console/console_log.cpp"
+CONSOLE_HEADER = "drivers/console/console_log.hpp"
 
 # file, what stands there, what is put there instead, why it must be found; and which test finds it, if not the simulation
 MUTANTS = [
@@ -284,6 +286,30 @@ MUTANTS = [
     (HART_QUEUE, " || configuration_changed_.load(std::memory_order_relaxed));", ");",
      "a reset that is asked for before the hart sleeps is slept through", "entropy"),
 
+    # ---- the third device type
+    (CONSOLE, "text.size() <= buffer_size - unused()", "text.size() <= buffer_size - unused() + 1",
+     "text that the device has is overwritten", "console"),
+    (CONSOLE, "std::memcpy(buffer_, text.data() + first, text.size() - first);", "",
+     "text across the end of the buffer is lost", "console"),
+    (CONSOLE, "std::min(unused(), buffer_size - begin)", "unused()", "the device reads beyond the buffer", "console"),
+    (CONSOLE, "length == 0 || device_.is_legacy()", "true", "a device that claims to write is believed", "console"),
+    (CONSOLE, "length == 0 || device_.is_legacy()", "length == 0", "a legacy device ends the log", "console"),
+    (CONSOLE, "        send();\n    }\n    return honest;", "    }\n    return honest;",
+     "what was written meanwhile waits for the next write", "console"),
+    (CONSOLE, "    if (alone) {\n        writing_.store(0, std::memory_order_release);\n    }\n", "",
+     "the first write is the last", "console"),
+    (CONSOLE, "writing_.exchange(1, std::memory_order_acquire) == 0", "writing_.load(std::memory_order_acquire) == 0",
+     "two harts write to one place", "console"),
+    (CONSOLE, "failure() == error::none && !limit.is_over()", "!limit.is_over()",
+     "a log that has ended is waited for", "console"),
+    (CONSOLE_HEADER, "        wake_posted_.exchange(0, std::memory_order_acq_rel);\n", "",
+     "only the first write wakes the home hart", "console"),
+    (CONSOLE_HEADER, "        wake_posted_.exchange(0, std::memory_order_acq_rel);\n        send();",
+     "        send();\n        wake_posted_.exchange(0, std::memory_order_acq_rel);",
+     "text that is written between the look and the flag waits for the next write", "console"),
+    (HART_QUEUE, "        disarm();\n        publish();\n        static_cast", "        publish();\n        static_cast",
+     "a look at a queue that is armed finds nothing", "console"),
+
     # ---- other harts
     (SCHEDULE_ON, "        there->post(*this); // and",
      "        there->make_ready(*this); // and",
@@ -358,6 +384,9 @@ KILLERS = {
                     ["--color_output=no"]),
     "entropy": Killer([*HOST, BOOST], ["drivers/entropy", "tests/model"],
                       ["arch/host/machine.cpp", "tests/host/main.cpp", "tests/host/entropy_test.cpp"],
+                      ["--color_output=no"]),
+    "console": Killer([*HOST, BOOST], ["drivers/console", "tests/model"],
+                      ["arch/host/machine.cpp", "tests/host/main.cpp", "tests/host/console_log_test.cpp"],
                       ["--color_output=no"]),
     "parts": Killer([*HOST, BOOST], [],
                     ["arch/host/machine.cpp", "tests/host/main.cpp", "tests/host/admission_test.cpp",

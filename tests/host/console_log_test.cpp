@@ -148,6 +148,7 @@ BOOST_AUTO_TEST_CASE(a_flush_waits_until_the_device_has_used_everything) {
                 while (scope.size() != 0)
                     w.hart.tick();
             } else {
+                const arch::interrupts_masked no_interrupt_tells;
                 w.driver->flush(patience);
                 w.check_complete();
             }

@@ -304,9 +304,6 @@ MUTANTS = [
      "a log that has ended is waited for", "console"),
     (CONSOLE_HEADER, "        wake_posted_.exchange(0, std::memory_order_acq_rel);\n", "",
      "only the first write wakes the home hart", "console"),
-    (CONSOLE_HEADER, "        wake_posted_.exchange(0, std::memory_order_acq_rel);\n        send();",
-     "        send();\n        wake_posted_.exchange(0, std::memory_order_acq_rel);",
-     "text that is written between the look and the flag waits for the next write", "console"),
     (HART_QUEUE, "        disarm();\n        publish();\n        static_cast", "        publish();\n        static_cast",
      "a look at a queue that is armed finds nothing", "console"),
 

@@ -55,8 +55,7 @@ void console_log::send() noexcept {
         in_flight_ = static_cast<std::uint32_t>(std::min(unused(), buffer_size - begin));
         slot& taken = slots_.take();
         taken.expected = slot::irregular;
-        ring().descriptor_at(taken.id).store(arch::device_address(buffer_ + begin), in_flight_, 0, 0);
-        ring().make_available(taken.id);
+        ring().make_available(taken.id, {arch::device_address(buffer_ + begin), in_flight_, 0});
     }
 }
 
@@ -71,9 +70,11 @@ void console_log::flush(arch::ticks patience) noexcept {
 }
 
 bool console_log::take_used(std::size_t count) noexcept {
-    const bool honest = slots_.for_each_checked(ring(), count, [this](slot&, std::uint32_t length) noexcept {
-        return length == 0 || device_.is_legacy(); // nothing is writable; a legacy device may say anything (5.3.6)
-    });
+    // Nothing is writable, so the length is 0. A legacy device may say anything.
+    const auto wrote_nothing = [this](slot&, std::uint32_t length, bool reserved) noexcept {
+        return length == 0 || reserved || device_.is_legacy();
+    };
+    const bool honest = slots_.for_each_checked(ring(), count, wrote_nothing);
     if (honest) {
         used_.fetch_add(in_flight_, std::memory_order_release);
         send();

@@ -53,9 +53,19 @@ void channel::submit_plain_later(operation& started) noexcept {
     } else if (forwarding_) {
         ++counters_.forwarded;
         forwarding_->send_plain(started);
+    } else if (current_->ring().is_packed()) {
+        submit_plain_packed(started);
     } else {
         submit_plain_elsewhere(started);
     }
+}
+
+void channel::submit_plain_packed(operation& started) noexcept {
+    if (!current_->submit_plain_packed(started)) [[unlikely]] {
+        submit_plain_elsewhere(started);
+        return;
+    }
+    started.begin(operation_state::whole_in_flight);
 }
 
 void channel::submit_plain_elsewhere(operation& started) noexcept {

@@ -145,6 +145,7 @@ class alignas(512) channel final : private async::completion_source,
 
     void submit_slow_path(operation& started) noexcept;
     void submit_plain_later(operation& started) noexcept;
+    [[gnu::noinline]] void submit_plain_packed(operation& started) noexcept;
     [[gnu::noinline]] void submit_plain_elsewhere(operation& started) noexcept;
     inline void wait_whole(operation& started) noexcept;
     [[nodiscard]] bool push(operation& started) noexcept;

@@ -188,10 +188,7 @@ void queue::make_available_packed(const slot& taken) noexcept {
         ring_.packed().make_available(taken.id, chain_of(taken));
         return;
     }
-    const std::uint32_t segments = (taken.shape + 1u) & 0xffu; // see shape_of()
-    const virtio::buffer table{.address = arch::device_address(taken.data - 1),
-                               .length = static_cast<std::uint32_t>(sizeof(virtio::descriptor) * (segments + 2)),
-                               .flags = virtio::descriptor_flag::indirect};
+    const virtio::buffer table = table_buffer(taken, (taken.shape + 1u) & 0xffu); // see shape_of()
     ring_.packed().make_available(taken.id, &table);
 }
 

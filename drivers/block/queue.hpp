@@ -81,6 +81,24 @@ class queue {
         return true;
     }
 
+    // The same for a packed ring with indirect descriptors.
+    bool submit_plain_packed(operation& owner) noexcept {
+        slot& front = slots_.front();
+        if (chains_ != nullptr || front.shape != shape_of(owner.type, 1) || ring_.packed().run_has_ended())
+            [[unlikely]] {
+            return false;
+        }
+        slots_.take();
+        const std::uint64_t sector = owner.sector;
+        const std::uint64_t length = owner.length;
+        const std::uint64_t expected = owner.device_writes() ? length + 1 : 1;
+        front.data->address.store(arch::device_address(owner.data));
+        front.data->length.store(static_cast<std::uint32_t>(length));
+        ring_.packed().make_one_available(front.id, table_buffer(front, 1));
+        begin(front, owner, sector, expected);
+        return true;
+    }
+
     // The same into any free slot of any ring. There must be one. The quantum may have ended.
     void submit_whole(operation& owner) noexcept {
         if (ring_.is_packed()) [[unlikely]] {
@@ -268,6 +286,12 @@ class queue {
     // Gives a slot whose data is in place to a ring of any format.
     void make_available(slot& taken, operation& owner, std::uint64_t sector, std::uint64_t expected) noexcept;
     void make_available_packed(const slot& taken) noexcept;
+    // The descriptor of a packed ring that points to the table of a slot.
+    [[nodiscard]] static virtio::buffer table_buffer(const slot& of, std::uint32_t segments) noexcept {
+        return {.address = arch::device_address(of.data - 1),
+                .length = static_cast<std::uint32_t>(sizeof(virtio::descriptor) * (segments + 2)),
+                .flags = virtio::descriptor_flag::indirect};
+    }
 
     // What the driver remembers of a slot that is given to the device, and what differs from request to request.
     void begin(slot& taken, operation& owner, std::uint64_t sector, std::uint64_t expected) noexcept {

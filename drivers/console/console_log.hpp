@@ -42,7 +42,6 @@ class console_log final : public virtio::hart_queue {
     static constexpr std::uint16_t transmit_queue = 1; // 5.3.2
     static constexpr std::uint16_t max_queue_size = 8;
     struct slot : virtio::slot_base<slot> {};
-
     [[nodiscard]] bool take_used(std::size_t count) noexcept override;
     void published() noexcept override { slots_.published(); }
     void stopped(virtio::error why) noexcept override { failure_.store(why, std::memory_order_relaxed); }

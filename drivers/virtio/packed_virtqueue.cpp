@@ -19,7 +19,7 @@ void packed_virtqueue::lay_out(std::byte* memory, std::uint16_t size, std::uint1
     held_back_ = nullptr;
     next_used_ = ring_;
     used_flags_ = packed_word::available | packed_word::used;
-    available_ = 0;
+    before_this_lap_ = 0;
     published_ = 0;
     taken_ = 0;
     size_ = size;
@@ -36,6 +36,7 @@ queue_addresses packed_virtqueue::addresses() const noexcept {
 void packed_virtqueue::begin_run(std::size_t chains) noexcept {
     if (next_ == ring_end_) {
         next_ = ring_;
+        before_this_lap_ += size_;
         available_flags_ ^= packed_word::available | packed_word::used;
     }
     run_end_ = next_ + std::min(chains * chain_length_, static_cast<std::size_t>(ring_end_ - next_));
@@ -52,25 +53,28 @@ void packed_virtqueue::make_available(std::uint16_t id, const buffer* chain) noe
         const std::uint64_t word = packed_word::of(chain[i].length, id, flags);
         first[i].address.store(chain[i].address);
         if (i == 0 && held_back_ == nullptr) {
-            held_back_ = first;
-            held_back_word_ = word | available_flags_;
-            // Both flags as a used descriptor of the lap before has them: the device does not take it.
-            const bool wrap = available_flags_ == packed_word::available;
-            first->word.store(word | (wrap ? 0 : packed_word::available | packed_word::used));
+            hold_back(*first, word);
         } else {
             first[i].word.store(word | available_flags_);
         }
     }
     next_ = first + chain_length_;
-    ++available_;
+}
+
+// The descriptor looks as a used one of the lap before: the device does not take it.
+void packed_virtqueue::hold_back(packed_descriptor& first, std::uint64_t word) noexcept {
+    held_back_ = &first;
+    held_back_word_ = word | available_flags_;
+    const bool wrap = available_flags_ == packed_word::available;
+    first.word.store(word | (wrap ? 0 : packed_word::available | packed_word::used));
 }
 
 bool packed_virtqueue::publish() noexcept {
     if (held_back_ == nullptr) {
         return false;
     }
-    const std::size_t chains = available_ - published_;
-    published_ = available_;
+    const std::size_t before = published_;
+    published_ = available();
     // The chains, and the rest of their descriptors, before the first descriptor becomes available: pairs with the
     // device's read of its flags.
     arch::fence_publish();
@@ -79,11 +83,11 @@ bool packed_virtqueue::publish() noexcept {
     // The flags before the read of the device's event suppression: pairs with the device, which writes that before it
     // reads the flags.
     arch::fence_full();
-    return wants_notification(chains);
+    return wants_notification(published_ - before);
 }
 
 bool packed_virtqueue::publish_would_notify() const noexcept {
-    return wants_notification(available_ - published_);
+    return wants_notification(available() - published_);
 }
 
 // 2.8.10, for the last `chains` that were made available. With EVENT_IDX the device may name a slot: then it wants a
@@ -118,15 +122,6 @@ std::size_t packed_virtqueue::used_count() const noexcept {
         }
     }
     return count;
-}
-
-void packed_virtqueue::step_over_used() noexcept {
-    ++taken_;
-    next_used_ += chain_length_;
-    if (next_used_ == ring_end_) {
-        next_used_ = ring_;
-        used_flags_ ^= packed_word::available | packed_word::used;
-    }
 }
 
 bool packed_virtqueue::enable_interrupts() noexcept {

@@ -40,13 +40,28 @@ class packed_virtqueue {
     // always room, because chains in flight are no more than fit.
     void make_available(std::uint16_t id, const buffer* chain) noexcept;
 
+    // The same for a single buffer where the chain length is 1, and the run has not ended.
+    [[gnu::always_inline]] inline void make_one_available(std::uint16_t id, const buffer& single) noexcept {
+        packed_descriptor* const place = next_;
+        const std::uint64_t word = packed_word::of(single.length, id, single.flags);
+        place->address.store(single.address);
+        if (held_back_ == nullptr) [[unlikely]] {
+            hold_back(*place, word);
+        } else {
+            place->word.store(word | available_flags_);
+        }
+        next_ = place + 1;
+    }
+
     // See split_virtqueue. A run ends where the ring ends.
     void begin_run(std::size_t chains) noexcept;
     [[nodiscard]] bool run_has_ended() const noexcept { return next_ == run_end_; }
 
     // As those of split_virtqueue: counted in chains, since lay_out().
-    [[nodiscard]] std::size_t available() const noexcept { return available_; }
-    [[nodiscard]] std::size_t in_flight() const noexcept { return available_ - taken_; }
+    [[nodiscard]] std::size_t available() const noexcept {
+        return (before_this_lap_ + static_cast<std::size_t>(next_ - ring_)) / chain_length_;
+    }
+    [[nodiscard]] std::size_t in_flight() const noexcept { return available() - taken_; }
     [[nodiscard]] std::size_t published() const noexcept { return published_; }
     [[nodiscard]] std::size_t in_flight_published() const noexcept { return published_ - taken_; }
     [[nodiscard]] bool has_unpublished() const noexcept { return held_back_ != nullptr; }
@@ -64,16 +79,25 @@ class packed_virtqueue {
     // As split_virtqueue's. `reserved` tells the visitor that the device says that it has written nothing, and then the
     // length means nothing (2.8.4). QEMU says so always.
     template <typename Visit>
-    std::size_t for_each_used(std::size_t count, Visit&& visit) noexcept {
-        std::size_t took = 0;
-        while (took != count) {
-            const std::uint64_t word = next_used_->word.load(); // once, because the device may write it again
+    [[gnu::always_inline]] inline std::size_t for_each_used(std::size_t count, Visit&& visit) noexcept {
+        const packed_descriptor* next = next_used_;
+        const std::size_t step = chain_length_;
+        const std::size_t contiguous = static_cast<std::size_t>(ring_end_ - next) / step;
+        const packed_descriptor* const end = next + (count < contiguous ? count : contiguous) * step;
+        do {
+            const std::uint64_t word = next->word.load(); // once, because the device may write it again
             if (!visit(std::uint64_t{packed_word::id(word)}, packed_word::length(word),
-                       (word & packed_word::write) == 0)) {
+                       (word & packed_word::write) == 0)) [[unlikely]] {
                 break;
             }
-            step_over_used();
-            ++took;
+            next += step;
+        } while (next != end);
+        const std::size_t took = static_cast<std::size_t>(next - next_used_) / step;
+        taken_ += took;
+        next_used_ = next;
+        if (next == ring_end_) [[unlikely]] {
+            next_used_ = ring_;
+            used_flags_ ^= packed_word::available | packed_word::used;
         }
         return took;
     }
@@ -102,7 +126,7 @@ class packed_virtqueue {
     static bool is_used(std::uint64_t word, std::uint64_t flags) noexcept {
         return (word & (packed_word::available | packed_word::used)) == flags;
     }
-    void step_over_used() noexcept;
+    [[gnu::noinline]] void hold_back(packed_descriptor& first, std::uint64_t word) noexcept;
     [[nodiscard]] bool wants_notification(std::size_t chains) const noexcept;
 
     packed_descriptor* ring_ = nullptr;
@@ -121,7 +145,7 @@ class packed_virtqueue {
     const packed_descriptor* next_used_ = nullptr;
     std::uint64_t used_flags_ = 0; // of descriptors that are used in this lap
 
-    std::size_t available_ = 0;
+    std::size_t before_this_lap_ = 0; // descriptors that were made available until the ring began again
     std::size_t published_ = 0;
     std::size_t taken_ = 0;
     std::uint16_t size_ = 0;

@@ -114,7 +114,6 @@ DISKS = [
          guest=("disks.0.discard == false", "disks.0.write_zeroes == false")),
     Case("no-write-cache", ("verify", "--disk=1M", *device("write-cache=off", "config-wce=off")), says=(AGREES,)),
     Case("no-request-merging", ("verify", "--disk=1M", *device("request-merging=off")), says=(AGREES,)),
-    Case("packed-ring-offered", ("verify", "--disk=1M", *device("packed=on")), says=(AGREES,)),
     Case("access-platform-offered", ("verify", "--disk=1M", *device("iommu_platform=on")), says=(AGREES,)),
     Case("features-declined",
          ("verify", "--disk=1M", "--queues=4",
@@ -130,6 +129,53 @@ DISKS = [
          guest=("disks.0.queues.# == 64", "disks.0.queues.*.requests > 0")),
 ]  # fmt: skip
 
+
+ALL_COUNT = ("disks.0.resets == 0", "disks.0.lost_interrupts == 0",
+             *(f"disks.0.queues.*.{counter} > 0" for counter in ("requests", "notifications", "interrupts")))
+# What the ring takes of a request: a table; and, without INDIRECT_DESC, a chain of three descriptors. And how it is asked for
+# notifications and interrupts.
+PACKED_RINGS = {
+    "": (),
+    "-chains": ("indirect_desc=off",),
+    "-flags": ("event_idx=off",),
+    "-chains-flags": ("indirect_desc=off", "event_idx=off"),
+}
+FOUR_QUEUES = ("--harts=2", "--queues=4")
+
+PACKED = [
+    Case("packed-info", ("info", "--disk=1M", *device("packed=on")), says=("^  features accepted .* RING_PACKED",)),
+    *(Case(f"packed-digest{name}{on}", ("digest", "--disk={a}", *machine, *device("packed=on", *more), *append("bs=4k", "poll=off")),
+           images=noise(8 * MEGABYTE), says=(MATCHES,), guest=ALL_COUNT)
+      for name, more in PACKED_RINGS.items() for on, machine in (("", ()), ("-four-queues", FOUR_QUEUES))),
+    *(Case(f"packed-verify{name}{on}", ("verify", "--disk=4M", *machine, *device("packed=on", *more), *append("poll=off")),
+           says=(AGREES,), guest=(*ALL_COUNT, "disks.0.wrong_blocks == 0"))
+      for name, more in PACKED_RINGS.items() for on, machine in (("", ()), ("-four-queues", FOUR_QUEUES))),
+    # Many laps of a small ring, which is full all the time. Of 4 descriptors, a ring of chains has 3.
+    *(Case(f"packed-verify{name}-queue-of-{size}",
+           ("verify", "--disk=4M", f"--queue-size={size}", "--depth=128", *device("packed=on", *more), *append("poll=off")),
+           says=(AGREES,), guest=(*ALL_COUNT, "disks.0.wrong_blocks == 0", "disks.0.waited > 0"))
+      for name, more in PACKED_RINGS.items() for size in (4, 16)),
+    Case("packed-verify-polled", ("verify", "--disk=4M", *FOUR_QUEUES, *device("packed=on"), *append("poll=always")),
+         says=(AGREES,), guest=("disks.0.resets == 0", "disks.0.wrong_blocks == 0")),
+    # QEMU offers no packed ring there.
+    Case("packed-legacy", ("verify", "--disk=1M", "--transport=mmio-legacy", *device("packed=on")), says=(AGREES,)),
+    Case("packed-legacy-info", ("info", "--disk=1M", "--transport=mmio-legacy", *device("packed=on")),
+         says=("^  features accepted ((?!RING_PACKED).)*$",)),
+    # One notification and one interrupt for a batch of 32, whatever the ring.
+    *(Case(f"{kind}-notifications-and-interrupts-{event_idx}",
+           ("iops", "--disk=null:1G", "--icount", "--harts=1", *device(f"packed={packed}", f"event_idx={event_idx}"),
+            *append("poll=off", "floor=off", "ios=20000", "depth=32")),
+           guest=("rows.# == 1", "rows.0.ios == 20000", "rows.0.notifications == 625", "rows.0.interrupts == 625"))
+      for kind, packed in (("split", "off"), ("packed", "on")) for event_idx in ("on", "off")),
+    Case("packed-random", ("random", *append("bytes=33"), *qemu("-device", "virtio-rng-device,packed=on")),
+         says_in_order=("^[0-9a-f]{64}$", "^[0-9a-f]{2}$"), guest=("bytes == 33",)),
+    Case("packed-random-in-pieces",
+         ("random", *append("bytes=100", "features_off=event_idx"),
+          *qemu("-device", "virtio-rng-device,max-bytes=24,period=100,packed=on")),
+         says_in_order=("^[0-9a-f]{64}$",) * 3 + ("^[0-9a-f]{8}$",), guest=("bytes == 100",), seconds=(0.3, 30)),
+    Case("packed-entropy-info", ("info", *qemu("-device", "virtio-rng-device,packed=on")),
+         says=("^rng0, slot .*: entropy ", "^  features accepted .* RING_PACKED"), guest=("devices.0.queue_size == 8",)),
+]  # fmt: skip
 
 
 def foreign(image: str, serial: str | None) -> tuple[str, ...]:
@@ -485,4 +531,4 @@ BENCH = [
     Case("bench-without-trim", job("rw=randtrim") + device("discard=off"), status=1, refuses="cannot discard"),
 ]  # fmt: skip
 
-CASES = [*BENCH, *DISKS, *WRONG_DISK, *SIZES, *BAD_INPUT, *HARTS, *FAULTS, *INTERRUPTS, *PANIC, *TASKS]
+CASES = [*BENCH, *DISKS, *PACKED, *WRONG_DISK, *SIZES, *BAD_INPUT, *HARTS, *FAULTS, *INTERRUPTS, *PANIC, *TASKS]

@@ -10,16 +10,17 @@ from collections import Counter
 from pathlib import Path
 
 from case import Case, argument_parser, judge, run
-from cases import append
+from cases import append, qemu
 
 BYTES = 65_536
 # The quantiles of chi-square with 255 degrees of freedom at 10^-8 and 1 - 10^-8. Each run is judged by two chi-squares with two
-# bounds, and there are four runs.
+# bounds, and there are five runs.
 LEAST, MOST = 147.8, 402.7
 RUNS = [
     Case("mmio", ("random", *append(f"bytes={BYTES}"))),
     Case("mmio-legacy", ("random", "--transport=mmio-legacy", *append(f"bytes={BYTES}"))),
     Case("mmio-no-event-idx", ("random", "--harts=2", *append(f"bytes={BYTES}", "features_off=event_idx", "poll=off"))),
+    Case("mmio-packed", ("random", *append(f"bytes={BYTES}"), *qemu("-device", "virtio-rng-device,packed=on"))),
     Case("mmio-legacy-no-event-idx",
          ("random", "--transport=mmio-legacy", "--harts=2", *append(f"bytes={BYTES}", "features_off=event_idx"))),
 ]  # fmt: skip

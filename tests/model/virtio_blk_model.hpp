@@ -264,6 +264,7 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
     std::size_t in_flight() const; // taken and not completed, all queues
     std::size_t in_flight(unsigned queue) const;
     bool queue_enabled(unsigned queue) const { return queues_.at(queue).live; }
+    bool queue_broken(unsigned queue) const { return queues_.at(queue).broken; } // not served any more
     std::uint32_t queue_size(unsigned queue) const { return queues_.at(queue).size; }
     const queue_counters& counters(unsigned queue) const { return queues_.at(queue).counters; }
     queue_counters total() const;

@@ -34,6 +34,11 @@ void check_aftermath(const run& it, world& w) {
         BOOST_TEST(w.disk().lost());
         return check_lost(w);
     }
+    if (it.device.packed && w.model().queue_broken(0)) { // nobody has noticed yet
+        auto memory = w.buffer(512);
+        BOOST_TEST(w.read(0, memory) == status::timed_out);
+        BOOST_TEST(!w.model().queue_broken(0));
+    }
     if (w.model().capacity() == 0) {
         auto memory = w.buffer(512);
         const status outcome = w.read(0, memory);

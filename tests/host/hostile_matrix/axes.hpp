@@ -126,6 +126,7 @@ struct device_kind {
     bool event_idx;
     bool indirect;
     poll_mode poll;
+    bool packed = false;
 };
 
 inline constexpr device_kind devices[] = {
@@ -133,6 +134,10 @@ inline constexpr device_kind devices[] = {
     {2, false, false, poll_mode::adaptive},
     {1, true, false, poll_mode::off},
     {1, false, true, poll_mode::adaptive},
+    {2, true, true, poll_mode::off, true},
+    {2, true, false, poll_mode::adaptive, true},
+    {2, false, true, poll_mode::adaptive, true},
+    {2, false, false, poll_mode::off, true},
 };
 
 // An unusable number in the configuration space, or in a register: a field, or no_field and a fault of the model.
@@ -179,8 +184,8 @@ struct run {
 
 inline std::ostream& operator<<(std::ostream& out, const run& it) {
     return out << it.fault.what << " " << it.fault.name << ", " << it.when.name << ", version " << it.device.version
-               << ", EVENT_IDX " << it.device.event_idx << ", INDIRECT_DESC " << it.device.indirect << ", detail "
-               << it.detail << ", moment " << it.moment;
+               << ", RING_PACKED " << it.device.packed << ", EVENT_IDX " << it.device.event_idx << ", INDIRECT_DESC "
+               << it.device.indirect << ", detail " << it.detail << ", moment " << it.moment;
 }
 
 inline unsigned details_of(kind what) {
@@ -199,9 +204,13 @@ inline unsigned details_of(kind what) {
 inline bool applies(const run& it) {
     const kind what = it.fault.what;
     if (it.device.version == 1 && (what == features_refused || what == generation_unstable))
-        return false; // the legacy interface has neither
-    if (what == id_in_mid_chain || what == id_of_free_slot)
-        return !it.device.indirect; // there are slots that are no heads
+        return false;                               // the legacy interface has neither
+    const bool has_other_ids = !it.device.indirect; // than those of chains
+    const bool full = it.when.what == state::full || it.when.what == state::cancelling;
+    if (what == id_in_mid_chain) // in a packed ring, where nothing is, an id that no chain ever has
+        return has_other_ids;
+    if (what == id_of_free_slot)
+        return has_other_ids || (it.device.packed && !full);
     return true;
 }
 

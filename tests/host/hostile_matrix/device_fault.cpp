@@ -10,6 +10,11 @@ void device_fault::strike() {
     };
     switch (it_.fault.what) {
     case index_jump:
+        // A packed ring has no index: it is claimed that all that is in flight was used, and more. The device leaves the
+        // buffers alone from then on, as no driver could tell.
+        if (it_.device.packed)
+            for (std::size_t left = device().in_flight(); left != 0; --left)
+                device().keep_one();
         device().move_used_index(0, static_cast<int>(queue_size + 1 + world_.host.random_below(1000)));
         return;
     case index_backwards: device().move_used_index(0, -1 - static_cast<int>(world_.host.random_below(1000))); return;
@@ -104,8 +109,14 @@ void device_fault::strike_at_used_ring() {
     const bool draining = it_.when.what == state::draining;
     std::uint32_t id = 0;
     switch (it_.fault.what) {
-    case id_out_of_range: id = queue_size + static_cast<std::uint32_t>(world_.host.random() >> 33); break;
-    case id_of_free_slot: id = queue_size - 1; break; // 15 descriptors make five chains of three
+    case id_out_of_range: {
+        const std::uint32_t ids = it_.device.packed ? 1U << 16 : 1U << 31; // how many a used descriptor can tell
+        id = queue_size + static_cast<std::uint32_t>(world_.host.random_below(ids - queue_size));
+        break;
+    }
+    case id_of_free_slot: // 15 descriptors make five chains of three, and a packed ring has no more of them
+        id = it_.device.packed && !it_.device.indirect ? queue_size - 2 : queue_size - 1;
+        break;
     case id_in_mid_chain: id = 1; break;
     default: // the one completed last; while it is looked at, the one before it
         id = device().last_used_id(0);

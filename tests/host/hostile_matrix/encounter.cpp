@@ -27,6 +27,8 @@ setup make_setup(const run& it) {
         features &= ~bits::bit(bits::event_idx);
     if (!it.device.indirect)
         features &= ~bits::bit(bits::indirect_desc);
+    if (it.device.packed)
+        features |= bits::bit(bits::ring_packed);
     c.features = features;
     // A register that reads all ones is a queue of the largest size.
     s.machine.memory_bytes = std::size_t{it.fault.what == removed ? 4U : 1U} << 19;
@@ -99,6 +101,8 @@ void encounter::reach_state() {
         several(0, 40);
         world_.settle();
         fault_.strike();
+        if (it_.device.packed) // or the device would write over it, a lap later
+            world_.settle();
         break;
     case state::publishing:
         several(0, 2);

@@ -126,6 +126,38 @@ BOOST_AUTO_TEST_CASE(what_is_offered_is_not_published) {
             }
 }
 
+// 2.8.4: the length of a used descriptor means nothing unless it has WRITE, and its other flags and its address never do. The
+// status byte tells what has become of the request.
+BOOST_AUTO_TEST_CASE(a_length_without_write_means_nothing) {
+    for (const bool indirect : {true, false})
+        for (const bool strict : {true, false})
+            for (const bool tells : {true, false})
+                for (const fault what : {fault::length_too_long, fault::length_too_short, fault::status_not_written}) {
+                    setup s = small_queue({2, true}, indirect);
+                    s.disk.strict_lengths = strict;
+                    world w{s};
+                    w.start_all();
+                    w.model().behave.used_without_write = !tells;
+                    w.model().behave.used_descriptor_noise = true;
+                    auto memory = w.buffer(512);
+                    BOOST_TEST(w.read(1, memory) == status::ok);
+                    BOOST_TEST(same(memory, w.on_disk(1, 1)));
+                    w.model().inject(what);
+                    const status outcome = w.read(2, memory);
+                    const bool counts = tells && what == fault::length_too_short;
+                    if (tells && what == fault::length_too_long)
+                        BOOST_TEST(outcome == status::device_reset);
+                    else if (what == fault::status_not_written || (counts && strict))
+                        BOOST_TEST(outcome == status::device_error);
+                    else
+                        BOOST_TEST((outcome == status::ok && same(memory, w.on_disk(2, 1))));
+                    BOOST_TEST(w.disk().count().protocol_violations ==
+                               (tells && what == fault::length_too_long ? 1U : 0U));
+                    BOOST_TEST(w.disk().count(0).short_lengths == (counts ? 1U : 0U));
+                    exercise(w);
+                }
+}
+
 BOOST_AUTO_TEST_CASE(an_identifier_is_padded_whatever_the_device_does) {
     for (const std::string& text : {std::string{}, std::string{"abc"}, std::string{"nineteen-characters"}}) {
         world w{one_disk([&](blk_configuration& c) { c.identifier = text; })};

@@ -85,6 +85,7 @@ constexpr choice<bool> switches[] = {{"on", true}, {"off", false}, {"1", true}, 
 constexpr choice<virtio::feature_set> optional_features[] = {
     {"event_idx", virtio::feature::event_idx},
     {"indirect_desc", virtio::feature::indirect_desc},
+    {"ring_packed", virtio::feature::ring_packed},
     {"seg_max", 1u << 2},
     {"flush", 1u << 9},
     {"topology", 1u << 10},
@@ -223,8 +224,8 @@ constexpr known_option known_options[] = {
      "a power of two from 4 to 32768"},
     {"features_off",
      [](std::string_view value, options& parsed) noexcept { return parse_features(value, parsed.features_off); },
-     "a list, with commas, of event_idx, indirect_desc, seg_max, flush, topology, config_wce, mq, discard, "
-     "write_zeroes"},
+     "a list, with commas, of event_idx, indirect_desc, ring_packed, seg_max, flush, topology, config_wce, mq, "
+     "discard, write_zeroes"},
     {"interrupts",
      [](std::string_view value, options& parsed) noexcept { return parse_choice(value, routings, parsed.interrupts); },
      "one of on (hart 0 takes them), any (the first hart to claim), off"},

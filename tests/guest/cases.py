@@ -157,6 +157,8 @@ PACKED = [
       for name, more in PACKED_RINGS.items() for size in (4, 16)),
     Case("packed-verify-polled", ("verify", "--disk=4M", *FOUR_QUEUES, *device("packed=on"), *append("poll=always")),
          says=(AGREES,), guest=("disks.0.resets == 0", "disks.0.wrong_blocks == 0")),
+    Case("packed-off", ("info", "--disk=1M", *device("packed=on"), *append("features_off=ring_packed")),
+         says=("^  features offered .* RING_PACKED", "^  features accepted ((?!RING_PACKED).)*$")),
     # QEMU offers no packed ring there.
     Case("packed-legacy", ("verify", "--disk=1M", "--transport=mmio-legacy", *device("packed=on")), says=(AGREES,)),
     Case("packed-legacy-info", ("info", "--disk=1M", "--transport=mmio-legacy", *device("packed=on")),

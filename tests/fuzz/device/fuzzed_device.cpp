@@ -72,7 +72,9 @@ std::uint32_t fuzzed_device::read(std::uint64_t offset, unsigned width) {
     if (removed_)
         return ~0U;
     if (claimed_ && claimed_->first == offset) {
-        const std::uint32_t value = std::exchange(claimed_, std::nullopt)->second;
+        std::uint32_t value = std::exchange(claimed_, std::nullopt)->second;
+        if (offset == reg::device_features && feature_sel_ == 1) // device_queue has no packed rings
+            value &= ~static_cast<std::uint32_t>(model::feature::bit(model::feature::ring_packed) >> 32);
         if (offset == reg::status && value == 0 && resetting_ != 0) { // that confirms the reset, whoever says it
             resetting_ = 0;
             end_reset();

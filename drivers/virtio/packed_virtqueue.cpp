@@ -127,7 +127,7 @@ std::size_t packed_virtqueue::used_count() const noexcept {
 bool packed_virtqueue::enable_interrupts() noexcept {
     driver_event_->store(event_idx_ ? event_suppression::descriptor | used_position() : event_suppression::enable);
     // The interrupt request before the read of the flags: pairs with the device, which writes the flags before it reads
-    // the request; and with the handler, see virtqueue::mark_if_completed().
+    // the request; and with the handler, see virtqueue::mark_if_completed_packed().
     arch::fence_full();
     return used_since(used_position());
 }

@@ -107,7 +107,7 @@ class split_virtqueue {
         own_field(ring_index).store(low16(available_now));
         // The interrupt request before the read of the used index, and the available index before the read of the
         // device's notification request: pairs with the device, which writes its own before it reads ours, in both
-        // cases; and with the fence in virtqueue::mark_if_completed().
+        // cases; and with the fence in virtqueue::mark_if_completed_split().
         arch::fence_full();
         const bool found = in_high_bits(used_index() - taken) != 0;
         if (used_event != nullptr ? crossed(notification_event(), available_now, before)
@@ -163,7 +163,7 @@ class split_virtqueue {
             own_field(ring_flags).store(0);
         }
         // The interrupt request before the read of the used index: pairs with the device, which writes the index before
-        // it reads the request; and with the fence in virtqueue::mark_if_completed().
+        // it reads the request; and with the fence in virtqueue::mark_if_completed_split().
         arch::fence_full();
         return used_count() != 0;
     }

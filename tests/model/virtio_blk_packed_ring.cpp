@@ -256,21 +256,10 @@ bool virtio_blk_model::packed_ring::was_written(std::uint64_t first, const descr
 std::vector<std::byte> virtio_blk_model::packed_ring::contents_of(const descriptor_list& list,
                                                                   std::size_t& table_part) const {
     std::vector<std::byte> contents;
-    std::array<std::byte, header_bytes> header{};
-    std::size_t header_length = 0;
-    const auto add_to_header = [&](const packed_descriptor& element) {
-        if ((element.flags & flag::write) != 0)
-            return;
-        const auto bytes = std::min<std::size_t>(element.length, header.size() - header_length);
-        const std::byte* const memory = bytes != 0 ? host().translate(element.address, bytes) : nullptr;
-        if (memory == nullptr)
-            return;
-        std::memcpy(header.data() + header_length, memory, bytes);
-        header_length += bytes;
-    };
+    header_reader header{host()};
     for (const auto& entry : list) {
         if ((entry.flags & flag::indirect) == 0) {
-            add_to_header(entry);
+            header.add(entry);
             continue;
         }
         const std::size_t entries = entry.length / descriptor_bytes;
@@ -278,11 +267,11 @@ std::vector<std::byte> virtio_blk_model::packed_ring::contents_of(const descript
         if (table == nullptr)
             continue;
         contents.insert(contents.end(), table, table + entries * descriptor_bytes);
-        for (std::size_t at = 0; at < entries && header_length < header.size(); ++at)
-            add_to_header(load<packed_descriptor>(table + at * descriptor_bytes));
+        for (std::size_t at = 0; at < entries && !header.is_complete(); ++at)
+            header.add(load<packed_descriptor>(table + at * descriptor_bytes));
     }
     table_part = contents.size();
-    contents.insert(contents.end(), header.data(), header.data() + header_length);
+    contents.insert(contents.end(), header.data(), header.data() + header.size());
     return contents;
 }
 

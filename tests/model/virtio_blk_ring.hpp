@@ -4,9 +4,11 @@
 
 #include "tests/model/virtio_blk_model.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string>
 
 namespace inflight::model {
@@ -102,6 +104,32 @@ class virtio_blk_model::device_ring {
 
     virtio_blk_model& device_;
     virtqueue& queue_;
+};
+
+// The header of a request, from the descriptors that the device reads, as far as they are in memory.
+class header_reader {
+  public:
+    explicit header_reader(arch::host::machine& host) : host_{host} {}
+
+    template <typename Descriptor>
+    void add(const Descriptor& element) {
+        if ((element.flags & descriptor_flag::write) != 0)
+            return;
+        const auto bytes = std::min<std::size_t>(element.length, header_.size() - length_);
+        const std::byte* const memory = bytes != 0 ? host_.translate(element.address, bytes) : nullptr;
+        if (memory == nullptr)
+            return;
+        std::memcpy(header_.data() + length_, memory, bytes);
+        length_ += bytes;
+    }
+    bool is_complete() const { return length_ == header_.size(); }
+    const std::byte* data() const { return header_.data(); }
+    std::size_t size() const { return length_; }
+
+  private:
+    arch::host::machine& host_;
+    std::array<std::byte, header_bytes> header_{};
+    std::size_t length_ = 0;
 };
 
 } // namespace inflight::model

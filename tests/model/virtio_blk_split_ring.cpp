@@ -2,7 +2,6 @@
 #include "tests/model/virtio_blk_split_ring.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cstring>
 #include <utility>
 
@@ -132,20 +131,9 @@ void virtio_blk_model::split_ring::remember_unpublished() {
 void virtio_blk_model::split_ring::take_capture(std::uint16_t head, std::size_t limit, capture& out) const {
     out.head = head;
     out.bytes.clear();
-    std::array<std::byte, header_bytes> header{};
-    std::size_t header_length = 0;
+    header_reader header{host()};
     const auto append = [&](const std::byte* from, std::size_t bytes) {
         out.bytes.insert(out.bytes.end(), from, from + bytes);
-    };
-    const auto add_to_header = [&](const descriptor& element) {
-        if ((element.flags & descriptor_flag::write) != 0)
-            return;
-        const auto bytes = std::min<std::size_t>(element.length, header.size() - header_length);
-        const std::byte* const memory = bytes != 0 ? host().translate(element.address, bytes) : nullptr;
-        if (memory == nullptr)
-            return;
-        std::memcpy(header.data() + header_length, memory, bytes);
-        header_length += bytes;
     };
     std::uint16_t slot = head;
     for (std::size_t count = 0; count < limit && slot < size(); ++count) {
@@ -159,21 +147,21 @@ void virtio_blk_model::split_ring::take_capture(std::uint16_t head, std::size_t 
                 std::size_t at = 0;
                 for (std::size_t steps = 0; steps < entries && at < entries; ++steps) {
                     const auto element = load<descriptor>(table + at * descriptor_bytes);
-                    add_to_header(element);
-                    if ((element.flags & descriptor_flag::next) == 0 || header_length == header.size())
+                    header.add(element);
+                    if ((element.flags & descriptor_flag::next) == 0 || header.is_complete())
                         break;
                     at = element.next;
                 }
             }
         } else {
-            add_to_header(entry);
+            header.add(entry);
         }
         if ((entry.flags & descriptor_flag::next) == 0)
             break;
         slot = entry.next;
     }
     out.descriptor_part = out.bytes.size();
-    append(header.data(), header_length);
+    append(header.data(), header.size());
 }
 
 // ---- what must stay as it is

@@ -11,6 +11,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 
 namespace inflight::kernel {
 
@@ -48,6 +49,13 @@ struct interrupt_connection {
     interrupt_connection* next = nullptr;
 };
 
+// An interrupt that a device sends as a write to memory (PCI with MSI-X).
+struct interrupt_message {
+    std::uint32_t source = 0; // for connect(), on the hart that it was allocated for
+    std::uint64_t address = 0;
+    std::uint32_t data = 0;
+};
+
 // An implementation registers a handler with arch::set_interrupt_handler() on each hart. The handler claims a source,
 // calls serve(), and completes the source if the hardware wants that. It calls count_spurious() if there was nothing to
 // claim.
@@ -77,6 +85,11 @@ class interrupt_controller {
 
     // Returns true if at least one hart is connected.
     [[nodiscard]] bool connect(std::uint32_t source, interrupt_target target, interrupt_connection& to) noexcept;
+
+    // Allocates a source that interrupts `hart` when a device sends the message. Returns nothing if the controller takes
+    // no messages, if `hart` has not opened it, or if none is left. Not concurrently, and after all harts have called
+    // open().
+    [[nodiscard]] virtual std::optional<interrupt_message> allocate_message(arch::hart_index) noexcept { return {}; }
 
     // Interrupts of any hart with nothing to claim. Any hart.
     [[nodiscard]] std::uint64_t spurious() const noexcept { return spurious_.load(std::memory_order_relaxed); }

@@ -51,17 +51,18 @@ inline bool executor::poll_sources() noexcept {
 }
 
 inline void executor::take_messages() noexcept {
-    operation* next = inbox_.take_all();
-    if (next == nullptr) {
+    operation* last;
+    operation* const first = inbox_.take_all(last);
+    if (first == nullptr) {
         return;
     }
-    many_ready ready{*this};
-    do {
-        operation& message = *next;
-        next = message.next;
-        trace::record(trace::event::message, message.continuation);
-        ready.make_ready(message);
-    } while (next != nullptr);
+#if INFLIGHT_TRACE
+    for (const operation* each = first; each != nullptr; each = each->next) {
+        trace::record(trace::event::message, each->continuation);
+        trace::record(trace::event::ready, each->continuation);
+    }
+#endif
+    ready_.append(*first, *last);
 }
 
 inline void executor::resume(std::coroutine_handle<> frame) noexcept {

@@ -48,8 +48,8 @@ class basic_inbox {
     }
 
     // Owner, awake. All messages, in the order in which they were posted, linked through `next`; nullptr if there are
-    // none.
-    [[nodiscard]] Node* take_all() noexcept {
+    // none. `last` is set to the last one.
+    [[nodiscard]] Node* take_all(Node*& last) noexcept {
         // relaxed: nothing is taken on the strength of it. A message missed here is found in the next round, or by
         // fall_asleep().
         if (word_.load(std::memory_order_relaxed) == nullptr) {
@@ -57,15 +57,20 @@ class basic_inbox {
         }
         // acquire: the word before the messages, pairs with the exchange in post() of each message taken: those of the
         // earlier ones are in its release sequence, because only exchanges follow them.
-        Node* last = word_.exchange(nullptr, std::memory_order_acquire);
+        last = word_.exchange(nullptr, std::memory_order_acquire);
         Node* first = nullptr;
-        while (last != nullptr) {
-            Node* const earlier = last->next;
-            last->next = first;
-            first = last;
-            last = earlier;
+        for (Node* each = last; each != nullptr;) {
+            Node* const earlier = each->next;
+            each->next = first;
+            first = each;
+            each = earlier;
         }
         return first;
+    }
+
+    [[nodiscard]] Node* take_all() noexcept {
+        Node* last;
+        return take_all(last);
     }
 
     // Owner. Whether there are messages, for what it is worth: one may be on its way.

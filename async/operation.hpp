@@ -51,6 +51,12 @@ class operation_list {
         tail_ = &last.next;
     }
 
+    // Puts a chain at the end, whose last operation's link is nullptr.
+    void append(operation& first, operation& last) noexcept {
+        *tail_ = &first;
+        tail_ = &last.next;
+    }
+
     // Puts many at the end, with the end in a register. Nobody else touches the list until it is destroyed.
     class appender {
       public:

@@ -122,7 +122,7 @@ def arguments(disk: Disk, options: Options) -> list[str]:
         *([f"iothread={IOTHREAD}"] if options.iothread else []),
         *map(_escaped, options.device),
     ]
-    return [*contents, "-device", ",".join(["virtio-blk-device", *properties])]
+    return [*contents, "-device", ",".join([options.device_name("blk"), *properties])]
 
 
 def check_may_write(disk: Disk, options: Options) -> None:

@@ -47,7 +47,7 @@ def command(options: Options, attached: Sequence[Disk], directory: Path, gdb_por
     if options.job is not None:
         words += ["-initrd", str(options.job.location(directory))]
     words += ["-nodefaults", "-no-reboot", "-display", "none", "-monitor", "none", "-serial", "stdio"]
-    if not options.legacy:
+    if options.transport != "mmio-legacy":
         words += ["-global", "virtio-mmio.force-legacy=false"]
     if options.icount:
         # sleep=off: an idle hart jumps to its next deadline instead of sleeping for it; with sleep=on no two runs agree
@@ -58,11 +58,11 @@ def command(options: Options, attached: Sequence[Disk], directory: Path, gdb_por
     # Before the disks, so that a device of the user's can have a slot in front of theirs (bus=virtio-mmio-bus.7).
     words += options.qemu_arguments
     if options.program == "random":
-        words += ["-device", "virtio-rng-device"]
+        words += ["-device", options.device_name("rng")]
     if options.log is not None:
         # One port: with more the device would offer MULTIPORT, for which the kernel has no use. A comma ends a value.
         path = str(options.log).replace(",", ",,")
-        words += ["-chardev", f"file,id=log,path={path}", "-device", "virtio-serial-device,max_ports=1"]
+        words += ["-chardev", f"file,id=log,path={path}", "-device", options.device_name("serial") + ",max_ports=1"]
         words += ["-device", "virtconsole,chardev=log"]
     if options.iothread:
         words += ["-object", f"iothread,id={disks.IOTHREAD}"]
@@ -80,13 +80,14 @@ def check(options: Options) -> None:
         raise Refusal("--iothread: QEMU before 8.1 cannot serve these disks from a thread; give a newer one (--qemu)")
     if not options.device:
         return
-    asking = [options.qemu, "-device", "virtio-blk-device,help"]
+    device = "virtio-blk-pci" if options.on_pci() else "virtio-blk-device"
+    asking = [options.qemu, "-device", f"{device},help"]
     answer = subprocess.run(asking, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace").stdout
     known = {line.split("=")[0].strip() for line in answer.splitlines() if "=<" in line}
     for pair in options.device:
         name = pair.split("=")[0]
         if known and name not in known:
-            raise Refusal(f"--device: QEMU's virtio-blk-device has no '{name}'; see {shlex.join(asking)}")
+            raise Refusal(f"--device: QEMU's {device} has no '{name}'; see {shlex.join(asking)}")
 
 
 def version(qemu: str) -> str:

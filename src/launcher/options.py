@@ -31,11 +31,19 @@ PROGRAMS = {
 DEFAULT_DEPTH = {"digest": 128, "verify": 128}
 DEFAULT_SEED = 1
 MAX_DISKS = 8  # slots for virtio-mmio devices on `virt`
+MAX_PCI_DISKS = 24  # of the 31 device numbers of its root bus, and of the 32 devices that the kernel knows
 MAX_QUEUES = 1024
 QUEUE_SIZES = tuple(1 << power for power in range(2, 11))
 MAX_HARTS = 64  # what the kernel knows at the most
 LEAST_MEMORY = 32 << 20
 OUTPUT_FORMATS = ("normal", "json", "json+")
+# How the devices are attached, each with what `--help` says of it.
+TRANSPORTS = {
+    "mmio": "version 2, the default",
+    "mmio-legacy": "version 1",
+    "pci": "modern",
+    "pci-legacy": "the interface from before VIRTIO 1.0",
+}
 
 ROOT = Path(__file__).resolve().parents[2]
 PRESET = "riscv64"
@@ -51,7 +59,7 @@ class Options:
     program: str
     disks: tuple[str, ...]
     read_only: bool
-    legacy: bool
+    transport: str  # of TRANSPORTS
     queues: int
     queue_size: int | None
     harts: int
@@ -112,6 +120,17 @@ class Options:
         named = (("--json", self.json), ("--trace", self.trace), ("--output", self.output), ("--log", self.log))
         return [(name, file) for name, file in named if file is not None]
 
+    def on_pci(self) -> bool:
+        """Whether the devices are on PCI."""
+        return self.transport.startswith("pci")
+
+    def device_name(self, kind: str) -> str:
+        """QEMU's name for a VIRTIO device of that kind, such as "blk", with what makes it modern or legacy."""
+        if not self.on_pci():
+            return f"virtio-{kind}-device"
+        which = "on,disable-modern=off" if self.transport == "pci" else "off,disable-modern=on"
+        return f"virtio-{kind}-pci,disable-legacy={which}"
+
     def prints_json(self) -> bool:
         """Whether standard output is for a program that reads JSON."""
         return self.output is None and set(self.output_formats) != {"normal"}
@@ -158,7 +177,8 @@ def _make_parser() -> _Parser:
         help="a disk, the first is vda: an image that QEMU can open, a new empty one (64M), zeroes without an image "
              "(null:1G), or what QEMU knows as a URI (nbd://host/name)")
     add("--read-only", action="store_true", help="attach the disks read-only")
-    add("--transport", default="mmio", metavar="NAME", help="mmio (version 2, the default) or mmio-legacy (version 1)")
+    add("--transport", default="mmio", metavar="NAME",
+        help="how the devices are attached: " + ", ".join(f"{name} ({what})" for name, what in TRANSPORTS.items()))
     add("--queues", default="1", metavar="N", help="virtqueues per disk (default 1)")
     add("--queue-size", metavar="N", help="entries per virtqueue (default: as many as the device offers)")
     add("--harts", default="1", metavar="N", help="harts of the machine (default 1)")
@@ -292,12 +312,13 @@ def parse(arguments: Sequence[str]) -> Options:
 
     if given.program not in PROGRAMS:
         raise Refusal(f"unknown program '{given.program}'; the programs are {', '.join(PROGRAMS)}")
-    if given.transport not in ("mmio", "mmio-legacy"):
-        raise Refusal(f"--transport: '{given.transport}' is unknown; the transports are mmio and mmio-legacy")
-    if len(given.disk) > MAX_DISKS:
-        raise Refusal(f"--disk: {len(given.disk)} disks are too many; the machine has {MAX_DISKS} slots")
-    if len(given.disk) == MAX_DISKS and given.log is not None:
-        raise Refusal(f"--log: {MAX_DISKS} disks take all slots of the machine, and the log needs one; leave a disk out")
+    if given.transport not in TRANSPORTS:
+        raise Refusal(f"--transport: '{given.transport}' is unknown; the transports are {', '.join(TRANSPORTS)}")
+    slots = MAX_PCI_DISKS if given.transport.startswith("pci") else MAX_DISKS
+    if len(given.disk) > slots:
+        raise Refusal(f"--disk: {len(given.disk)} disks are too many; the machine has {slots} slots")
+    if len(given.disk) == slots and given.log is not None:
+        raise Refusal(f"--log: {slots} disks take all slots of the machine, and the log needs one; leave a disk out")
     if given.queue_size is not None and given.queue_size not in map(str, QUEUE_SIZES):
         raise Refusal(f"--queue-size: '{given.queue_size}' is wrong; give a power of two from 4 to 1024")
     memory = parse_size(given.memory, "--memory")
@@ -318,7 +339,7 @@ def parse(arguments: Sequence[str]) -> Options:
         program=given.program,
         disks=tuple(given.disk),
         read_only=given.read_only,
-        legacy=given.transport == "mmio-legacy",
+        transport=given.transport,
         queues=parse_whole(given.queues, "--queues", 1, MAX_QUEUES),
         queue_size=None if given.queue_size is None else int(given.queue_size),
         harts=parse_whole(given.harts, "--harts", 1, MAX_HARTS),

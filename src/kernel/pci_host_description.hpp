@@ -1,0 +1,49 @@
+// The host bridge of a PCI bus, from the device tree ("pci-host-ecam-generic"; Devicetree binding "host-generic-pci").
+#pragma once
+
+#include "inflight/drivers/pci/configuration_space.hpp"
+#include "inflight/drivers/pci/placement.hpp"
+#include "src/kernel/device_tree.hpp"
+#include "src/kernel/memory_range.hpp"
+
+#include <cstdint>
+#include <string_view>
+
+namespace inflight::kernel {
+
+// Why the machine's PCI bus cannot be used.
+enum class pci_host_error : std::uint8_t {
+    none,
+    registers_damaged,
+    bus_range_damaged,
+    ranges_damaged,
+    no_memory_window,
+};
+
+// One sentence that names the cause and, where there is one, the remedy. Static storage.
+[[nodiscard]] std::string_view text(pci_host_error error) noexcept;
+
+// Refers to the blob.
+struct pci_host_description {
+    pci_host_error outcome = pci_host_error::none; // if it is not none, the rest must not be used
+    memory_range registers;                        // ECAM, from the first page of bus `buses.first`
+    pci::bus_range buses;
+    pci::host_windows windows; // of each kind the largest
+    bool dma_coherent = false;
+    std::uint32_t msi_parent = 0; // phandle of the controller that takes messages; 0: none
+
+    // The source, at the machine's controller, of an interrupt pin (1 .. 4) of a device on the root bus. 0: none there.
+    // Reads the interrupt map, whose entries before a damaged one count.
+    [[nodiscard]] std::uint32_t interrupt_source(std::uint8_t root_device, std::uint8_t root_pin) const noexcept;
+
+    device_tree tree;
+    device_tree::interrupt_controller controller; // the machine's
+    device_tree::property interrupt_map;          // empty: there is none
+    device_tree::property interrupt_map_mask;
+};
+
+// Describes the host bridge `host`. `controller` is the one that the sources of interrupt_source() are of.
+[[nodiscard]] pci_host_description describe_pci_host(const device_tree& tree, const device_tree::node& host,
+                                                     const device_tree::interrupt_controller& controller) noexcept;
+
+} // namespace inflight::kernel

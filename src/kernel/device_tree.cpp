@@ -518,7 +518,12 @@ std::optional<memory_range> device_tree::node::bus_reg(std::size_t index) const 
 }
 
 std::optional<memory_range> device_tree::node::reg(std::size_t index) const noexcept {
-    auto range = bus_reg(index);
+    const auto range = bus_reg(index);
+    return range ? physical(*range) : std::nullopt;
+}
+
+std::optional<memory_range> device_tree::node::physical(const memory_range& in_parent) const noexcept {
+    std::optional<memory_range> range = in_parent;
     for (auto bus = parent(); range && bus && bus->depth_ > 0; bus = bus->parent()) {
         range = bus->translate(*range);
     }

@@ -171,6 +171,8 @@ class device_tree::node {
     // An entry of "reg" as a physical address, translated by the "ranges" of all parents. Nothing if a parent has no
     // "ranges", or if no entry of it contains the whole range.
     [[nodiscard]] std::optional<memory_range> reg(std::size_t index) const noexcept;
+    // A range in the address space of the parent as a physical address, translated as for reg().
+    [[nodiscard]] std::optional<memory_range> physical(const memory_range& in_parent) const noexcept;
 
     // The controller of "interrupts": the "interrupt-parent" of this node or of its nearest ancestor that has one, or
     // the nearest ancestor that is itself a controller.

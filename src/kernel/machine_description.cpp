@@ -81,6 +81,7 @@ struct roles {
     bool plic = false;
     bool virtio = false;
     bool sswi = false;
+    bool pci_host = false;
 };
 
 // Returns none for a disabled node. Reads "compatible" once, because the kernel knows few of a tree's nodes.
@@ -95,6 +96,7 @@ roles roles_of(const node& candidate) noexcept {
         {"sifive,test0"sv, &roles::test_finisher},
         {"sifive,test1"sv, &roles::test_finisher},
         {"riscv,aclint-sswi"sv, &roles::sswi},
+        {"pci-host-ecam-generic"sv, &roles::pci_host},
         // Names of the Linux bindings. All have the registers of the PLIC specification.
         {"sifive,plic-1.0.0"sv, &roles::plic},
         {"riscv,plic0"sv, &roles::plic},
@@ -335,6 +337,9 @@ void describe_devices(const device_tree& tree, const node& plic, machine_descrip
     const device_tree::interrupt_controller controller = plic.as_interrupt_controller();
     for (const node& device : tree.nodes()) {
         const roles role = roles_of(device);
+        if (role.pci_host && !machine.pci) {
+            machine.pci = describe_pci_host(tree, device, controller);
+        }
         if (!role.virtio && !role.sswi && !role.uart) {
             continue;
         }

@@ -5,6 +5,7 @@
 #include "src/kernel/bounded_list.hpp"
 #include "src/kernel/device_tree.hpp"
 #include "src/kernel/memory_range.hpp"
+#include "src/kernel/pci_host_description.hpp"
 
 #include <cstddef>
 #include <cstdint>
@@ -80,6 +81,7 @@ struct machine_description {
     plic_description plic;                                 // the one that serves the virtio slots
     bounded_list<virtio_slot, 32> virtio;      // every enabled "virtio,mmio" with registers, by ascending address
     std::size_t virtio_unusable = 0;           // others, whose "reg" is damaged or overlaps another's
+    std::optional<pci_host_description> pci;   // the first enabled "pci-host-ecam-generic"; it may be unusable
     std::optional<uart_description> uart;      // ns16550a: the standard output if it is one, else the first
     std::optional<memory_range> test_finisher; // "sifive,test0" or "sifive,test1"
     std::optional<memory_range> sswi;          // the first "riscv,aclint-sswi"; see hart_description

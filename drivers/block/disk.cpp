@@ -293,7 +293,7 @@ error disk::set_up_queues(dma_memory* memory) noexcept {
             queue::chain_length(options_.queue_size, device_.has(virtio::feature::ring_packed), indirect));
         std::uint16_t size = 0;
         const std::uint16_t at_least = has != 0 ? has : format.packed ? min_packed_size : min_split_size;
-        const error outcome = device_.queue_size(i, format, at_least, has != 0 ? has : options_.queue_size, size);
+        error outcome = device_.queue_size(i, format, at_least, has != 0 ? has : options_.queue_size, size);
         if (outcome == error::queue_missing && i != 0 && has == 0) {
             properties_.queues = i; // it has fewer than it says; these will do
             break;
@@ -317,7 +317,10 @@ error disk::set_up_queues(dma_memory* memory) noexcept {
         }
         seg_max = std::min(seg_max, queue.segments());
         queue.reset(format, options_.strict_lengths);
-        device_.enable_queue(i, size, queue.ring().addresses());
+        outcome = device_.enable_queue(i, size, queue.ring().addresses());
+        if (outcome != error::none) {
+            return outcome;
+        }
     }
     properties_.seg_max = seg_max;
     return segments_per_block(properties_) > seg_max ? error::limits_unusable : error::none;

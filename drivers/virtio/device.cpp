@@ -76,6 +76,9 @@ error device::queue_size(std::uint16_t index, const queue_format& format, std::u
         return error::queue_missing;
     }
     const std::uint32_t allowed = std::min({largest, at_most, max_queue_size});
+    if (transport_.queue_size_is_fixed() && (allowed != largest || !std::has_single_bit(largest))) {
+        return error::queue_size_fixed;
+    }
     size =
         static_cast<std::uint16_t>(format.packed ? allowed - allowed % format.chain_length : std::bit_floor(allowed));
     return size < at_least ? error::queue_too_small : error::none;

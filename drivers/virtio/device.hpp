@@ -100,15 +100,16 @@ class device {
 
     // How many descriptors queue `index` can have: as many as the device allows, but `at_most`, and a power of two, or
     // for a packed queue a multiple of the chain length. Fails with queue_missing, with queue_too_small if these are
-    // fewer than `at_least`, or with queue_in_use.
+    // fewer than `at_least`, with queue_size_fixed if the device decides the size and it is not such a one, or with
+    // queue_in_use.
     [[nodiscard]] error queue_size(std::uint16_t index, const queue_format& format, std::uint32_t at_least,
                                    std::uint32_t at_most, std::uint16_t& size) noexcept;
 
     // Gives the device a queue of `size` descriptors, which queue_size() has allowed, and whose memory
-    // virtqueue::lay_out() has zeroed. The features are settled from here on.
-    void enable_queue(std::uint16_t index, std::uint16_t size, const queue_addresses& where) noexcept {
+    // virtqueue::lay_out() has zeroed. The features are settled from here on. Fails as the transport's.
+    [[nodiscard]] error enable_queue(std::uint16_t index, std::uint16_t size, const queue_addresses& where) noexcept {
         has_queues_ = true;
-        transport_.enable_queue(index, size, where);
+        return transport_.enable_queue(index, size, where);
     }
 
     // For notifications, which a queue sends once per round.

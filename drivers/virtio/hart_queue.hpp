@@ -56,16 +56,17 @@ class hart_queue : private async::completion_source {
         return ring_ != nullptr;
     }
 
-    // In step 7, at the start and after each reset: an empty queue. Fails as device::queue_size().
+    // In step 7, at the start and after each reset: an empty queue. Fails as device::queue_size()
+    // and device::enable_queue().
     [[nodiscard]] error set_up() noexcept {
         std::uint16_t size = 0;
         const queue_format format = device_.format_of_queues(1);
         const error outcome = device_.queue_size(index_, format, 1, max_size_, size);
-        if (outcome == error::none) {
-            queue_.lay_out(ring_, size, format);
-            device_.enable_queue(index_, size, queue_.addresses());
+        if (outcome != error::none) {
+            return outcome;
         }
-        return outcome;
+        queue_.lay_out(ring_, size, format);
+        return device_.enable_queue(index_, size, queue_.addresses());
     }
 
     // When the device is live. The first time, this hart becomes the queue's.

@@ -137,7 +137,7 @@ error mmio_transport::queue_size_max(std::uint16_t index, std::uint32_t& size) n
     return error::none;
 }
 
-void mmio_transport::enable_queue(std::uint16_t index, std::uint16_t size, const queue_addresses& where) noexcept {
+error mmio_transport::enable_queue(std::uint16_t index, std::uint16_t size, const queue_addresses& where) noexcept {
     arch::mmio_write32(registers_ + queue_sel, index);
     arch::mmio_write32(registers_ + queue_num, size);
     arch::mmio_write32(registers_ + queue_desc_low, low(where.descriptors));
@@ -149,6 +149,7 @@ void mmio_transport::enable_queue(std::uint16_t index, std::uint16_t size, const
     // The zeroed rings before the write that enables the queue: pairs with the device's first read of the rings.
     arch::fence_doorbell();
     arch::mmio_write32(registers_ + queue_ready, 1);
+    return error::none;
 }
 
 void mmio_transport::notify(std::uint16_t index) noexcept {
@@ -198,14 +199,15 @@ error legacy_mmio_transport::queue_size_max(std::uint16_t index, std::uint32_t& 
 }
 
 // The rings follow from the address of the first by the legacy layout (2.7.2), so only that one is told.
-void legacy_mmio_transport::enable_queue(std::uint16_t index, std::uint16_t size,
-                                         const queue_addresses& where) noexcept {
+error legacy_mmio_transport::enable_queue(std::uint16_t index, std::uint16_t size,
+                                          const queue_addresses& where) noexcept {
     arch::mmio_write32(registers_ + queue_sel, index);
     arch::mmio_write32(registers_ + queue_num, size);
     arch::mmio_write32(registers_ + queue_align, legacy_page_size);
     // The zeroed rings before the write that enables the queue: pairs with the device's first read of the rings.
     arch::fence_doorbell();
     arch::mmio_write32(registers_ + queue_pfn, static_cast<std::uint32_t>(where.descriptors / legacy_page_size));
+    return error::none;
 }
 
 } // namespace inflight::virtio

@@ -37,7 +37,8 @@ class mmio_transport : public transport {
     [[nodiscard]] std::uint32_t read_config32(std::size_t offset) noexcept override;
     [[nodiscard]] std::uint32_t configuration_generation() noexcept override;
     [[nodiscard]] error queue_size_max(std::uint16_t index, std::uint32_t& size) noexcept override;
-    void enable_queue(std::uint16_t index, std::uint16_t size, const queue_addresses& where) noexcept override;
+    [[nodiscard]] error enable_queue(std::uint16_t index, std::uint16_t size,
+                                     const queue_addresses& where) noexcept override;
     void notify(std::uint16_t index) noexcept override;
     [[nodiscard]] interrupt_delivery interrupts() const noexcept override { return interrupt_delivery::shared_line; }
     interrupt_cause acknowledge_interrupt() noexcept override;
@@ -60,7 +61,8 @@ class legacy_mmio_transport final : public mmio_transport {
     void accept_features(feature_set accepted) noexcept override;
     [[nodiscard]] std::uint32_t configuration_generation() noexcept override { return 0; }
     [[nodiscard]] error queue_size_max(std::uint16_t index, std::uint32_t& size) noexcept override;
-    void enable_queue(std::uint16_t index, std::uint16_t size, const queue_addresses& where) noexcept override;
+    [[nodiscard]] error enable_queue(std::uint16_t index, std::uint16_t size,
+                                     const queue_addresses& where) noexcept override;
 };
 
 } // namespace inflight::virtio

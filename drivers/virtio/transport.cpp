@@ -18,6 +18,16 @@ const char* to_string(error why) noexcept {
     case error::queue_in_use: return "a queue of the device is in use right after its reset";
     case error::queue_too_small:
         return "a queue has fewer descriptors than the driver needs for one request: give it larger queues";
+    case error::queue_size_fixed:
+        return "over legacy PCI the device decides the size of its queues, and it is not a power of two, or larger "
+               "than "
+               "allowed: allow larger queues, or use the modern interface";
+    case error::notify_out_of_range:
+        return "the notify address of a queue lies outside of the device's notification structure: the device is "
+               "broken";
+    case error::vector_refused:
+        return "the device does not accept an MSI-X vector for its configuration or a queue: use fewer vectors, or "
+               "none";
     case error::limits_unusable: return "the limits in the device's configuration leave room for no request";
     case error::out_of_memory:
         return "no memory is left for the device: use fewer or smaller queues, or give more memory";

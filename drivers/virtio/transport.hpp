@@ -27,6 +27,9 @@ enum class error : std::uint8_t {
     queue_missing,          // QueueSizeMax is 0 where a queue must be, or num_queues is 0
     queue_in_use,           // QueueReady or QueuePFN is not 0 after a reset
     queue_too_small,        // fewer descriptors than the driver needs, or than the queue had before the reset
+    queue_size_fixed,       // the device decides the size (legacy PCI), and the driver cannot use it
+    notify_out_of_range,    // a queue's notify address lies outside of the notification structure (PCI)
+    vector_refused,         // the device does not accept an MSI-X vector, or there is none for the queue (PCI)
     limits_unusable,        // a limit in the configuration space leaves no room for any request
     out_of_memory,
     needs_reset,        // it asks for a reset again and again (DEVICE_NEEDS_RESET)
@@ -128,8 +131,13 @@ class transport {
     // The largest size the device allows for queue `index`, 0 if there is no such queue. Fails with queue_in_use.
     [[nodiscard]] virtual error queue_size_max(std::uint16_t index, std::uint32_t& size) noexcept = 0;
 
-    // Gives the device a queue of `size` descriptors, whose memory virtqueue::lay_out() has zeroed.
-    virtual void enable_queue(std::uint16_t index, std::uint16_t size, const queue_addresses& where) noexcept = 0;
+    // True if the driver has to use each queue with exactly the size that queue_size_max() returns (legacy PCI).
+    [[nodiscard]] virtual bool queue_size_is_fixed() const noexcept { return false; }
+
+    // Gives the device a queue of `size` descriptors, whose memory virtqueue::lay_out() has zeroed. Fails with
+    // notify_out_of_range or vector_refused; the queue is then not enabled.
+    [[nodiscard]] virtual error enable_queue(std::uint16_t index, std::uint16_t size,
+                                             const queue_addresses& where) noexcept = 0;
 
     // Tells the device that queue `index` has new buffers; orders all earlier writes to memory before that.
     virtual void notify(std::uint16_t index) noexcept = 0;

@@ -48,9 +48,10 @@ struct mute_device final : virtio::transport {
         size = 8;
         return virtio::error::none;
     }
-    void enable_queue(std::uint16_t, std::uint16_t size, const virtio::queue_addresses& at) noexcept override {
+    virtio::error enable_queue(std::uint16_t, std::uint16_t size, const virtio::queue_addresses& at) noexcept override {
         where = at;
         queue_size = size;
+        return virtio::error::none;
     }
     void notify(std::uint16_t) noexcept override {}
     virtio::interrupt_delivery interrupts() const noexcept override { return virtio::interrupt_delivery::shared_line; }

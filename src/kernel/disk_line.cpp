@@ -9,32 +9,78 @@ namespace inflight::kernel {
 using console::print;
 
 disk_line::disk_line(std::string_view name, block::disk& of, std::uint32_t tree_line) noexcept
-    : disk_{of}, tree_line_{tree_line}, home_{async::executor::current()} {
+    : disk_line{name, of, {.line = tree_line, .messages = {}}, {}} {}
+
+disk_line::disk_line(std::string_view name, block::disk& of, const interrupt_route& route,
+                     std::span<connection> messages) noexcept
+    : disk_{of},
+      tree_line_{route.line},
+      messages_{messages},
+      per_queue_{route.is_per_queue},
+      home_{async::executor::current()} {
     std::copy_n(name.begin(), std::min(name.size(), name_.size() - 1), name_.begin());
-    serve = [](void* disk) noexcept {
+    fill(line_, nullptr);
+    line_.serve = [](void* disk) noexcept { // without a step in between: each interrupt of a line counts it
         return static_cast<block::disk*>(disk)->handle_line();
     };
-    context = &of;
-    masked = [](interrupt_connection& connection, std::uint32_t masked_line, interrupt_storm why) noexcept {
-        disk_line& self = static_cast<disk_line&>(connection);
-        self.masked_line_ = masked_line;
+    line_.context = &of;
+    for (std::size_t i = 0; i < messages.size(); ++i) {
+        const bool is_configuration = i == 0 && messages.size() > 1;
+        fill(messages[i], is_configuration ? serve_configuration : per_queue_ ? serve_queue : serve_all);
+        messages[i].message = route.messages[i];
+        messages[i].queue = static_cast<std::uint16_t>(is_configuration ? 0 : i - 1);
+        messages[i].may_stray = false;
+    }
+}
+
+void disk_line::fill(connection& made, bool (*serve)(void* connection) noexcept) noexcept {
+    made.serve = serve;
+    made.context = &made;
+    made.owner = this;
+    made.masked = [](interrupt_connection& masked, std::uint32_t source, interrupt_storm why) noexcept {
+        disk_line& self = *static_cast<connection&>(masked).owner;
+        self.masked_source_ = source;
         self.storm_ = why;
         self.masked_message_.post(self.home_); // this may be any hart, in any context
     };
 }
 
+bool disk_line::serve_all(void* connection) noexcept {
+    return static_cast<disk_line::connection*>(connection)->owner->disk_.handle_line();
+}
+
+bool disk_line::serve_configuration(void* connection) noexcept {
+    static_cast<disk_line::connection*>(connection)->owner->disk_.handle_configuration();
+    return true;
+}
+
+bool disk_line::serve_queue(void* connection) noexcept {
+    auto& self = *static_cast<disk_line::connection*>(connection);
+    auto& count = self.message.hart == arch::this_hart() ? self.taken : self.taken_elsewhere;
+    count.fetch_add(1, std::memory_order_relaxed);
+    self.owner->disk_.handle_queue(self.queue);
+    return true;
+}
+
 void disk_line::begin(interrupt_controller& by, interrupt_target target) noexcept {
-    if (by.connect(tree_line_, target, *this)) {
+    if (!messages_.empty() ? connect_messages(by) : by.connect(tree_line_, target, line_)) {
         poll_again_in(arch::ticks_per_second() / unproven_polls_per_second);
         return;
     }
-    if (tree_line_ == 0) {
+    if (!messages_.empty()) {
+        print("note: the interrupt controller does not take the messages of %s: it is polled\n", name_.data());
+    } else if (tree_line_ == 0) {
         print("note: %s has no interrupt in the device tree: it is polled\n", name_.data());
     } else {
         print("note: the device tree gives %s line %u, which the PLIC does not have: it is polled\n", name_.data(),
               tree_line_);
     }
     poll();
+}
+
+bool disk_line::connect_messages(interrupt_controller& by) noexcept {
+    return std::ranges::all_of(
+        messages_, [&](connection& each) { return by.connect(each.message.source, each.message.hart, each); });
 }
 
 void disk_line::poll_again_in(arch::ticks span) noexcept {
@@ -62,7 +108,7 @@ void disk_line::look() noexcept {
 void disk_line::prove() noexcept {
     const block::disk::counters count = disk_.count();
     const std::uint64_t interrupted = count.interrupts - count.spurious; // read before `strayed`
-    const std::uint64_t by_others = strayed.load(std::memory_order_relaxed);
+    const std::uint64_t by_others = line_.strayed.load(std::memory_order_relaxed);
     const std::uint64_t by_own = interrupted - std::min(interrupted, by_others);
     // Both happen by chance, too: with swapped lines, a device completes something just before its own line interrupts;
     // with correct lines, just before another line interrupts for no reason.
@@ -72,16 +118,20 @@ void disk_line::prove() noexcept {
         return;
     }
     if (by_others >= enough && !mostly_by_own) {
-        strays.store(true, std::memory_order_relaxed);
+        line_.strays.store(true, std::memory_order_relaxed);
         state_ = state::interrupted;
         print("note: %s interrupts on line %u, but the device tree says %u: it is served anyway\n", name_.data(),
-              strayed_by.load(std::memory_order_relaxed), tree_line_);
+              line_.strayed_by.load(std::memory_order_relaxed), tree_line_);
         return;
     }
     lost_ += disk_.look_for_completions() ? 1 : 0;
     if (lost_ >= enough && lost_ > interrupted) {
-        print("note: no interrupt of %s arrives on line %u, which the device tree gives: it is polled\n", name_.data(),
-              tree_line_);
+        if (messages_.empty()) {
+            print("note: no interrupt of %s arrives on line %u, which the device tree gives: it is polled\n",
+                  name_.data(), tree_line_);
+        } else {
+            print("note: no message of %s arrives at the interrupt controller: it is polled\n", name_.data());
+        }
         poll();
         return;
     }
@@ -94,10 +144,11 @@ void disk_line::poll() noexcept {
     poll_again_in(span_);
 }
 
-void disk_line::line_was_masked() noexcept {
+void disk_line::was_masked() noexcept {
     const char* const why =
         storm_ == interrupt_storm::no_cause ? "keeps interrupting for no reason" : "does not stop interrupting";
-    print("note: line %u %s: it is masked, and %s is polled\n", masked_line_, why, name_.data());
+    print("note: %s %u %s: it is masked, and %s is polled\n", messages_.empty() ? "line" : "message", masked_source_,
+          why, name_.data());
     poll();
 }
 

@@ -1,8 +1,8 @@
-// Tells a disk's hart about completions: by the interrupt, once it is known to arrive, or else by polls, which a timer
-// repeats.
+// Tells a disk's harts about completions: by its line or its messages, once they are known to arrive, or else by polls,
+// which a timer repeats.
 //
-// The device tree may lack the interrupt, or give a wrong one; the interrupt may never arrive, or be masked because it
-// does not end. Each of these costs a note, and none of them costs the disk.
+// The device tree may lack the line, or give a wrong one; an interrupt may never arrive, or be masked because it does not
+// end. Each of these costs a note, and none of them costs the disk.
 #pragma once
 
 #include "async/callback.hpp"
@@ -10,23 +10,42 @@
 #include "async/timer.hpp"
 #include "drivers/block/disk.hpp"
 #include "src/kernel/interrupt_controller.hpp"
+#include "src/kernel/interrupt_route.hpp"
 
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string_view>
 
 namespace inflight::kernel {
 
-class disk_line final : private interrupt_connection {
+class disk_line final {
   public:
-    // Of a disk that has started on this hart. `tree_line` is the line that the device tree gives; 0: none. Never
-    // destroyed.
+    // The disk's end of one message, or of its line.
+    struct connection : interrupt_connection {
+        disk_line* owner = nullptr;
+        std::uint16_t queue = 0;              // whose message it is
+        interrupt_message message;            // nothing: the line
+        arch::atomic<std::uint64_t> taken{0}; // interrupts of a queue's message that its hart took
+        arch::atomic<std::uint64_t> taken_elsewhere{0};
+    };
+
+    // Of a disk that is started on this hart. `tree_line` is the line that the device tree gives; 0: none. Never destroyed.
     disk_line(std::string_view name, block::disk& of, std::uint32_t tree_line) noexcept;
+    // Of a disk with messages, for each of which there is a connection in `messages`.
+    disk_line(std::string_view name, block::disk& of, const interrupt_route& route,
+              std::span<connection> messages) noexcept;
     disk_line(const disk_line&) = delete;
     disk_line& operator=(const disk_line&) = delete;
 
-    // Once: connects the interrupt and starts the timer.
+    // Once: connects the interrupts and starts the timer. Messages go to their harts whatever the target.
     void begin(interrupt_controller& by, interrupt_target target) noexcept;
+
+    // The message of configuration changes, then those of the queues; or one of all queues; or one of everything. Empty:
+    // the disk has a line.
+    [[nodiscard]] std::span<const connection> messages() const noexcept { return messages_; }
+    [[nodiscard]] bool has_message_per_queue() const noexcept { return per_queue_; }
+    [[nodiscard]] std::uint32_t line() const noexcept { return tree_line_; }
 
     // Polls on this hart, for a caller that counts its resumptions.
     [[nodiscard]] static std::uint64_t looks() noexcept { return looks_; }
@@ -38,11 +57,16 @@ class disk_line final : private interrupt_connection {
         polled,      // they do not arrive: polls only
     };
 
+    void fill(connection& made, bool (*serve)(void* connection) noexcept) noexcept;
+    [[nodiscard]] bool connect_messages(interrupt_controller& by) noexcept;
+    static bool serve_all(void* connection) noexcept;
+    static bool serve_queue(void* connection) noexcept;
+    static bool serve_configuration(void* connection) noexcept;
     void look() noexcept;
     void prove() noexcept;
     void poll() noexcept;
     void poll_again_in(arch::ticks span) noexcept;
-    void line_was_masked() noexcept;
+    void was_masked() noexcept;
 
     // This many interrupts by the disk's own line prove it, and by other lines disprove it. After this many polls that
     // found a completion without its interrupt, interrupts count as lost. Each applies only if the other two are few.
@@ -66,15 +90,18 @@ class disk_line final : private interrupt_connection {
     std::array<char, 8> name_{};
     block::disk& disk_;
     std::uint32_t tree_line_;
+    connection line_;
+    std::span<connection> messages_;
+    bool per_queue_ = false;
     async::executor& home_;
     state state_ = state::unproven;
     bool poll_is_due_ = false;
-    std::uint32_t lost_ = 0;        // completions that polls found
-    arch::ticks span_ = 0;          // between polls
-    std::uint32_t masked_line_ = 0; // with storm_, the content of masked_message_
+    std::uint32_t lost_ = 0;          // completions that polls found
+    arch::ticks span_ = 0;            // between polls
+    std::uint32_t masked_source_ = 0; // with storm_, the content of masked_message_
     interrupt_storm storm_{};
     poll_timer timer_{*this};
-    async::message masked_message_{[](void* self) noexcept { static_cast<disk_line*>(self)->line_was_masked(); }, this};
+    async::message masked_message_{[](void* self) noexcept { static_cast<disk_line*>(self)->was_masked(); }, this};
 };
 
 } // namespace inflight::kernel

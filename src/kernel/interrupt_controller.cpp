@@ -85,7 +85,7 @@ void interrupt_controller::serve_slow_path(std::uint32_t source, bool had_cause)
 bool interrupt_controller::serve_strays(std::uint32_t source) noexcept {
     bool found = false;
     for (interrupt_connection* each = connections_; each != nullptr; each = each->next) {
-        if (each->source == source) {
+        if (each->source == source || !each->may_stray) {
             continue;
         }
         // Counted before it is served, so that the owner never takes it for an interrupt of its own source.

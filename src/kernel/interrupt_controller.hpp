@@ -36,6 +36,9 @@ struct interrupt_connection {
     // once.
     void (*masked)(interrupt_connection& self, std::uint32_t source, interrupt_storm why) noexcept = nullptr;
 
+    // False for a message: the device tree cannot be wrong about it, and serve() has no register that names a cause.
+    bool may_stray = true;
+
     // How often the device was served when another source interrupted for no reason, and the last such source. This
     // also counts coincidences: the device may have completed something just then. So the owner sets `strays` once it
     // depends on that source.
@@ -51,9 +54,10 @@ struct interrupt_connection {
 
 // An interrupt that a device sends as a write to memory (PCI with MSI-X).
 struct interrupt_message {
-    std::uint32_t source = 0; // for connect(), on the hart that it was allocated for
-    std::uint64_t address = 0;
+    std::uint32_t source = 0; // for connect(), on `hart` only
+    arch::hart_index hart = 0;
     std::uint32_t data = 0;
+    std::uint64_t address = 0;
 };
 
 // An implementation registers a handler with arch::set_interrupt_handler() on each hart. The handler claims a source,

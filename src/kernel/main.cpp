@@ -5,7 +5,7 @@
 #include "async/sync_wait.hpp"
 #include "src/kernel/console.hpp"
 #include "src/kernel/device_tree.hpp"
-#include "src/kernel/disks.hpp"
+#include "src/kernel/devices.hpp"
 #include "src/kernel/end.hpp"
 #include "src/kernel/harts.hpp"
 #include "src/kernel/machine_description.hpp"

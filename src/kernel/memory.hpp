@@ -42,6 +42,13 @@ class memory final : public dma_memory {
         return {first, count};
     }
 
+    // Creates an object that is never destroyed. Returns nullptr if not enough memory is left.
+    template <typename T, typename... Arguments>
+    [[nodiscard]] T* emplace(Arguments&&... arguments) noexcept {
+        std::byte* const place = allocate(sizeof(T), alignof(T));
+        return place == nullptr ? nullptr : ::new (place) T{static_cast<Arguments&&>(arguments)...};
+    }
+
     // Its destructor frees everything that was allocated since its constructor. Not for memory that a device may still
     // access.
     class mark {

@@ -8,7 +8,7 @@
 #include "arch/time_limit.hpp"
 #include "async/executor.hpp"
 #include "src/kernel/console.hpp"
-#include "src/kernel/disks.hpp"
+#include "src/kernel/devices.hpp"
 #include "src/kernel/end.hpp"
 #include "src/kernel/protection.hpp"
 #include "src/kernel/tasks.hpp"

@@ -48,8 +48,8 @@ void require_disks(const environment& here) noexcept {
             fail("%s cannot be used, and there is no other disk: %s", device.name, device.failure);
         }
     }
-    fail("there is no virtio-blk device in any of the %lu slots: give the machine a disk (./run --disk)",
-         here.machine.virtio.size());
+    fail("there is no virtio-blk device in any of the %lu slots%s: give the machine a disk (./run --disk)",
+         here.machine.virtio.size(), here.machine.pci ? ", and none on PCI" : "");
 }
 
 bool is_unusable(const virtio_device& device, const char* program) noexcept {

@@ -4,7 +4,7 @@
 #include "async/counting_scope.hpp"
 #include "async/schedule_on.hpp"
 #include "async/task.hpp"
-#include "src/kernel/disks.hpp"
+#include "src/kernel/devices.hpp"
 #include "src/kernel/end.hpp"
 #include "src/kernel/memory.hpp"
 #include "src/kernel/options.hpp"

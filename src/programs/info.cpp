@@ -3,7 +3,9 @@
 #include "src/kernel/console.hpp"
 #include "src/kernel/program.hpp"
 
+#include <cstdio>
 #include <iterator>
+#include <string_view>
 
 namespace inflight::kernel {
 
@@ -89,12 +91,54 @@ void print_one_queue_json(const virtio_device& device, const Driver& driver) noe
           driver.queue_size(), driver.device().offered(), driver.device().accepted());
 }
 
+// How the device interrupts.
+void print_interrupts(const virtio_device& device) noexcept {
+    const disk_line* const interrupts = device.interrupts;
+    if (interrupts == nullptr || interrupts->messages().empty()) {
+        print("interrupt %u\n", device.line);
+        return;
+    }
+    const std::span<const disk_line::connection> messages = interrupts->messages();
+    print("%lu message%s (MSI-X)\n", messages.size(), messages.size() == 1 ? "" : "s");
+    for (std::size_t vector = 0; vector < messages.size(); ++vector) {
+        const interrupt_message& each = messages[vector].message;
+        const char* const purpose = messages.size() == 1                  ? "everything"
+                                    : vector == 0                         ? "configuration"
+                                    : interrupts->has_message_per_queue() ? "queue"
+                                                                          : "all queues";
+        char label[24];
+        std::snprintf(label, sizeof label, "%s", purpose);
+        if (purpose == std::string_view{"queue"}) {
+            std::snprintf(label, sizeof label, "queue %u", messages[vector].queue);
+        }
+        print("  %-18s vector %lu, id %u of hart %u\n", label, vector, each.data, each.hart);
+    }
+}
+
+void print_location_json(const virtio_device& device) noexcept {
+    print("\"location\":\"%s\",\"interface\":\"%s\",\"device\":\"%s\",", device.location.text,
+          to_string(device.location.interface), virtio::to_string(device.id));
+    if (!device.location.is_pci()) {
+        print("\"address\":%lu,\"version\":%u,", device.location.registers, device.location.is_legacy() ? 1 : 2);
+    }
+    print("\"interrupt\":%u", device.line);
+    if (device.interrupts != nullptr) {
+        print(",\"messages\":[");
+        bool first = true;
+        for (const disk_line::connection& each : device.interrupts->messages()) {
+            print("%s{\"hart\":%u,\"id\":%u}", first ? "" : ",", each.message.hart, each.message.data);
+            first = false;
+        }
+        print("]");
+    }
+}
+
 void print_json(std::span<const virtio_device> devices) noexcept {
     print("@result {\"program\":\"info\",\"devices\":[");
     bool first = true;
     for (const virtio_device& device : devices) {
-        print("%s{\"address\":%lu,\"version\":%u,\"device\":\"%s\",\"interrupt\":%u", first ? "" : ",", device.address,
-              device.identity.version, virtio::to_string(device.identity.id), device.interrupt);
+        print("%s{", first ? "" : ",");
+        print_location_json(device);
         if (device.disk != nullptr) {
             const block::disk_properties& disk = device.disk->properties();
             print(",\"name\":\"%s\",\"capacity\":%lu,\"logical_block_size\":%u,\"physical_block_size\":%lu",
@@ -121,14 +165,14 @@ async::task<bool> run_info(const environment& here) {
           here.machine.harts.size() == 1 ? "" : "s", here.free_memory.available() >> 20);
     co_await identify_disks(here.devices, here.wanted);
     for (const virtio_device& device : here.devices) {
-        print("%s%sslot 0x%lx: ", device.name, device.name[0] != '\0' ? ", " : "", device.address);
+        print("%s%s%s: ", device.name, device.name[0] != '\0' ? ", " : "", device.location.text);
         if (device.failure != nullptr) {
             print("cannot be used: %s\n", device.failure);
             continue;
         }
-        print("%s (device id %u), register layout version %u%s, interrupt %u\n", virtio::to_string(device.identity.id),
-              static_cast<unsigned>(device.identity.id), device.identity.version,
-              device.identity.version == 1 ? " (legacy)" : "", device.interrupt);
+        print("%s (device id %u), %s, ", virtio::to_string(device.id), static_cast<unsigned>(device.id),
+              to_string(device.location.interface));
+        print_interrupts(device);
         if (device.disk != nullptr) {
             print_disk(device);
         } else if (device.rng != nullptr) {
@@ -138,7 +182,8 @@ async::task<bool> run_info(const environment& here) {
         }
     }
     if (here.devices.empty()) {
-        print("there is no VIRTIO device in any of the %lu slots\n", here.machine.virtio.size());
+        print("there is no VIRTIO device in any of the %lu slots%s\n", here.machine.virtio.size(),
+              here.machine.pci ? ", and none on PCI" : "");
     }
     print_json(here.devices);
     co_return true;

@@ -192,7 +192,7 @@ class BadInput(LauncherTest):
             (["--memory", "lots"], "--memory: 'lots' is not a size; a size is a number with K, M, G or T"),
             (["--memory", "1M"], "give 32M or more"),
             (["--memory", "33000K"], "in whole M"),
-            (["--transport", "pci"], "the transports are mmio and mmio-legacy"),
+            (["--transport", "usb"], "the transports are mmio, mmio-legacy, pci, pci-legacy"),
             (["--timeout", "0"], "give a number of seconds above 0"),
             (["--timeout", "soon"], "give a number of seconds above 0"),
             (["--device", "event_idx"], "not of the form key=value"),
@@ -291,6 +291,16 @@ class CommandLine(LauncherTest):
     def test_transport(self) -> None:
         self.assertEqual(self.value("-global", "info"), "virtio-mmio.force-legacy=false")
         self.assertNotIn("-global", self.command("info", "--transport", "mmio-legacy"))
+        for transport, name in (
+            ("mmio", "virtio-blk-device,drive"),
+            ("mmio-legacy", "virtio-blk-device,drive"),
+            ("pci", "virtio-blk-pci,disable-legacy=on,disable-modern=off,drive"),
+            ("pci-legacy", "virtio-blk-pci,disable-legacy=off,disable-modern=on,drive"),
+        ):
+            self.assertIn(f"{name}=vda", self.value("-device", "info", "--disk=1M", "--transport", transport))
+        # With a clock that counts instructions, notifications are served where they are written.
+        self.assertIn(",ioeventfd=off", self.value("-device", "info", "--disk=1M", "--transport=pci", "--icount"))
+        self.assertNotIn("ioeventfd", self.value("-device", "info", "--disk=1M", "--transport=pci"))
 
     def test_boot_arguments(self) -> None:
         self.assertEqual(self.value("-append", "info"), "program=info")

@@ -5,8 +5,10 @@
 #include "drivers/block/disk.hpp"
 #include "drivers/console/console_log.hpp"
 #include "drivers/entropy/entropy.hpp"
-#include "drivers/virtio/mmio.hpp"
+#include "drivers/virtio/features.hpp"
+#include "src/kernel/device_location.hpp"
 #include "src/kernel/disk_identity.hpp"
+#include "src/kernel/disk_line.hpp"
 #include "src/kernel/interrupt_controller.hpp"
 #include "src/kernel/machine_description.hpp"
 #include "src/kernel/memory.hpp"
@@ -18,24 +20,25 @@
 namespace inflight::kernel {
 
 struct virtio_device {
-    std::uintptr_t address;
-    std::uint32_t interrupt;
-    virtio::mmio_identity identity;
-    char name[8];        // "vda" and so on for a disk, "rng0" for a source of entropy, "log"; empty for another device
-    block::disk* disk;   // nullptr: not a disk, or unusable
-    const char* failure; // why the device is unusable, in static storage; nullptr: it is usable
-    disk_identity* disk_id; // nullptr: no usable disk
-    entropy* rng;           // nullptr: not a source of entropy, or unusable
-    console_log* log;       // nullptr: not the first console, or unusable
+    virtio::device_id id = virtio::device_id::none;
+    device_location location;
+    std::uint32_t line = 0; // source of the device's line at the interrupt controller; 0: none
+    char name[8] = ""; // "vda" and so on for a disk, "rng0" for a source of entropy, "log"; empty for another device
+    const char* failure = nullptr;    // why the device is unusable, in static storage; nullptr: it is usable
+    block::disk* disk = nullptr;      // nullptr: not a disk, or unusable
+    disk_identity* disk_id = nullptr; // nullptr: no usable disk
+    disk_line* interrupts = nullptr;  // nullptr: no usable disk
+    entropy* rng = nullptr;           // nullptr: not a source of entropy, or unusable
+    console_log* log = nullptr;       // nullptr: not the first console, or unusable
 
     // Usable or not.
-    [[nodiscard]] bool is_disk() const noexcept { return identity.id == virtio::device_id::block; }
+    [[nodiscard]] bool is_disk() const noexcept { return id == virtio::device_id::block; }
 };
 
 using device_list = bounded_list<virtio_device, 32>;
 
-// Examines every slot, from the highest address down, which is the order of QEMU's -device options. Skips empty slots.
-// Starts every device that has a driver and connects its interrupt as `wanted` says; the first console becomes the log.
+// Examines every slot, from the highest address down, which is the order of QEMU's -device options, and then the PCI bus,
+// by ascending address. Skips empty slots. Starts every device that has a driver and connects its interrupt as `wanted` says; the first console becomes the log.
 // Prints a note for an unusable device, and adds it to `found` with the reason.
 void find_devices(const machine_description& machine, memory& from, const options& wanted,
                   interrupt_controller& interrupts, device_list& found) noexcept;

@@ -22,7 +22,7 @@ struct hart {
     std::byte* stack_end;                    // the stack of a hart that is not the first
     std::uint64_t hardware_id;               // its id of the firmware and the device tree
     void (*main)() noexcept;                 // where a hart that is not the first starts; never returns
-    std::uintptr_t software_interrupt;       // register that makes one pending on this hart; 0: by the firmware
+    std::uintptr_t software_interrupt;       // register: a store of 1 interrupts this hart; 0: by the firmware
     std::byte* stack_begin;                  // of the hart's own stack. Each stack has a guard below it
     std::byte* trap_stack_begin;
     std::array<interrupt_handler, 3> interrupt_handlers{no_handler, no_handler, no_handler}; // by kind
@@ -55,6 +55,12 @@ inline void count_mmio_access() noexcept {
                  : "=&r"(address)
                  : "i"(offsetof(hart, mmio_accesses)), "r"(1UL)
                  : "memory");
+}
+
+// From here on other harts interrupt the calling hart by a store of 1 to that register. They may do so already, in the
+// previous way.
+inline void set_software_interrupt_register(std::uintptr_t address) noexcept {
+    __atomic_store_n(&current_hart().software_interrupt, address, __ATOMIC_RELAXED);
 }
 
 // Set once, before the first use and before the other harts run.
@@ -166,8 +172,9 @@ inline void interrupt_hart(hart_index index) noexcept {
     const riscv64::hart& woken = *riscv64::all_harts[index];
     // Memory writes before the interrupt: pairs with the woken hart's reads after its wait.
     asm volatile("fence w, o" : : : "memory");
-    if (woken.software_interrupt != 0) {
-        asm volatile("sw %0, 0(%1)" : : "r"(1), "r"(woken.software_interrupt) : "memory");
+    const std::uintptr_t by_register = __atomic_load_n(&woken.software_interrupt, __ATOMIC_RELAXED);
+    if (by_register != 0) {
+        asm volatile("sw %0, 0(%1)" : : "r"(1), "r"(by_register) : "memory");
     } else {
         riscv64::interrupt_hart_by_firmware(woken.hardware_id);
     }

@@ -72,8 +72,8 @@ void disk_line::begin(interrupt_controller& by, interrupt_target target) noexcep
     } else if (tree_line_ == 0) {
         print("note: %s has no interrupt in the device tree: it is polled\n", name_.data());
     } else {
-        print("note: the device tree gives %s line %u, which the PLIC does not have: it is polled\n", name_.data(),
-              tree_line_);
+        print("note: the device tree gives %s line %u, which the interrupt controller does not have: it is polled\n",
+              name_.data(), tree_line_);
     }
     poll();
 }

@@ -22,7 +22,7 @@ enum class interrupt_storm : std::uint8_t {
 
 enum class interrupt_target : std::uint8_t {
     this_hart, // or, if the controller cannot interrupt it, the first hart that it can interrupt
-    all_harts,
+    all_harts, // every hart that it can send the source to. A source of an APLIC has one target: then as this_hart
 };
 
 // A device's end of a connection. It must never move or be destroyed after connect(). Both functions are called with
@@ -83,8 +83,9 @@ class interrupt_controller {
 
     // Sends `source` to `hart` and calls `to` for each interrupt. A connection may be connected to several harts, at
     // the same source: the hart that claims an interrupt first serves it. Several devices may share a source. Returns
-    // false, and changes nothing, if there is no such source, if `hart` has not opened the controller, or if `to` is
-    // connected to another source. Not concurrently, and after all harts have called open().
+    // false, and changes nothing, if there is no such source, if `hart` has not opened the controller, if `to` is
+    // connected to another source, or if the source is sent to another hart and can have one target only. Not
+    // concurrently, and after all harts have called open().
     [[nodiscard]] bool connect(std::uint32_t source, arch::hart_index hart, interrupt_connection& to) noexcept;
 
     // Returns true if at least one hart is connected.

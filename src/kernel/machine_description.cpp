@@ -14,7 +14,14 @@ using node = device_tree::node;
 constexpr std::uint32_t supervisor_software_interrupt = 1;
 constexpr std::uint32_t supervisor_external_interrupt = 9;
 
-constexpr std::uint64_t maximum_plic_source = 1023;
+constexpr std::uint64_t max_wired_sources = 1023; // of a PLIC, and of an APLIC
+
+// RISC-V AIA 1.0, 3.6 and 4.9.1.
+constexpr std::uint64_t interrupt_file_bytes = 4096;
+constexpr unsigned interrupt_file_shift = 12;
+constexpr std::uint32_t max_aplic_harts = 1u << 14;
+constexpr std::uint64_t aplic_bytes = 0x4000;  // without the part that delivers to harts
+constexpr std::uint64_t aplic_hart_bytes = 32; // in that part
 
 bool is_digit(char character) noexcept {
     return character >= '0' && character <= '9';
@@ -79,6 +86,8 @@ struct roles {
     bool test_finisher = false;
     bool uart = false;
     bool plic = false;
+    bool aplic = false;
+    bool imsic = false;
     bool virtio = false;
     bool sswi = false;
     bool pci_host = false;
@@ -102,6 +111,8 @@ roles roles_of(const node& candidate) noexcept {
         {"riscv,plic0"sv, &roles::plic},
         {"thead,c900-plic"sv, &roles::plic},
         {"andestech,nceplic100"sv, &roles::plic},
+        {"riscv,aplic"sv, &roles::aplic},
+        {"riscv,imsics"sv, &roles::imsic},
     };
     roles found;
     bool any = false;
@@ -238,17 +249,17 @@ bool for_each_hart_interrupt(const node& device, std::uint32_t interrupt, machin
         });
 }
 
-// Returns the first interrupt of the device at that PLIC, 0 if there is none. "interrupts-extended" takes precedence
+// Returns the first interrupt of the device at that controller, 0 if there is none. "interrupts-extended" takes precedence
 // over "interrupts" (Devicetree Specification 0.4, 2.4.1).
-std::uint32_t interrupt_at(const device_tree::interrupt_controller& plic, const node& device) noexcept {
+std::uint32_t interrupt_at(const device_tree::interrupt_controller& wired, const node& device) noexcept {
     if (!device.find("interrupts-extended"sv)) {
-        return device.interrupt_at(plic, 0).value_or(0);
+        return device.interrupt_at(wired, 0).value_or(0);
     }
     std::uint32_t source = 0;
     // Entries before a damaged one count.
     static_cast<void>(device.for_each_extended_interrupt(
         [&](std::size_t, const node& controller, const device_tree::property& cells) {
-            if (source == 0 && controller == plic.self) {
+            if (source == 0 && controller == wired.self) {
                 source = cells.cell(0).value_or(0);
             }
         }));
@@ -268,27 +279,191 @@ std::optional<node> controller_of(const node& device) noexcept {
     return first;
 }
 
-machine_error describe_plic(const node& plic, machine_description& machine) noexcept {
-    const auto registers = plic.reg(0);
-    const bool tells_sources = plic.find("riscv,ndev"sv).has_value();
-    const auto sources = tells_sources ? plic.number("riscv,ndev"sv) : maximum_plic_source;
-    if (!registers || !sources || *sources == 0 || *sources > maximum_plic_source) {
-        return machine_error::plic_damaged;
-    }
-    machine.plic.registers = *registers;
-    machine.plic.source_count = static_cast<std::uint32_t>(*sources);
+bool interrupts_supervisor(const node& controller) noexcept {
     bool any = false;
-    const bool whole = for_each_hart_interrupt(plic, supervisor_external_interrupt, machine,
+    // Entries before a damaged one count.
+    static_cast<void>(
+        controller.for_each_extended_interrupt([&](std::size_t, const node&, const device_tree::property& cells) {
+            any |= cells.cell(0) == supervisor_external_interrupt;
+        }));
+    return any;
+}
+
+// Returns the IMSIC to which the APLIC sends messages. Nothing if the property "msi-parent" names none.
+std::optional<node> imsic_of(const device_tree& tree, const node& aplic) noexcept {
+    const auto parent = aplic.find("msi-parent"sv);
+    const auto imsic = parent ? tree.find_by_phandle(parent->cell(0).value_or(0)) : std::nullopt;
+    return imsic && roles_of(*imsic).imsic ? imsic : std::nullopt;
+}
+
+// A machine has an APLIC and an IMSIC for each privilege mode.
+bool serves_supervisor(const device_tree& tree, const node& aplic) noexcept {
+    if (!aplic.find("msi-parent"sv)) {
+        return interrupts_supervisor(aplic);
+    }
+    const auto imsic = imsic_of(tree, aplic);
+    return imsic && interrupts_supervisor(*imsic);
+}
+
+// Records what the controller calls the supervisor mode of each hart.
+machine_error describe_wired_targets(const node& wired, machine_error damaged, machine_description& machine) noexcept {
+    bool any = false;
+    const bool whole = for_each_hart_interrupt(wired, supervisor_external_interrupt, machine,
                                                [&](hart_description& hart, std::size_t index) {
-                                                   if (!hart.plic_context) {
-                                                       hart.plic_context = static_cast<std::uint32_t>(index);
+                                                   if (!hart.wired_target) {
+                                                       hart.wired_target = static_cast<std::uint32_t>(index);
                                                    }
                                                    any = true;
                                                });
     if (!whole) {
-        return machine_error::plic_damaged;
+        return damaged;
     }
     return any ? machine_error::none : machine_error::no_supervisor_context;
+}
+
+machine_error describe_plic(const node& plic, machine_description& machine) noexcept {
+    const auto registers = plic.reg(0);
+    const bool tells_sources = plic.find("riscv,ndev"sv).has_value();
+    const auto sources = tells_sources ? plic.number("riscv,ndev"sv) : max_wired_sources;
+    if (!registers || !sources || *sources == 0 || *sources > max_wired_sources) {
+        return machine_error::plic_damaged;
+    }
+    machine.wired.kind = wired_controller_kind::plic;
+    machine.wired.registers = *registers;
+    machine.wired.source_count = static_cast<std::uint32_t>(*sources);
+    return describe_wired_targets(plic, machine_error::plic_damaged, machine);
+}
+
+// The address of a hart's interrupt file, and its parts.
+class interrupt_files {
+  public:
+    // Returns nothing if a property is malformed. `count`: files, of harts of any kind.
+    [[nodiscard]] static std::optional<interrupt_files> of(const node& imsic, std::size_t count) noexcept {
+        const auto bits = [&imsic](std::string_view name, std::uint64_t absent, std::uint64_t largest) {
+            const auto value = imsic.find(name) ? imsic.number(name) : absent;
+            return value && *value <= largest ? static_cast<unsigned>(*value) : invalid;
+        };
+        unsigned hart_bits_for_count = 0;
+        while ((std::size_t{1} << hart_bits_for_count) < count) {
+            ++hart_bits_for_count;
+        }
+        interrupt_files files{imsic};
+        files.guest_bits_ = bits("riscv,guest-index-bits"sv, 0, 7);
+        files.hart_bits_ = bits("riscv,hart-index-bits"sv, hart_bits_for_count, 15);
+        files.group_bits_ = bits("riscv,group-index-bits"sv, 0, 7);
+        files.group_shift_ = bits("riscv,group-index-shift"sv, 2 * interrupt_file_shift, 55);
+        const bool valid = files.guest_bits_ != invalid && files.hart_bits_ != invalid &&
+                           files.group_bits_ != invalid && files.group_shift_ != invalid &&
+                           (files.group_bits_ == 0 || files.group_shift_ >= files.hart_shift() + files.hart_bits_);
+        return valid ? std::optional{files} : std::nullopt;
+    }
+
+    // Returns 0 if "reg" has no room for that file, or is malformed. The files of each entry follow one another.
+    [[nodiscard]] std::uint64_t address(std::size_t index) const noexcept {
+        std::uint64_t offset = static_cast<std::uint64_t>(index) << hart_shift();
+        const std::size_t count = imsic_.reg_count();
+        for (std::size_t each = 0; each < count; ++each) {
+            const auto files = imsic_.reg(each);
+            if (!files || files->base % interrupt_file_bytes != 0) {
+                return 0;
+            }
+            if (offset < files->size) {
+                return files->size - offset >= interrupt_file_bytes ? files->base + offset : 0;
+            }
+            const std::uint64_t stride = std::uint64_t{1} << hart_shift();
+            const std::uint64_t taken = files->size / stride + (files->size % stride != 0 ? 1 : 0);
+            if (offset / stride < taken) {
+                return 0;
+            }
+            offset -= taken * stride;
+        }
+        return 0;
+    }
+
+    // What an APLIC calls the hart with that file.
+    [[nodiscard]] std::uint64_t hart_index(std::uint64_t file) const noexcept {
+        const auto field = [file](unsigned shift, unsigned bits) {
+            return file >> shift & ((std::uint64_t{1} << bits) - 1);
+        };
+        return field(group_shift_, group_bits_) << hart_bits_ | field(hart_shift(), hart_bits_);
+    }
+
+  private:
+    static constexpr unsigned invalid = ~0u;
+
+    explicit interrupt_files(const node& imsic) noexcept : imsic_(imsic) {}
+
+    [[nodiscard]] unsigned hart_shift() const noexcept { return interrupt_file_shift + guest_bits_; }
+
+    node imsic_;
+    unsigned guest_bits_ = 0;
+    unsigned hart_bits_ = 0;
+    unsigned group_bits_ = 0;
+    unsigned group_shift_ = 0;
+};
+
+machine_error describe_imsic(const node& imsic, machine_description& machine) noexcept {
+    constexpr std::uint64_t min_ids = 63;
+    constexpr std::uint64_t max_ids = 2047;
+    const auto ids = imsic.number("riscv,num-ids"sv);
+    std::size_t count = 0;
+    const auto count_entries = [&count](std::size_t index, const node&, const device_tree::property&) {
+        count = index + 1;
+    };
+    const bool whole = imsic.for_each_extended_interrupt(count_entries);
+    const auto files = interrupt_files::of(imsic, count);
+    if (!whole || !files || !ids || *ids < min_ids || *ids > max_ids) {
+        return machine_error::imsic_damaged;
+    }
+    machine.imsic = {.phandle = imsic.phandle(), .id_count = static_cast<std::uint32_t>(*ids)};
+    bool any = false;
+    bool damaged = false;
+    static_cast<void>(for_each_hart_interrupt(
+        imsic, supervisor_external_interrupt, machine, [&](hart_description& hart, std::size_t index) {
+            const std::uint64_t file = files->address(index);
+            const std::uint64_t hart_index = files->hart_index(file);
+            damaged |= file == 0 || hart_index >= max_aplic_harts;
+            // Without Ssaia, the hart cannot claim what arrives.
+            if (!damaged && hart.has_extension("ssaia"sv) && hart.interrupt_file == 0) {
+                hart.interrupt_file = file;
+                hart.wired_target = static_cast<std::uint32_t>(hart_index);
+                any = true;
+            }
+        }));
+    if (damaged) {
+        return machine_error::imsic_damaged;
+    }
+    return any ? machine_error::none : machine_error::imsic_without_hart;
+}
+
+machine_error describe_aplic(const device_tree& tree, const node& aplic, machine_description& machine) noexcept {
+    const auto registers = aplic.reg(0);
+    const auto sources = aplic.number("riscv,num-sources"sv);
+    if (!registers || registers->size < aplic_bytes || !sources || *sources == 0 || *sources > max_wired_sources) {
+        return machine_error::aplic_damaged;
+    }
+    machine.wired.registers = *registers;
+    machine.wired.source_count = static_cast<std::uint32_t>(*sources);
+    if (aplic.find("msi-parent"sv)) {
+        const auto imsic = imsic_of(tree, aplic);
+        machine.wired.kind = wired_controller_kind::aplic_imsic;
+        return imsic ? describe_imsic(*imsic, machine) : machine_error::aplic_damaged;
+    }
+    machine.wired.kind = wired_controller_kind::aplic;
+    if (const auto error = describe_wired_targets(aplic, machine_error::aplic_damaged, machine);
+        error != machine_error::none) {
+        return error;
+    }
+    const std::uint64_t most = (registers->size - aplic_bytes) / aplic_hart_bytes;
+    const bool fits = std::all_of(machine.harts.begin(), machine.harts.end(), [most](const hart_description& hart) {
+        return hart.wired_target.value_or(0) < most;
+    });
+    return fits ? machine_error::none : machine_error::aplic_damaged;
+}
+
+machine_error describe_wired(const device_tree& tree, const node& wired, machine_description& machine) noexcept {
+    machine.wired.phandle = wired.phandle();
+    return roles_of(wired).plic ? describe_plic(wired, machine) : describe_aplic(tree, wired, machine);
 }
 
 void describe_uart(const node& candidate, bool is_output, machine_description& machine) noexcept {
@@ -302,14 +477,14 @@ void describe_uart(const node& candidate, bool is_output, machine_description& m
     }
 }
 
-// Finds the devices by which errors are reported, and returns the PLIC. If there are several (one per NUMA node in
-// QEMU), returns the one of the first virtio slot.
+// Finds the devices by which errors are reported, and returns the controller of wired sources. If there are several (one
+// per NUMA node in QEMU), returns the one of the first virtio slot.
 std::optional<node> survey(const device_tree& tree, const std::optional<node>& chosen,
                            machine_description& machine) noexcept {
     std::string_view path = chosen ? chosen->string("stdout-path"sv).value_or(std::string_view()) : std::string_view();
     const auto standard_output = tree.find_by_path(cut(path, ':')); // options follow the ':'
-    std::optional<node> first_plic;
-    std::optional<node> plic_of_virtio;
+    std::optional<node> first;
+    std::optional<node> of_virtio;
     for (const node& candidate : tree.nodes()) {
         const roles role = roles_of(candidate);
         if (role.test_finisher) {
@@ -317,15 +492,16 @@ std::optional<node> survey(const device_tree& tree, const std::optional<node>& c
         } else if (role.uart) {
             describe_uart(candidate, standard_output == candidate, machine);
         }
-        if (role.plic) {
-            ++machine.plic.controllers;
-            first_plic = first_plic ? first_plic : candidate;
-        } else if (role.virtio && !plic_of_virtio) {
+        if (role.plic || (role.aplic && serves_supervisor(tree, candidate))) {
+            ++machine.wired.controllers;
+            first = first ? first : candidate;
+        } else if (role.virtio && !of_virtio) {
             const auto controller = controller_of(candidate);
-            plic_of_virtio = controller && roles_of(*controller).plic ? controller : std::nullopt;
+            const roles of = controller ? roles_of(*controller) : roles();
+            of_virtio = of.plic || of.aplic ? controller : std::nullopt;
         }
     }
-    return plic_of_virtio ? plic_of_virtio : first_plic;
+    return of_virtio ? of_virtio : first;
 }
 
 bool overlap(const memory_range& one, const memory_range& other) noexcept {
@@ -333,8 +509,8 @@ bool overlap(const memory_range& one, const memory_range& other) noexcept {
 }
 
 // A device whose description is damaged is left out; the others are not affected.
-void describe_devices(const device_tree& tree, const node& plic, machine_description& machine) noexcept {
-    const device_tree::interrupt_controller controller = plic.as_interrupt_controller();
+void describe_devices(const device_tree& tree, const node& wired, machine_description& machine) noexcept {
+    const device_tree::interrupt_controller controller = wired.as_interrupt_controller();
     for (const node& device : tree.nodes()) {
         const roles role = roles_of(device);
         if (role.pci_host && !machine.pci) {
@@ -428,20 +604,20 @@ bool hart_description::has_extension(std::string_view name) const noexcept {
 
 machine_error describe(const device_tree& tree, machine_description& machine) noexcept {
     const auto chosen = tree.root().child("chosen"sv);
-    const auto plic = survey(tree, chosen, machine);
+    const auto wired = survey(tree, chosen, machine);
     if (const auto error = describe_memory(tree, machine); error != machine_error::none) {
         return error;
     }
     if (const auto error = describe_harts(tree, machine); error != machine_error::none) {
         return error;
     }
-    if (!plic) {
-        return machine_error::no_plic;
+    if (!wired) {
+        return machine_error::no_wired_controller;
     }
-    if (const auto error = describe_plic(*plic, machine); error != machine_error::none) {
+    if (const auto error = describe_wired(tree, *wired, machine); error != machine_error::none) {
         return error;
     }
-    describe_devices(tree, *plic, machine);
+    describe_devices(tree, *wired, machine);
     return describe_chosen(chosen, machine);
 }
 
@@ -491,11 +667,21 @@ std::string_view text(machine_error error) noexcept {
         return "two cpu nodes of the device tree have the same hart id or interrupt controller"sv;
     case machine_error::no_timebase:
         return "the device tree has no timebase-frequency, neither in /cpus nor in a cpu node: the timer has no unit"sv;
-    case machine_error::no_plic: return "the device tree has no PLIC: boot with -machine virt and without aia="sv;
+    case machine_error::no_wired_controller:
+        return "the device tree has neither a PLIC nor an APLIC of supervisor mode: boot with -machine virt"sv;
     case machine_error::plic_damaged:
         return "the PLIC node of the device tree has a malformed reg, riscv,ndev or interrupts-extended property"sv;
+    case machine_error::aplic_damaged:
+        return "the APLIC node of the device tree has a malformed reg, riscv,num-sources, interrupts-extended or "
+               "msi-parent property: boot with a PLIC instead (aia=none)"sv;
+    case machine_error::imsic_damaged:
+        return "the IMSIC node of the device tree has a malformed reg, riscv,num-ids, interrupts-extended, or index bits "
+               "property: boot without it (aia=aplic or aia=none)"sv;
+    case machine_error::imsic_without_hart:
+        return "the IMSIC has no interrupt file for any enabled hart that announces the extension Ssaia: boot without it "
+               "(aia=aplic or aia=none)"sv;
     case machine_error::no_supervisor_context:
-        return "the PLIC has no supervisor context for any enabled hart: boot with harts that have that mode"sv;
+        return "the interrupt controller has no supervisor context for any enabled hart: boot with harts that have that mode"sv;
     case machine_error::bootargs_damaged: return "the property bootargs in /chosen does not end in a NUL"sv;
     case machine_error::initrd_damaged:
         return "linux,initrd-start and linux,initrd-end in /chosen are not two numbers in ascending order"sv;

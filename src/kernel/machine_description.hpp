@@ -26,8 +26,11 @@ enum class machine_error : std::uint8_t {
     hart_damaged,
     duplicate_hart,
     no_timebase,
-    no_plic,
+    no_wired_controller,
     plic_damaged,
+    aplic_damaged,
+    imsic_damaged,
+    imsic_without_hart,
     no_supervisor_context,
     bootargs_damaged,
     initrd_damaged,
@@ -40,9 +43,16 @@ struct hart_description {
     std::uint64_t id = 0;                      // mhartid
     std::string_view isa;                      // "riscv,isa"; empty if absent
     device_tree::property isa_extensions;      // "riscv,isa-extensions"; empty if absent
-    std::uint32_t interrupt_controller = 0;    // phandle of its "riscv,cpu-intc"; 0: none
-    std::optional<std::uint32_t> plic_context; // of its supervisor mode, at machine_description::plic; none: no
-                                               // device interrupt reaches this hart
+    std::uint32_t interrupt_controller = 0; // phandle of its "riscv,cpu-intc"; 0: none
+
+    // What machine_description::wired calls its supervisor mode: the context of a PLIC, the hart index of an APLIC.
+    // None: no wired source reaches this hart.
+    std::optional<std::uint32_t> wired_target;
+
+    // Physical address of the interrupt file of its supervisor mode, to which messages are written: 4 KiB of the
+    // machine's IMSIC. 0: it has none.
+    std::uint64_t interrupt_file = 0;
+
     std::uint64_t sswi_register = 0; // physical address of its SETSSIP word; 0: the machine has no ACLINT SSWI
 
     // Returns whether the hart announces that extension ("c", "zba", "sstc"), in lower case. Ignores versions in the
@@ -50,15 +60,32 @@ struct hart_description {
     [[nodiscard]] bool has_extension(std::string_view name) const noexcept;
 };
 
-struct plic_description {
+enum class wired_controller_kind : std::uint8_t {
+    plic,
+    aplic,       // in direct mode: interrupts harts itself
+    aplic_imsic, // in MSI mode: sends messages to the IMSIC
+};
+
+// A controller whose sources are wires from devices.
+struct wired_controller_description {
+    wired_controller_kind kind = wired_controller_kind::plic;
     memory_range registers;
-    std::uint32_t source_count = 0; // "riscv,ndev": sources are 1 .. source_count; where it is absent, all 1023
-    std::size_t controllers = 0;    // PLICs in the tree; those of further NUMA nodes are not described
+    std::uint32_t phandle = 0;      // as "interrupt-parent" and the interrupt map of a PCI host bridge name it; 0: none
+    std::uint32_t source_count = 0; // sources are 1 .. source_count: "riscv,ndev" of a PLIC (where it is absent, all
+                                    // 1023), "riscv,num-sources" of an APLIC
+    std::size_t controllers = 0;    // such nodes of supervisor mode in the tree; those of further NUMA nodes are not
+                                    // described
+};
+
+// The interrupt files of the harts, to which devices send messages. The address of each is in hart_description.
+struct imsic_description {
+    std::uint32_t phandle = 0;  // as "msi-parent" names it; 0: none
+    std::uint32_t id_count = 0; // "riscv,num-ids": identities are 1 .. id_count, in each file
 };
 
 struct virtio_slot {
     memory_range registers;
-    std::uint32_t interrupt = 0; // source at machine_description::plic; 0, which no PLIC source has: none there.
+    std::uint32_t interrupt = 0; // source at machine_description::wired; 0, which no controller has: none there.
                                  // Several devices may share a source.
 };
 
@@ -78,7 +105,8 @@ struct machine_description {
     bounded_list<memory_range, max_reservations> reservations;
     bounded_list<hart_description, arch::max_harts> harts; // in tree order, without disabled ones
     std::uint64_t timebase_frequency = 0;                  // Hz, of the time CSR
-    plic_description plic;                                 // the one that serves the virtio slots
+    wired_controller_description wired;        // the one that serves the virtio slots
+    std::optional<imsic_description> imsic;    // exactly if it is of kind aplic_imsic
     bounded_list<virtio_slot, 32> virtio;      // every enabled "virtio,mmio" with registers, by ascending address
     std::size_t virtio_unusable = 0;           // others, whose "reg" is damaged or overlaps another's
     std::optional<pci_host_description> pci;   // the first enabled "pci-host-ecam-generic"; it may be unusable

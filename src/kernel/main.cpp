@@ -3,11 +3,13 @@
 #include "arch/arch.hpp"
 #include "async/executor.hpp"
 #include "async/sync_wait.hpp"
+#include "src/kernel/aplic_controller.hpp"
 #include "src/kernel/console.hpp"
 #include "src/kernel/device_tree.hpp"
 #include "src/kernel/devices.hpp"
 #include "src/kernel/end.hpp"
 #include "src/kernel/harts.hpp"
+#include "src/kernel/imsic_controller.hpp"
 #include "src/kernel/machine_description.hpp"
 #include "src/kernel/memory.hpp"
 #include "src/kernel/options.hpp"
@@ -18,6 +20,7 @@
 #include "src/kernel/tasks.hpp"
 
 #include <algorithm>
+#include <new>
 
 extern "C" {
 extern std::byte boot_stack; // boot.S
@@ -68,6 +71,26 @@ void tell_words_for_linux(const options& wanted) noexcept {
     console::write("\n");
 }
 
+template <typename Controller, typename... Descriptions>
+interrupt_controller& create_controller(memory& from, const Descriptions&... described) noexcept {
+    std::byte* const place = from.allocate_private(sizeof(Controller), alignof(Controller));
+    if (place == nullptr) {
+        fail("the machine has too little memory for its interrupt controller: give it at least 16 MiB (./run --memory)");
+    }
+    return *::new (place) Controller{described...};
+}
+
+// The one that the device tree describes.
+interrupt_controller& create_interrupt_controller(const machine_description& machine, memory& from) noexcept {
+    switch (machine.wired.kind) {
+    case wired_controller_kind::plic: return create_controller<plic_controller>(from, machine.wired);
+    case wired_controller_kind::aplic: return create_controller<aplic_controller>(from, machine.wired);
+    case wired_controller_kind::aplic_imsic:
+        return create_controller<imsic_controller>(from, machine.wired, *machine.imsic);
+    }
+    arch::panic("an interrupt controller of an unknown kind");
+}
+
 [[noreturn]] void run(std::uint64_t hart_id, const void* device_tree_blob) noexcept {
     const device_tree::open_result tree = device_tree::open(device_tree_blob, max_device_tree_bytes);
     if (!tree) {
@@ -100,7 +123,7 @@ void tell_words_for_linux(const options& wanted) noexcept {
 
     const std::span blob{static_cast<const std::byte*>(device_tree_blob), tree.tree.size()};
     static memory free_memory{machine, blob};
-    static plic_controller interrupts{machine.plic};
+    interrupt_controller& interrupts = create_interrupt_controller(machine, free_memory);
     describe_harts(machine, hart_id, free_memory, wanted);
     protect_memory(machine, free_memory, blob);
     start_harts(interrupts);

@@ -2,14 +2,14 @@
 
 namespace inflight::kernel {
 
-plic_controller::plic_controller(const plic_description& plic) noexcept
+plic_controller::plic_controller(const wired_controller_description& plic) noexcept
     : registers_{plic.registers.base}, source_count_{plic.source_count} {}
 
 bool plic_controller::open(const hart_description& self) noexcept {
-    if (!self.plic_context) {
+    if (!self.wired_target) {
         return false;
     }
-    const std::uint32_t context = *self.plic_context;
+    const std::uint32_t context = *self.wired_target;
     hart_part& here = harts_[arch::this_hart()];
     here = {.claim_register = registers_.claim_register(context), .controller = this, .context = context};
     registers_.open(context, source_count_);

@@ -11,7 +11,7 @@ namespace inflight::kernel {
 
 class plic_controller final : public interrupt_controller {
   public:
-    explicit plic_controller(const plic_description& plic) noexcept;
+    explicit plic_controller(const wired_controller_description& plic) noexcept;
 
     [[nodiscard]] bool open(const hart_description& self) noexcept override;
 

@@ -158,7 +158,7 @@ void protect_memory(const machine_description& machine, memory& memory,
     const auto map_device = [&maker](const memory_range& registers) {
         maker.set(pages_of(registers), permission::read_write);
     };
-    map_device(machine.plic.registers);
+    map_device(machine.wired.registers);
     for (const virtio_slot& slot : machine.virtio) {
         map_device(slot.registers);
     }
@@ -173,6 +173,7 @@ void protect_memory(const machine_description& machine, memory& memory,
     map_device(machine.test_finisher.value_or(memory_range{}));
     for (const hart_description& each : machine.harts) { // harts may have different devices
         map_device({each.sswi_register, each.sswi_register == 0 ? 0 : sizeof(std::uint32_t)});
+        map_device({each.interrupt_file, each.interrupt_file == 0 ? 0 : page_bytes});
     }
     maker.set(free_memory, permission::read_write);
     maker.set(initrd_pages, permission::read);

@@ -133,8 +133,24 @@ void print_location_json(const virtio_device& device) noexcept {
     }
 }
 
-void print_json(std::span<const virtio_device> devices) noexcept {
-    print("@result {\"program\":\"info\",\"devices\":[");
+// As ./run --interrupts has them, and as people write them.
+struct names {
+    const char* in_json;
+    const char* in_text;
+};
+
+names controller_name(wired_controller_kind kind) noexcept {
+    switch (kind) {
+    case wired_controller_kind::plic: break;
+    case wired_controller_kind::aplic: return {"aplic", "APLIC"};
+    case wired_controller_kind::aplic_imsic: return {"imsic", "IMSIC"};
+    }
+    return {"plic", "PLIC"};
+}
+
+void print_json(const machine_description& machine, std::span<const virtio_device> devices) noexcept {
+    print("@result {\"program\":\"info\",\"interrupts\":\"%s\",\"devices\":[",
+          controller_name(machine.wired.kind).in_json);
     bool first = true;
     for (const virtio_device& device : devices) {
         print("%s{", first ? "" : ",");
@@ -161,8 +177,9 @@ void print_json(std::span<const virtio_device> devices) noexcept {
 }
 
 async::task<bool> run_info(const environment& here) {
-    print("inflight on %lu hart%s, interrupts through the PLIC, %lu MiB free\n", here.machine.harts.size(),
-          here.machine.harts.size() == 1 ? "" : "s", here.free_memory.available() >> 20);
+    print("inflight on %lu hart%s, interrupts through the %s, %lu MiB free\n", here.machine.harts.size(),
+          here.machine.harts.size() == 1 ? "" : "s", controller_name(here.machine.wired.kind).in_text,
+          here.free_memory.available() >> 20);
     co_await identify_disks(here.devices, here.wanted);
     for (const virtio_device& device : here.devices) {
         print("%s%s%s: ", device.name, device.name[0] != '\0' ? ", " : "", device.location.text);
@@ -185,7 +202,7 @@ async::task<bool> run_info(const environment& here) {
         print("there is no VIRTIO device in any of the %lu slots%s\n", here.machine.virtio.size(),
               here.machine.pci ? ", and none on PCI" : "");
     }
-    print_json(here.devices);
+    print_json(here.machine, here.devices);
     co_return true;
 }
 

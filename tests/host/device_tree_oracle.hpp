@@ -301,7 +301,7 @@ inline void exercise(const device_tree& tree, const exact_copy& blob) {
         return;
     }
     require(!machine->memory.empty() && !machine->harts.empty() && machine->timebase_frequency != 0 &&
-                machine->plic.source_count != 0 && machine->plic.controllers != 0,
+                machine->wired.source_count != 0 && machine->wired.controllers != 0,
             "a machine is accepted without its necessities");
     require(machine->reservations.dropped() == 0, "a reservation was dropped");
     for (const hart_description& hart : machine->harts) {

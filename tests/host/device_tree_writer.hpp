@@ -62,7 +62,8 @@ inline bytes load_dump(const std::string& name) {
 }
 
 inline const std::vector<std::string> dump_names = {"smp1",     "smp2", "smp8", "aclint8",
-                                                    "memory3g", "boot", "numa", "aplic"};
+                                                    "memory3g", "boot", "numa", "aplic",
+                                                    "imsic",    "guests", "numa-aplic", "numa-imsic"};
 
 inline void put(bytes& blob, std::size_t offset, std::uint32_t cell) {
     for (int shift = 24; shift >= 0; shift -= 8) {

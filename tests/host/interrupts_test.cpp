@@ -40,7 +40,7 @@ using test::ticks;
 
 constexpr std::uint32_t last_line = 96;
 
-kernel::plic_description plic_described() {
+kernel::wired_controller_description plic_described() {
     return {
         .registers = {model::plic_model::base, model::plic_model::size}, .source_count = last_line, .controllers = 1};
 }
@@ -125,7 +125,7 @@ class kernel_world : public test::world {
 
     static kernel::hart_description described(arch::hart_index hart_index) {
         kernel::hart_description hart;
-        hart.plic_context = model::plic_model::context_of(hart_index);
+        hart.wired_target = model::plic_model::context_of(hart_index);
         return hart;
     }
 

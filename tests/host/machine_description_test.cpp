@@ -20,12 +20,12 @@ BOOST_AUTO_TEST_CASE(harts_with_holes_and_absent_contexts) {
     BOOST_TEST_REQUIRE(machine.outcome == machine_error::none);
     BOOST_TEST_REQUIRE(machine.harts.size() == 3u);
     BOOST_TEST(machine.harts[0].id == 2u);
-    BOOST_TEST(machine.harts[0].plic_context.value() == 2u); // the first of two
+    BOOST_TEST(machine.harts[0].wired_target.value() == 2u); // the first of two
     BOOST_TEST(machine.harts[1].id == 7u);
-    BOOST_TEST(machine.harts[1].plic_context.value() == 4u);
+    BOOST_TEST(machine.harts[1].wired_target.value() == 4u);
     BOOST_TEST(machine.harts[2].id == 9u);
     BOOST_TEST(machine.harts[2].interrupt_controller == 109u);
-    BOOST_TEST(!machine.harts[2].plic_context.has_value());
+    BOOST_TEST(!machine.harts[2].wired_target.has_value());
     BOOST_TEST(machine.virtio[0].registers.base == 0x10001000u); // sorted
     BOOST_TEST(machine.virtio[1].interrupt == 2u);
 }
@@ -51,7 +51,7 @@ BOOST_AUTO_TEST_CASE(unusable_machines_are_refused) {
     BOOST_TEST(with([](auto& machine) { machine.cpus = {{0}, {1, "okay", 100}}; }) == machine_error::duplicate_hart);
     BOOST_TEST(with([](auto& machine) { machine.timebase = {}; }) == machine_error::no_timebase);
     BOOST_TEST(with([](auto& machine) { machine.timebase = {0}; }) == machine_error::no_timebase);
-    BOOST_TEST(with([](auto& machine) { machine.plic = false; }) == machine_error::no_plic);
+    BOOST_TEST(with([](auto& machine) { machine.plic = false; }) == machine_error::no_wired_controller);
     BOOST_TEST(with([](auto& machine) { machine.source_count = {1, 2, 3}; }) == machine_error::plic_damaged);
     BOOST_TEST(with([](auto& machine) { machine.source_count = {0}; }) == machine_error::plic_damaged);
     BOOST_TEST(with([](auto& machine) { machine.source_count = {1024}; }) == machine_error::plic_damaged);
@@ -140,7 +140,7 @@ BOOST_AUTO_TEST_CASE(a_plic_may_be_of_another_kind_and_tell_no_sources) {
             writer.tells_source_count = false;
             const described_machine machine(writer.write());
             BOOST_TEST_REQUIRE(machine.outcome == machine_error::none);
-            BOOST_TEST(machine.plic.source_count == 1023u);
+            BOOST_TEST(machine.wired.source_count == 1023u);
             BOOST_TEST(machine.virtio[1].interrupt == 2u);
         }
     }
@@ -297,7 +297,7 @@ BOOST_AUTO_TEST_CASE(what_exceeds_a_list_is_counted) {
         BOOST_TEST(machine.memory.dropped() == 2u);
         BOOST_TEST(machine.harts.size() == 64u);
         BOOST_TEST(machine.harts.dropped() == 6u);
-        BOOST_TEST(machine.harts[63].plic_context.value() == 63u);
+        BOOST_TEST(machine.harts[63].wired_target.value() == 63u);
         BOOST_TEST(machine.virtio.size() == 32u);
         BOOST_TEST(machine.virtio.dropped() == 8u);
     }

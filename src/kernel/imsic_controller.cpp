@@ -68,7 +68,7 @@ std::optional<interrupt_message> imsic_controller::allocate_message(arch::hart_i
     if (id == 0 || !assign(next_message_, hart, id)) {
         return {};
     }
-    return interrupt_message{.source = next_message_++, .address = harts_[hart].file, .data = id};
+    return interrupt_message{.source = next_message_++, .hart = hart, .data = id, .address = harts_[hart].file};
 }
 
 // 0: none.
@@ -104,8 +104,8 @@ void imsic_controller::mask(std::uint32_t source) noexcept {
         wires_.mask(source);
     } else {
         const std::uint32_t id = places_[source].id;
-        imsic::clear_bits(imsic::register_of(imsic::indirect::enabled, id), std::uint64_t{1}
-                                                                                << id % imsic::ids_per_register);
+        imsic::clear_bits(imsic::register_of(imsic::indirect::enabled, id),
+                          std::uint64_t{1} << id % imsic::ids_per_register);
     }
 }
 

@@ -32,7 +32,6 @@ std::size_t allocate_messages(interrupt_controller& controller, std::span<interr
             return i;
         }
         messages[i] = *message;
-        messages[i].hart = hart;
     }
     return messages.size();
 }

@@ -28,7 +28,7 @@ struct hart {
     std::array<interrupt_handler, 3> interrupt_handlers{no_handler, no_handler, no_handler}; // by kind
     hart_index index;
     void* local;
-    std::uint64_t mmio_accesses; // to registers of 32 bits
+    std::uint64_t mmio_accesses;
 };
 static_assert(offsetof(hart, trap_stack_end) == 0 && offsetof(hart, registers) == 8 &&
               offsetof(hart, stack_end) == 264 && offsetof(hart, hardware_id) == 272 && offsetof(hart, main) == 280);
@@ -184,12 +184,14 @@ inline void interrupt_hart(hart_index index) noexcept {
 // the fence the hart, from moving a later memory access before a read.
 
 inline std::uint8_t mmio_read8(std::uintptr_t address) noexcept {
+    riscv64::count_mmio_access();
     std::uint64_t value;
     asm volatile("lbu %0, 0(%1)\n\tfence i, rw" : "=r"(value) : "r"(address) : "memory");
     return static_cast<std::uint8_t>(value);
 }
 
 inline std::uint16_t mmio_read16(std::uintptr_t address) noexcept {
+    riscv64::count_mmio_access();
     std::uint64_t value;
     asm volatile("lhu %0, 0(%1)\n\tfence i, rw" : "=r"(value) : "r"(address) : "memory");
     return static_cast<std::uint16_t>(value);
@@ -203,10 +205,12 @@ inline std::uint32_t mmio_read32(std::uintptr_t address) noexcept {
 }
 
 inline void mmio_write8(std::uintptr_t address, std::uint8_t value) noexcept {
+    riscv64::count_mmio_access();
     asm volatile("sb %0, 0(%1)" : : "r"(value), "r"(address) : "memory");
 }
 
 inline void mmio_write16(std::uintptr_t address, std::uint16_t value) noexcept {
+    riscv64::count_mmio_access();
     asm volatile("sh %0, 0(%1)" : : "r"(value), "r"(address) : "memory");
 }
 

@@ -20,7 +20,6 @@ channel::channel(const device& of, async::executor& hart, std::span<queue> queue
       executor_{&hart},
       recovery_{&of.recoveries},
       transport_{&of.transport},
-      registers_{of.transport.registers_of_fast_path()},
       waiting_{hart},
       memory_{&of.memory},
       device_properties_{&of.properties},
@@ -523,8 +522,11 @@ void channel::resume() noexcept {
     quiesced_ = false;
     properties_ = *device_properties_;
     stopped_ = recovery_->lost();
+    if (first_ != nullptr) {
+        registers_ = transport_->registers_of_fast_path(first_->index);
+    }
     const bool is_quick =
-        first_ != nullptr && !has_several_queues() && !first_->ring().is_packed() && registers_.queue_notify != 0;
+        first_ != nullptr && !has_several_queues() && !first_->ring().is_packed() && registers_.can_notify();
     only_ = !stopped_ && is_quick ? first_ : nullptr;
     if (!stopped_ && memory_->is_direct()) {
         admission_.open(properties_);

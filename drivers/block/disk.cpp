@@ -94,16 +94,26 @@ inline bool disk::has_cause(virtio::interrupt_cause cause) noexcept {
 void disk::handle_queue(std::uint16_t index) noexcept {
     const trace::handler traced{track_};
     const arch::hart_index told = told_.load(std::memory_order_acquire); // as in handle_line()
-    if (told == 0) [[unlikely]] {
+    if (told == 0 || index >= queues_in_use_) [[unlikely]] {
+        handle_unused_queue(told);
+        return;
+    }
+    interrupts_.fetch_add(1, std::memory_order_relaxed);
+    if (told == 1 && queues_in_use_ == 1) {
+        channels_->interrupted_here();
+    } else {
+        channels_[index % told].interrupted(queues_[index]);
+    }
+}
+
+// Before start() has returned, or of a queue that the driver does not use.
+void disk::handle_unused_queue(arch::hart_index told) noexcept {
+    if (told == 0) {
         static_cast<void>(interrupted_before_start({.bits = virtio::interrupt_cause::used_buffer}));
         return;
     }
     interrupts_.fetch_add(1, std::memory_order_relaxed);
-    if (index >= queues_in_use_) [[unlikely]] {
-        spurious_.fetch_add(1, std::memory_order_relaxed);
-        return;
-    }
-    channels_[index % told].interrupted(queues_[index]);
+    spurious_.fetch_add(1, std::memory_order_relaxed);
 }
 
 void disk::handle_configuration() noexcept {

@@ -196,11 +196,12 @@ class disk final : private recovery::target {
     [[nodiscard]] bool asks_for_resets_only(recovery::causes_t causes) noexcept;
     [[nodiscard]] bool open_channels(dma_memory& memory) noexcept;
     [[nodiscard]] bool interrupted_before_start(virtio::interrupt_cause cause) noexcept;
+    [[gnu::noinline]] void handle_unused_queue(arch::hart_index told) noexcept;
     [[nodiscard, gnu::noinline]] bool interrupt_all(arch::hart_index told) noexcept;
     [[nodiscard, gnu::always_inline]] inline bool has_cause(virtio::interrupt_cause cause) noexcept;
 
     virtio::device device_;
-    virtio::fast_path_registers registers_ = device_.registers_of_fast_path();
+    virtio::fast_path_registers registers_ = device_.registers_of_fast_path(0); // to acknowledge interrupts
     recovery recovery_{*this};
     block::channel* channels_ = nullptr;
     arch::hart_index harts_ = 0;

@@ -117,8 +117,8 @@ class device {
 
     // As the transport's.
     interrupt_cause acknowledge_interrupt() noexcept { return transport_.acknowledge_interrupt(); }
-    [[nodiscard]] fast_path_registers registers_of_fast_path() const noexcept {
-        return transport_.registers_of_fast_path();
+    [[nodiscard]] fast_path_registers registers_of_fast_path(std::uint16_t index) const noexcept {
+        return transport_.registers_of_fast_path(index);
     }
 
   private:

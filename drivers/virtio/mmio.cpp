@@ -153,15 +153,16 @@ error mmio_transport::enable_queue(std::uint16_t index, std::uint16_t size, cons
 }
 
 void mmio_transport::notify(std::uint16_t index) noexcept {
-    virtio::notify(registers_of_fast_path(), index);
+    virtio::notify(registers_of_fast_path(index), index);
 }
 
 interrupt_cause mmio_transport::acknowledge_interrupt() noexcept {
-    return virtio::acknowledge_interrupt(registers_of_fast_path());
+    return virtio::acknowledge_interrupt(registers_of_fast_path(0));
 }
 
-fast_path_registers mmio_transport::registers_of_fast_path() const noexcept {
+fast_path_registers mmio_transport::registers_of_fast_path(std::uint16_t) const noexcept {
     return {.queue_notify = registers_ + queue_notify,
+            .queue_notify_16 = 0,
             .interrupt_status = registers_ + interrupt_status,
             .interrupt_ack = registers_ + interrupt_ack};
 }

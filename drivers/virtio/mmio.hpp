@@ -42,7 +42,7 @@ class mmio_transport : public transport {
     void notify(std::uint16_t index) noexcept override;
     [[nodiscard]] interrupt_delivery interrupts() const noexcept override { return interrupt_delivery::shared_line; }
     interrupt_cause acknowledge_interrupt() noexcept override;
-    [[nodiscard]] fast_path_registers registers_of_fast_path() const noexcept override;
+    [[nodiscard]] fast_path_registers registers_of_fast_path(std::uint16_t index) const noexcept override;
 
   protected:
     std::uintptr_t registers_;

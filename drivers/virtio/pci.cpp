@@ -220,9 +220,11 @@ error pci_transport::enable_queue(std::uint16_t index, std::uint16_t size, const
 }
 
 void pci_transport::notify(std::uint16_t index) noexcept {
-    // The published index before the doorbell: pairs with the device's read of the index after it.
-    arch::fence_doorbell();
-    arch::mmio_write16(notify_[index], index);
+    virtio::notify(registers_of_fast_path(index), index);
+}
+
+fast_path_registers pci_transport::registers_of_fast_path(std::uint16_t index) const noexcept {
+    return {.queue_notify = 0, .queue_notify_16 = notify_[index], .interrupt_status = 0, .interrupt_ack = 0};
 }
 
 // ---- interrupts ----

@@ -62,6 +62,7 @@ class pci_transport : public transport {
     [[nodiscard]] error enable_queue(std::uint16_t index, std::uint16_t size,
                                      const queue_addresses& where) noexcept override;
     void notify(std::uint16_t index) noexcept override;
+    [[nodiscard]] fast_path_registers registers_of_fast_path(std::uint16_t index) const noexcept override;
     [[nodiscard]] interrupt_delivery interrupts() const noexcept override {
         return vectors_.count > 2 ? interrupt_delivery::per_queue : interrupt_delivery::shared_line;
     }

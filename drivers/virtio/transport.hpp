@@ -87,12 +87,14 @@ struct buffer {
     std::uint16_t flags; // of descriptor_flag: write, indirect
 };
 
-// The registers of 32 bits that a batch of requests takes, for inline code; all 0 if the transport has none of that
-// kind.
+// The registers that a batch of requests takes, for inline code. 0: the transport has none of that kind.
 struct fast_path_registers {
-    std::uintptr_t queue_notify;
-    std::uintptr_t interrupt_status;
-    std::uintptr_t interrupt_ack;
+    std::uintptr_t queue_notify = 0;    // 32 bits (MMIO)
+    std::uintptr_t queue_notify_16 = 0; // 16 bits (PCI), if queue_notify is 0
+    std::uintptr_t interrupt_status = 0;
+    std::uintptr_t interrupt_ack = 0;
+
+    [[nodiscard]] bool can_notify() const noexcept { return (queue_notify | queue_notify_16) != 0; }
 };
 
 class transport {
@@ -149,10 +151,10 @@ class transport {
     // queue.
     virtual interrupt_cause acknowledge_interrupt() noexcept = 0;
 
-    // Where the registers are that notify() and acknowledge_interrupt() use. The functions of the same names below do
-    // the same inline, and drivers call those instead where the addresses are not 0. So a transport that overrides one
-    // of the two must return {} here.
-    [[nodiscard]] virtual fast_path_registers registers_of_fast_path() const noexcept { return {}; }
+    // Where the registers are that notify() and acknowledge_interrupt() use, for queue `index` after enable_queue(). The
+    // functions of the same names below do the same inline, and drivers call those instead where the addresses are not 0.
+    // So a transport that overrides one of the two must return 0 there.
+    [[nodiscard]] virtual fast_path_registers registers_of_fast_path(std::uint16_t) const noexcept { return {}; }
 
   protected:
     ~transport() = default;
@@ -161,7 +163,11 @@ class transport {
 inline void notify(const fast_path_registers& registers, std::uint16_t index) noexcept {
     // The published index before the doorbell: pairs with the device's read of the index after it.
     arch::fence_doorbell();
-    arch::mmio_write32(registers.queue_notify, index);
+    if (registers.queue_notify != 0) [[likely]] {
+        arch::mmio_write32(registers.queue_notify, index);
+    } else {
+        arch::mmio_write16(registers.queue_notify_16, index);
+    }
 }
 
 [[gnu::always_inline]] inline interrupt_cause acknowledge_interrupt(const fast_path_registers& registers) noexcept {

@@ -99,7 +99,7 @@ roles roles_of(const node& candidate) noexcept {
         std::string_view name;
         bool roles::*role;
     };
-    constexpr known_name names[] = {
+    static constexpr known_name names[] = {
         {"virtio,mmio"sv, &roles::virtio},
         {"ns16550a"sv, &roles::uart},
         {"sifive,test0"sv, &roles::test_finisher},
@@ -514,7 +514,7 @@ void describe_devices(const device_tree& tree, const node& wired, machine_descri
     for (const node& device : tree.nodes()) {
         const roles role = roles_of(device);
         if (role.pci_host && !machine.pci) {
-            machine.pci = describe_pci_host(tree, device, controller);
+            describe_pci_host(tree, device, controller, machine.pci.emplace());
         }
         if (!role.virtio && !role.sswi && !role.uart) {
             continue;

@@ -37,13 +37,14 @@ struct pci_host_description {
     [[nodiscard]] std::uint32_t interrupt_source(std::uint8_t root_device, std::uint8_t root_pin) const noexcept;
 
     device_tree tree;
-    device_tree::interrupt_controller controller; // the machine's
-    device_tree::property interrupt_map;          // empty: there is none
+    std::uint32_t controller_phandle = 0; // of the machine's controller
+    device_tree::property interrupt_map;  // empty: there is none
     device_tree::property interrupt_map_mask;
 };
 
-// Describes the host bridge `host`. `controller` is the one that the sources of interrupt_source() are of.
-[[nodiscard]] pci_host_description describe_pci_host(const device_tree& tree, const device_tree::node& host,
-                                                     const device_tree::interrupt_controller& controller) noexcept;
+// Fills a default-constructed `description` from the node `host`. `controller` is the one that the sources of
+// interrupt_source() are of.
+void describe_pci_host(const device_tree& tree, const device_tree::node& host,
+                       const device_tree::interrupt_controller& controller, pci_host_description& description) noexcept;
 
 } // namespace inflight::kernel

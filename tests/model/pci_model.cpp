@@ -97,16 +97,11 @@ pci_function& pci_function::set_bar(std::size_t index, const pci_bar& bar) {
     bars_[index] = bar;
     const auto offset = static_cast<std::uint16_t>(first_bar + 4 * index);
     const std::uint64_t mask = ~(bar.size - 1);
-    const auto allow = [this](std::uint16_t at, std::uint32_t bits) {
-        for (unsigned byte = 0; byte < 4; ++byte) {
-            writable_[at + byte] = static_cast<std::uint8_t>(bits >> 8 * byte);
-        }
-    };
     using enum pci_bar_kind;
-    allow(offset, bar.kind == absent ? 0 : static_cast<std::uint32_t>(mask) & (bar.kind == io ? ~3U : ~15U));
+    set_writable(offset, 4, bar.kind == absent ? 0 : static_cast<std::uint32_t>(mask) & (bar.kind == io ? ~3U : ~15U));
     poke(offset, 4, bar.kind == io ? 1 : bar.kind == memory64 ? 4 : bar.kind == prefetchable64 ? 0xc : 0);
     if (bar.kind == memory64 || bar.kind == prefetchable64) {
-        allow(static_cast<std::uint16_t>(offset + 4), static_cast<std::uint32_t>(mask >> 32));
+        set_writable(static_cast<std::uint16_t>(offset + 4), 4, static_cast<std::uint32_t>(mask >> 32));
     }
     return *this;
 }
@@ -150,8 +145,10 @@ void pci_function::poke(std::uint16_t offset, unsigned width, std::uint32_t valu
     }
 }
 
-void pci_function::make_read_only(std::uint16_t offset, unsigned width) {
-    std::fill_n(&writable_.at(offset), width, std::uint8_t{0});
+void pci_function::set_writable(std::uint16_t offset, unsigned width, std::uint32_t bits) {
+    for (unsigned byte = 0; byte < width; ++byte) {
+        writable_.at(offset + byte) = static_cast<std::uint8_t>(bits >> 8 * byte);
+    }
 }
 
 std::uint64_t pci_function::bar_address(std::size_t index) const {

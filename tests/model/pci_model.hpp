@@ -64,7 +64,8 @@ class pci_function {
     // The registers as they are, for tests: not reported.
     [[nodiscard]] std::uint32_t peek(std::uint16_t offset, unsigned width) const;
     void poke(std::uint16_t offset, unsigned width, std::uint32_t value);
-    void make_read_only(std::uint16_t offset, unsigned width); // without a report: a defect of the device
+    // Defects: which bits of 8, 16 or 32 the register keeps.
+    void set_writable(std::uint16_t offset, unsigned width, std::uint32_t bits);
 
     [[nodiscard]] bool is_bridge() const { return (bytes_[0x0e] & 0x7f) == 1; }
     [[nodiscard]] std::uint16_t command() const { return static_cast<std::uint16_t>(peek(4, 2)); }

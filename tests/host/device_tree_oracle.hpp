@@ -315,6 +315,14 @@ inline void exercise(const device_tree& tree, const exact_copy& blob) {
                                return left.registers.base < right.registers.base;
                            }),
             "the virtio slots are not sorted");
+    if (machine->pci) {
+        require(!text(machine->pci->outcome).empty(), "an error of a PCI host bridge has no text");
+        require(machine->pci->outcome != pci_host_error::none || machine->pci->buses.first <= machine->pci->buses.last,
+                "a PCI host bridge is accepted without a bus");
+        for (std::uint8_t device = 0; device < 4; ++device) {
+            static_cast<void>(machine->pci->interrupt_source(device, 1));
+        }
+    }
     if (machine->bootargs.data() != nullptr) {
         require(inside(machine->bootargs.data(), machine->bootargs.size() + 1) &&
                     machine->bootargs.data()[machine->bootargs.size()] == '\0',

@@ -29,125 +29,24 @@ void keep_larger(pci::address_window& window, const pci::address_window& other) 
     window = other.size > window.size ? other : window;
 }
 
-// The properties of a host bridge, found in one pass: a search for each would take longer than all the rest.
-struct host_properties {
-    property reg;
-    property bus_range;
-    property ranges;
-    property interrupt_map;
-    property interrupt_map_mask;
-    property msi_parent;
-    property dma_coherent;
-    property address_cells;
-    property size_cells;
-};
-
-host_properties properties_of(const node& host) noexcept {
-    struct known_name {
-        std::string_view name;
-        property host_properties::*place;
-    };
-    static constexpr known_name names[] = {
-        {"reg"sv, &host_properties::reg},
-        {"bus-range"sv, &host_properties::bus_range},
-        {"ranges"sv, &host_properties::ranges},
-        {"interrupt-map"sv, &host_properties::interrupt_map},
-        {"interrupt-map-mask"sv, &host_properties::interrupt_map_mask},
-        {"msi-parent"sv, &host_properties::msi_parent},
-        {"dma-coherent"sv, &host_properties::dma_coherent},
-        {"#address-cells"sv, &host_properties::address_cells},
-        {"#size-cells"sv, &host_properties::size_cells},
-    };
-    host_properties found;
-    for (const property& each : host.properties()) {
-        for (const known_name& known : names) {
-            if (known.name == each.name() && (found.*known.place).name().empty()) { // of equal names the first
-                found.*known.place = each;
-            }
-        }
-    }
-    return found;
-}
-
-bool is_there(const property& found) noexcept {
-    return !found.name().empty();
-}
-
-// The cells of an address and of a size in the space that the host bridge is in, if there are 1 or 2 of each.
-struct parent_layout {
-    std::uint32_t address_cells = 0;
-    std::uint32_t size_cells = 0;
-};
-
-std::optional<parent_layout> layout_around(const node& host) noexcept {
-    const auto parent = host.parent();
-    const parent_layout layout{parent ? parent->address_cells().value_or(0) : 0,
-                               parent ? parent->size_cells().value_or(0) : 0};
-    const auto usable = [](std::uint32_t cells) {
-        return cells == 1 || cells == 2;
-    };
-    return usable(layout.address_cells) && usable(layout.size_cells) ? std::optional(layout) : std::nullopt;
-}
-
-std::uint64_t number(const property& list, std::size_t at, std::uint32_t cells) noexcept {
-    return cells == 2 ? two_cells(list, at) : list.cell(at).value_or(0);
-}
-
-pci_host_error describe_registers(const node& host, const host_properties& found, const parent_layout& layout,
-                                  pci_host_description& description) noexcept {
+pci_host_error describe_registers(const node& host, pci_host_description& description) noexcept {
     constexpr std::uint64_t function_bytes = 4096;
     constexpr std::uint64_t bus_bytes = std::uint64_t{1} << 20;
-    const memory_range in_parent{number(found.reg, 0, layout.address_cells),
-                                 number(found.reg, layout.address_cells, layout.size_cells)};
-    const auto registers = wraps(in_parent) ? std::nullopt : host.physical(in_parent);
-    if (cells_in(found.reg) < std::size_t{layout.address_cells} + layout.size_cells || !registers ||
-        wraps(*registers) || registers->size < bus_bytes || registers->base % function_bytes != 0) {
+    constexpr std::uint32_t buses = 256;
+    const auto registers = host.reg(0);
+    if (!registers || registers->size < bus_bytes || registers->base % function_bytes != 0) {
         return pci_host_error::registers_damaged;
     }
     description.registers = *registers;
-    constexpr std::uint32_t buses = 256;
-    const bool tells_buses = is_there(found.bus_range);
-    const std::uint32_t first = tells_buses ? found.bus_range.cell(0).value_or(buses) : 0;
-    const std::uint64_t last = tells_buses ? found.bus_range.cell(1).value_or(buses)
-                                           : std::min<std::uint64_t>(registers->size / bus_bytes, buses) - 1;
+    const auto range = host.find("bus-range"sv);
+    const std::uint32_t first = range ? range->cell(0).value_or(buses) : 0;
+    const std::uint64_t last =
+        range ? range->cell(1).value_or(buses) : std::min<std::uint64_t>(registers->size / bus_bytes, buses) - 1;
     if (first > last || last >= buses) {
         return pci_host_error::bus_range_damaged;
     }
     description.buses = {static_cast<std::uint8_t>(first), static_cast<std::uint8_t>(last)};
     return pci_host_error::none;
-}
-
-pci_host_error describe_windows(const node& host, const host_properties& found, const parent_layout& layout,
-                                pci_host_description& description) noexcept {
-    const property& ranges = found.ranges;
-    const std::size_t entry_cells = bus_address_cells + layout.address_cells + bus_size_cells;
-    if (found.address_cells.number() != bus_address_cells || found.size_cells.number() != bus_size_cells ||
-        ranges.value().size() % (entry_cells * sizeof(std::uint32_t)) != 0) {
-        return pci_host_error::ranges_damaged;
-    }
-    const std::size_t cells = cells_in(ranges);
-    for (std::size_t at = 0; at < cells; at += entry_cells) {
-        const std::uint32_t space = ranges.cell(at).value_or(0) >> 24 & 3;
-        const std::size_t cpu_at = at + bus_address_cells;
-        const std::uint64_t bus_address = two_cells(ranges, at + 1);
-        const memory_range in_parent{number(ranges, cpu_at, layout.address_cells),
-                                     two_cells(ranges, cpu_at + layout.address_cells)};
-        const auto physical =
-            wraps(in_parent) || wraps({bus_address, in_parent.size}) ? std::nullopt : host.physical(in_parent);
-        if (!physical || wraps(*physical)) {
-            return pci_host_error::ranges_damaged;
-        }
-        const pci::address_window window{bus_address, physical->base, physical->size};
-        switch (space) {
-        case 1: keep_larger(description.windows.io, window); break;
-        case 2: keep_larger(description.windows.memory32, window); break;
-        case 3: keep_larger(description.windows.memory64, window); break;
-        default: break; // configuration space
-        }
-    }
-    return description.windows.memory32.size != 0 || description.windows.memory64.size != 0
-               ? pci_host_error::none
-               : pci_host_error::no_memory_window;
 }
 
 // Where the interrupts of a map lead to.
@@ -171,6 +70,43 @@ std::optional<map_parent> find_map_parent(const device_tree& tree, std::uint32_t
 
 } // namespace
 
+pci_host_error pci_host_description::read_windows(pci::host_windows& windows) const noexcept {
+    const auto parent = host.parent();
+    const std::uint32_t cpu_cells = parent ? parent->address_cells().value_or(0) : 0;
+    const auto found = host.find("ranges"sv);
+    if (!found || cpu_cells < 1 || cpu_cells > 2 || host.address_cells() != bus_address_cells ||
+        host.size_cells() != bus_size_cells) {
+        return pci_host_error::ranges_damaged;
+    }
+    const property& ranges = *found;
+    const std::size_t entry_cells = bus_address_cells + cpu_cells + bus_size_cells;
+    if (ranges.value().size() % (entry_cells * sizeof(std::uint32_t)) != 0) {
+        return pci_host_error::ranges_damaged;
+    }
+    const std::size_t cells = cells_in(ranges);
+    for (std::size_t at = 0; at < cells; at += entry_cells) {
+        const std::uint32_t space = ranges.cell(at).value_or(0) >> 24 & 3;
+        const std::uint64_t bus_address = two_cells(ranges, at + 1);
+        const std::size_t cpu_at = at + bus_address_cells;
+        const memory_range in_parent{cpu_cells == 2 ? two_cells(ranges, cpu_at) : ranges.cell(cpu_at).value_or(0),
+                                     two_cells(ranges, cpu_at + cpu_cells)};
+        const auto physical =
+            wraps(in_parent) || wraps({bus_address, in_parent.size}) ? std::nullopt : host.physical(in_parent);
+        if (!physical || wraps(*physical)) {
+            return pci_host_error::ranges_damaged;
+        }
+        const pci::address_window window{bus_address, physical->base, physical->size};
+        switch (space) {
+        case 1: keep_larger(windows.io, window); break;
+        case 2: keep_larger(windows.memory32, window); break;
+        case 3: keep_larger(windows.memory64, window); break;
+        default: break; // configuration space
+        }
+    }
+    return windows.memory32.size != 0 || windows.memory64.size != 0 ? pci_host_error::none
+                                                                    : pci_host_error::no_memory_window;
+}
+
 std::uint32_t pci_host_description::interrupt_source(std::uint8_t root_device, std::uint8_t root_pin) const noexcept {
     constexpr std::size_t key_cells = bus_address_cells + 1; // #interrupt-cells of a PCI bus is 1
     constexpr std::size_t max_entries = std::size_t{pci::devices_per_bus} * pci::functions_per_device * 4;
@@ -178,6 +114,8 @@ std::uint32_t pci_host_description::interrupt_source(std::uint8_t root_device, s
     if (root_pin == 0) {
         return 0;
     }
+    const property interrupt_map = host.find("interrupt-map"sv).value_or(property());
+    const property interrupt_map_mask = host.find("interrupt-map-mask"sv).value_or(property());
     const std::size_t cells = cells_in(interrupt_map);
     std::optional<map_parent> parent;
     std::size_t at = 0;
@@ -206,21 +144,21 @@ std::uint32_t pci_host_description::interrupt_source(std::uint8_t root_device, s
     return 0;
 }
 
+std::uint32_t pci_host_description::msi_parent() const noexcept {
+    const auto parent = host.find("msi-parent"sv);
+    return parent ? parent->cell(0).value_or(0) : 0;
+}
+
+bool pci_host_description::is_dma_coherent() const noexcept {
+    return host.find("dma-coherent"sv).has_value();
+}
+
 void describe_pci_host(const device_tree& tree, const node& host, const device_tree::interrupt_controller& controller,
                        pci_host_description& description) noexcept {
-    const host_properties found = properties_of(host);
     description.tree = tree;
+    description.host = host;
     description.controller_phandle = controller.phandle;
-    description.dma_coherent = is_there(found.dma_coherent);
-    description.msi_parent = found.msi_parent.cell(0).value_or(0);
-    description.interrupt_map = found.interrupt_map;
-    description.interrupt_map_mask = found.interrupt_map_mask;
-    const auto layout = layout_around(host);
-    description.outcome =
-        layout ? describe_registers(host, found, *layout, description) : pci_host_error::registers_damaged;
-    if (description.outcome == pci_host_error::none) {
-        description.outcome = describe_windows(host, found, *layout, description);
-    }
+    description.outcome = describe_registers(host, description);
 }
 
 std::string_view text(pci_host_error error) noexcept {

@@ -23,23 +23,29 @@ enum class pci_host_error : std::uint8_t {
 // One sentence that names the cause and, where there is one, the remedy. Static storage.
 [[nodiscard]] std::string_view text(pci_host_error error) noexcept;
 
-// Refers to the blob.
+// Refers to the blob. Only what it takes to look for functions is read at once, because most machines have none.
 struct pci_host_description {
     pci_host_error outcome = pci_host_error::none; // if it is not none, the rest must not be used
     memory_range registers;                        // ECAM, from the first page of bus `buses.first`
     pci::bus_range buses;
-    pci::host_windows windows; // of each kind the largest
-    bool dma_coherent = false;
-    std::uint32_t msi_parent = 0; // phandle of the controller that takes messages; 0: none
+    // Whoever finds no function but host bridges, before memory is protected, sets this to false: then neither
+    // registers nor windows are mapped.
+    bool is_used = true;
+
+    // Fills `windows`: of each kind the largest.
+    [[nodiscard]] pci_host_error read_windows(pci::host_windows& windows) const noexcept;
 
     // The source, at the machine's controller, of an interrupt pin (1 .. 4) of a device on the root bus. 0: none there.
-    // Reads the interrupt map, whose entries before a damaged one count.
+    // The entries of the interrupt map before a damaged one count.
     [[nodiscard]] std::uint32_t interrupt_source(std::uint8_t root_device, std::uint8_t root_pin) const noexcept;
 
+    // The phandle of the controller that takes messages; 0: none.
+    [[nodiscard]] std::uint32_t msi_parent() const noexcept;
+    [[nodiscard]] bool is_dma_coherent() const noexcept;
+
     device_tree tree;
+    device_tree::node host;
     std::uint32_t controller_phandle = 0; // of the machine's controller
-    device_tree::property interrupt_map;  // empty: there is none
-    device_tree::property interrupt_map_mask;
 };
 
 // Fills a default-constructed `description` from the node `host`. `controller` is the one that the sources of

@@ -171,6 +171,15 @@ void protect_memory(const machine_description& machine, memory& memory,
     }
     map_device(machine.uart ? machine.uart->registers : memory_range{});
     map_device(machine.test_finisher.value_or(memory_range{}));
+    if (machine.pci && machine.pci->outcome == pci_host_error::none && machine.pci->is_used) {
+        pci::host_windows windows;
+        if (machine.pci->read_windows(windows) == pci_host_error::none) {
+            map_device(machine.pci->registers);
+            for (const pci::address_window* const window : {&windows.io, &windows.memory32, &windows.memory64}) {
+                map_device({window->cpu_address, window->size});
+            }
+        }
+    }
     for (const hart_description& each : machine.harts) { // harts may have different devices
         map_device({each.sswi_register, each.sswi_register == 0 ? 0 : sizeof(std::uint32_t)});
         map_device({each.interrupt_file, each.interrupt_file == 0 ? 0 : page_bytes});

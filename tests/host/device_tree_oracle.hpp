@@ -319,6 +319,10 @@ inline void exercise(const device_tree& tree, const exact_copy& blob) {
         require(!text(machine->pci->outcome).empty(), "an error of a PCI host bridge has no text");
         require(machine->pci->outcome != pci_host_error::none || machine->pci->buses.first <= machine->pci->buses.last,
                 "a PCI host bridge is accepted without a bus");
+        pci::host_windows windows;
+        require(machine->pci->read_windows(windows) != pci_host_error::none || windows.memory32.size != 0 ||
+                    windows.memory64.size != 0,
+                "a PCI host bridge is accepted without a window");
         for (std::uint8_t device = 0; device < 4; ++device) {
             static_cast<void>(machine->pci->interrupt_source(device, 1));
         }

@@ -40,7 +40,8 @@ constexpr std::uintptr_t idc(std::uint32_t target_hart) noexcept {
 }
 constexpr std::uintptr_t idelivery = 0x00;
 constexpr std::uintptr_t ithreshold = 0x08;
-constexpr std::uintptr_t claimi = 0x1c;
+constexpr std::uintptr_t topi = 0x18;
+static_assert(topi + aplic::claim_after_top == 0x1c);
 
 } // namespace
 
@@ -83,8 +84,8 @@ void aplic::end_of_service(std::uint32_t source) noexcept {
     }
 }
 
-std::uintptr_t aplic::claim_register(std::uint32_t target_hart) const noexcept {
-    return registers_ + idc(target_hart) + claimi;
+std::uintptr_t aplic::top_register(std::uint32_t target_hart) const noexcept {
+    return registers_ + idc(target_hart) + topi;
 }
 
 } // namespace inflight::arch

@@ -39,9 +39,15 @@ class aplic {
     // Any hart.
     void end_of_service(std::uint32_t source) noexcept;
 
-    // Direct mode. Returns the address of the hart's claim register: a read returns the pending source of the highest
-    // priority in bits 16 and up, 0 if there is none. Nothing completes it: a source is pending while its wire is high.
-    [[nodiscard]] std::uintptr_t claim_register(std::uint32_t target_hart) const noexcept;
+    // Direct mode. Returns the address of the hart's register topi: a read returns the pending source of the highest
+    // priority in bits 16 and up, 0 if there is none. A read of the register claimi, which follows it, claims that
+    // source, and returns the same.
+    //
+    // A source is to be claimed after its device was served, because a claim keeps a source pending while its wire is
+    // high, and in QEMU the end of that keeps it pending, too. If the claim takes a source that has become pending
+    // meanwhile, that one stays pending as well.
+    [[nodiscard]] std::uintptr_t top_register(std::uint32_t target_hart) const noexcept;
+    static constexpr std::uintptr_t claim_after_top = 4;
 
   private:
     void enable_with_target(std::uint32_t source, std::uint32_t target) noexcept;

@@ -11,14 +11,14 @@ bool aplic_controller::open(const hart_description& self) noexcept {
     }
     const std::uint32_t index = *self.wired_target;
     hart_part& here = harts_[arch::this_hart()];
-    here = {.claim_register = registers_.claim_register(index), .controller = this, .index = index};
+    here = {.top_register = registers_.top_register(index), .controller = this, .index = index};
     registers_.open_hart(index);
     arch::set_interrupt_handler(arch::interrupt::external, {handle_interrupt, &here});
     return true;
 }
 
 bool aplic_controller::can_connect(std::uint32_t source, arch::hart_index hart) const noexcept {
-    return source <= source_count_ && harts_[hart].claim_register != 0 &&
+    return source <= source_count_ && harts_[hart].top_register != 0 &&
            (served_by_[source] == 0 || served_by_[source] == hart + 1);
 }
 
@@ -33,13 +33,15 @@ void aplic_controller::mask(std::uint32_t source) noexcept {
 
 void aplic_controller::handle_interrupt(void* of) noexcept {
     const hart_part& here = *static_cast<const hart_part*>(of);
+    const std::uintptr_t top_register = here.top_register; // a local: the accesses below clobber memory
     aplic_controller& self = *here.controller;
-    const std::uint32_t source = arch::mmio_read32(here.claim_register) >> 16;
+    const std::uint32_t source = arch::mmio_read32(top_register) >> 16;
     if (source == 0 || source >= max_sources) [[unlikely]] {
         self.count_spurious(); // the device has withdrawn it
-        return;
+    } else {
+        self.serve(source);
     }
-    self.serve(source);
+    static_cast<void>(arch::mmio_read32(top_register + arch::aplic::claim_after_top));
 }
 
 } // namespace inflight::kernel

@@ -19,7 +19,7 @@ class aplic_controller final : public interrupt_controller {
   private:
     // The context of a hart's handler.
     struct hart_part {
-        std::uintptr_t claim_register; // 0: not opened, or the APLIC does not reach the hart
+        std::uintptr_t top_register; // 0: not opened, or the APLIC does not reach the hart
         aplic_controller* controller;
         std::uint32_t index; // of the APLIC
     };

@@ -1,6 +1,7 @@
 #include "src/kernel/imsic_controller.hpp"
 
 #include <algorithm>
+#include <new>
 
 namespace inflight::kernel {
 
@@ -18,11 +19,13 @@ bool imsic_controller::open(const hart_description& self) noexcept {
     }
     // Every hart turns the APLIC on, before any source is enabled.
     const bool has_wires = wires_.open(arch::aplic::delivery::messages, wire_count_);
-    hart_part& here = harts_[arch::this_hart()];
-    here.has_wires = has_wires && self.wired_target;
-    here.wired_target = self.wired_target.value_or(0);
-    here.file = self.interrupt_file;
-    here.controller = this;
+    const arch::hart_index hart = arch::this_hart();
+    hart_part& here = *::new (&hart_parts_[hart * sizeof(hart_part)])
+                          hart_part{.controller = this,
+                                    .file = self.interrupt_file,
+                                    .wired_target = self.wired_target.value_or(0),
+                                    .has_wires = has_wires && self.wired_target};
+    harts_[hart] = &here;
 
     imsic::write(imsic::indirect::delivery, 0);
     // What is not enabled here never interrupts: identities above id_count_ are not below the threshold.
@@ -39,14 +42,14 @@ bool imsic_controller::open(const hart_description& self) noexcept {
 }
 
 bool imsic_controller::can_connect(std::uint32_t source, arch::hart_index hart) const noexcept {
-    const hart_part& to = harts_[hart];
-    if (to.controller == nullptr) {
+    const hart_part* const to = harts_[hart];
+    if (to == nullptr) {
         return false;
     }
     if (places_[source].id != 0) {
         return places_[source].hart == hart;
     }
-    return source <= wire_count_ && to.has_wires && free_id(hart) != 0;
+    return source <= wire_count_ && to->has_wires && free_id(hart) != 0;
 }
 
 // A message is enabled since open().
@@ -57,23 +60,23 @@ void imsic_controller::enable(std::uint32_t source, arch::hart_index hart) noexc
     if (places_[source].id == 0 && !assign(source, hart, free_id(hart))) {
         return; // the hart has been closed just now: the device is polled, as without an interrupt
     }
-    wires_.enable(source, harts_[hart].wired_target, places_[source].id);
+    wires_.enable(source, harts_[hart]->wired_target, places_[source].id);
 }
 
 std::optional<interrupt_message> imsic_controller::allocate_message(arch::hart_index hart) noexcept {
-    if (hart >= arch::harts() || harts_[hart].controller == nullptr || next_message_ >= max_sources) {
+    if (hart >= arch::harts() || harts_[hart] == nullptr || next_message_ >= max_sources) {
         return {};
     }
     const std::uint32_t id = free_id(hart);
     if (id == 0 || !assign(next_message_, hart, id)) {
         return {};
     }
-    return interrupt_message{.source = next_message_++, .hart = hart, .data = id, .address = harts_[hart].file};
+    return interrupt_message{.source = next_message_++, .hart = hart, .data = id, .address = harts_[hart]->file};
 }
 
 // 0: none.
 std::uint32_t imsic_controller::free_id(arch::hart_index hart) const noexcept {
-    const hart_part& of = harts_[hart];
+    const hart_part& of = *harts_[hart];
     for (std::uint32_t id = software_id + 1; id <= id_count_; ++id) {
         if (of.sources[id].load(std::memory_order_relaxed) == 0) {
             return of.closed.load(std::memory_order_relaxed) ? 0 : id;
@@ -84,8 +87,9 @@ std::uint32_t imsic_controller::free_id(arch::hart_index hart) const noexcept {
 
 // Returns false if the hart has been closed.
 bool imsic_controller::assign(std::uint32_t source, arch::hart_index hart, std::uint32_t id) noexcept {
-    hart_part& to = harts_[hart];
-    to.sources[id].store(static_cast<std::uint16_t>(source), std::memory_order_relaxed);
+    hart_part& to = *harts_[hart];
+    const auto positive = static_cast<std::int32_t>(source);
+    to.sources[id].store(source <= wire_count_ ? -positive : positive, std::memory_order_relaxed);
     arch::fence_full(); // pairs with that in close(): one of the two sees the other
     if (to.closed.load(std::memory_order_relaxed)) {
         to.sources[id].store(0, std::memory_order_relaxed);
@@ -111,7 +115,7 @@ void imsic_controller::mask(std::uint32_t source) noexcept {
 
 // Leaves only those identities of the calling hart enabled that have a source.
 void imsic_controller::close() noexcept {
-    hart_part& here = harts_[arch::this_hart()];
+    hart_part& here = *harts_[arch::this_hart()];
     here.closed.store(true, std::memory_order_relaxed);
     arch::fence_full(); // pairs with that in assign()
     for (std::uint32_t first = 0; first <= id_count_; first += imsic::ids_per_register) {
@@ -131,14 +135,15 @@ void imsic_controller::handle_interrupt(void* of) noexcept {
     const hart_part& here = *static_cast<const hart_part*>(of);
     const std::uint64_t id = imsic::claim() >> 16 & max_ids;
     imsic_controller& self = *here.controller;
-    const std::uint32_t source = here.sources[id].load(std::memory_order_relaxed);
-    if (source == 0) [[unlikely]] {
+    const std::int32_t source = here.sources[id].load(std::memory_order_relaxed);
+    if (source > 0) [[likely]] {
+        self.serve(static_cast<std::uint32_t>(source));
+    } else if (source < 0) {
+        const auto wire = static_cast<std::uint32_t>(-source);
+        self.serve(wire);
+        self.wires_.end_of_service(wire);
+    } else {
         self.handle_without_source(static_cast<std::uint32_t>(id));
-        return;
-    }
-    self.serve(source);
-    if (source <= self.wire_count_) {
-        self.wires_.end_of_service(source);
     }
 }
 

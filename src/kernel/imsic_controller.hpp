@@ -10,6 +10,7 @@
 #include "src/kernel/interrupt_controller.hpp"
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 
@@ -29,15 +30,15 @@ class imsic_controller final : public interrupt_controller {
   private:
     // The context of a hart's handler.
     struct hart_part {
-        imsic_controller* controller = nullptr; // nullptr: not opened, or the hart has no interrupt file
-        std::uintptr_t file = 0;                // physical address
-        std::uint32_t wired_target = 0;
-        bool has_wires = false; // the APLIC sends messages, and reaches this hart
+        imsic_controller* controller;
+        std::uintptr_t file; // physical address
+        std::uint32_t wired_target;
+        bool has_wires; // the APLIC sends messages, and reaches this hart
         // Set when too many messages without a source have arrived: only what has a source is enabled then, and nothing
         // is added.
         arch::atomic<bool> closed{false};
-        // The source of each identity; 0: none. The hart reads while another one adds.
-        std::array<arch::atomic<std::uint16_t>, max_ids + 1> sources{};
+        // The source of each identity, negative if it is a wire; 0: none. The hart reads while another one adds.
+        std::array<arch::atomic<std::int32_t>, max_ids + 1> sources{};
     };
 
     // The hart and the identity of a source that is in use; identity 0: it is not.
@@ -63,7 +64,9 @@ class imsic_controller final : public interrupt_controller {
     std::uint32_t id_count_; // that are used
     std::uint32_t next_message_;
     std::array<place, max_sources> places_{};
-    std::array<hart_part, arch::max_harts> harts_{};
+    std::array<hart_part*, arch::max_harts> harts_{}; // nullptr: not opened, or the hart has no interrupt file
+    // Not initialised: a machine has few harts.
+    alignas(hart_part) std::array<std::byte, sizeof(hart_part) * arch::max_harts> hart_parts_;
 };
 
 } // namespace inflight::kernel

@@ -17,7 +17,7 @@ import disks
 import processes
 from console import Console
 from disks import Disk
-from options import Options
+from options import INTERRUPTS, Options
 from values import Refusal, human_size
 
 NO_PROGRESS = 124
@@ -42,6 +42,8 @@ def command(options: Options, attached: Sequence[Disk], directory: Path, gdb_por
     boot_arguments = " ".join(f"{key}={value}" for key, value in options.boot_arguments(overwritten).items())
     # With several harts, the device by which one interrupts another without the firmware.
     machine = "virt,aclint=on" if options.harts > 1 else "virt"
+    if options.interrupts != "plic":
+        machine += f",aia={INTERRUPTS[options.interrupts]}"
     words = [options.qemu, "-machine", machine, "-smp", str(options.harts), "-m", human_size(options.memory)]
     words += ["-bios", "default", "-kernel", str(options.kernel), "-append", boot_arguments]
     if options.job is not None:

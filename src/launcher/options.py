@@ -36,6 +36,8 @@ MAX_QUEUES = 1024
 QUEUE_SIZES = tuple(1 << power for power in range(2, 11))
 MAX_HARTS = 64  # what the kernel knows at the most
 LEAST_MEMORY = 32 << 20
+# What --interrupts may name, with the property aia= of QEMU's machine.
+INTERRUPTS = {"plic": "none", "aplic": "aplic", "imsic": "aplic-imsic"}
 OUTPUT_FORMATS = ("normal", "json", "json+")
 # How the devices are attached, each with what `--help` says of it.
 TRANSPORTS = {
@@ -64,6 +66,7 @@ class Options:
     queue_size: int | None
     harts: int
     memory: int
+    interrupts: str  # of INTERRUPTS
     depth: int | None
     job: JobFile | None
     output_formats: tuple[str, ...]
@@ -185,6 +188,8 @@ def _make_parser() -> _Parser:
     add("--queue-size", metavar="N", help="entries per virtqueue (default: as many as the device offers)")
     add("--harts", default="1", metavar="N", help="harts of the machine (default 1)")
     add("--memory", default="256M", metavar="SIZE", help="memory of the machine (default 256M)")
+    add("--interrupts", default="plic", metavar="NAME",
+        help="what interrupts a hart for a device: plic (the default), aplic or imsic (RISC-V AIA)")
     add("--depth", metavar="N", help="requests in flight (default 128; for iops several)")
     add("--device", action="append", default=[], metavar="KEY=VALUE",
         help="a property of QEMU's virtio-blk-device (or virtio-blk-pci), such as event_idx=off")
@@ -264,6 +269,18 @@ def _separate(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> tupl
     return ours + words, job
 
 
+def _check_machine(qemu_arguments: Sequence[str], interrupts: str) -> None:
+    """Refuses an interrupt controller of the machine that --interrupts does not name."""
+    for option, value in zip(qemu_arguments, qemu_arguments[1:]):
+        if option.lstrip("-") not in ("M", "machine"):
+            continue
+        for key, _, wanted in (pair.partition("=") for pair in value.split(",")):
+            if key == "aia" and wanted != INTERRUPTS[interrupts]:
+                names = [name for name, property_value in INTERRUPTS.items() if property_value == wanted]
+                remedy = f"give --interrupts {names[0]}" if names else "leave it out"
+                raise Refusal(f"--qemu-arg: 'aia={wanted}' contradicts --interrupts {interrupts}; {remedy}")
+
+
 def _parse_job(given: argparse.Namespace, options: Sequence[JobOption]) -> JobFile | None:
     if given.program != "bench":
         for name in ("output", "output_format"):
@@ -316,6 +333,9 @@ def parse(arguments: Sequence[str]) -> Options:
         raise Refusal(f"unknown program '{given.program}'; the programs are {', '.join(PROGRAMS)}")
     if given.transport not in TRANSPORTS:
         raise Refusal(f"--transport: '{given.transport}' is unknown; the transports are {', '.join(TRANSPORTS)}")
+    if given.interrupts not in INTERRUPTS:
+        raise Refusal(f"--interrupts: '{given.interrupts}' is unknown; give plic, aplic or imsic")
+    _check_machine(given.qemu_arg, given.interrupts)
     slots = MAX_PCI_DISKS if given.transport.startswith("pci") else MAX_DISKS
     if len(given.disk) > slots:
         raise Refusal(f"--disk: {len(given.disk)} disks are too many; the machine has {slots} slots")
@@ -346,6 +366,7 @@ def parse(arguments: Sequence[str]) -> Options:
         queue_size=None if given.queue_size is None else int(given.queue_size),
         harts=parse_whole(given.harts, "--harts", 1, MAX_HARTS),
         memory=memory,
+        interrupts=given.interrupts,
         depth=None if given.depth is None else parse_whole(given.depth, "--depth", 1),
         job=_parse_job(given, job_options),
         output_formats=_parse_formats(given.output_format),

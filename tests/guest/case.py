@@ -68,6 +68,7 @@ class Case:
 
     says: regular expressions, each of which some line matches. says_in_order: the same, each in a line after that of the
     one before it.
+    says_not: regular expressions that no line matches.
     refuses: a regular expression for the one line "error: …" (of the kernel) or "run: …" (of ./run) that there must be.
     guest: expectations of what the guest reported with --json, such as "disks.*.queues.*.requests > 0"; "*" stands for
     every element, of which there must be at least one, and "#" for their number.
@@ -81,6 +82,7 @@ class Case:
     status: int = 0
     says: tuple[str, ...] = ()
     says_in_order: tuple[str, ...] = ()
+    says_not: tuple[str, ...] = ()
     refuses: str | None = None
     guest: tuple[str, ...] = ()
     images: tuple[Image, ...] = ()
@@ -180,6 +182,9 @@ def judge(case: Case, outcome: Outcome) -> list[str]:
     for pattern in case.says:
         if not any(re.search(pattern, line) for line in outcome.lines):
             complaints.append(f"expected a line that matches /{pattern}/")
+    for pattern in case.says_not:
+        if any(re.search(pattern, line) for line in outcome.lines):
+            complaints.append(f"expected no line that matches /{pattern}/")
     rest = iter(outcome.lines)
     for pattern in case.says_in_order:
         if not any(re.search(pattern, line) for line in rest):

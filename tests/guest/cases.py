@@ -300,7 +300,6 @@ BAD_INPUT = [
     Case("unknown-program-refused-by-run", ("tetris",), status=2, refuses="unknown program 'tetris'"),
     Case("costs-without-icount", ("costs",), status=1,
          refuses=r"costs needs a machine that counts instructions: \./run costs --icount$"),
-    Case("no-plic", ("info", *qemu("-machine", "aia=aplic-imsic")), status=1, refuses="the device tree has no PLIC"),
 ]  # fmt: skip
 
 # Each NUMA node has a PLIC of its own in QEMU's tree, and the one that serves the slots does not serve the harts of the other.
@@ -371,6 +370,23 @@ INTERRUPTS = [
     Case("polling-needs-no-interrupts",
          ("digest", "--disk=1M", *append("interrupts=off", "poll=always"), "--timeout=5"), says=(MATCHES,),
          guest=("disks.0.interrupts == 0", "disks.0.queues.*.interrupts == 0")),
+    *(Case(f"interrupts-through-the-{name}", ("info", f"--interrupts={name}"),
+           says=(f"^inflight on 1 hart, interrupts through the {name.upper()}, ",), guest=(f'interrupts == "{name}"',))
+      for name in ("plic", "aplic", "imsic")),
+    Case("interrupts-of-a-hart-of-its-own-through-the-imsic",
+         ("verify", "--disk=1M", "--disk=1M", "--harts=4", "--interrupts=imsic", *qemu("-machine", "aia-guests=3"),
+          *append("interrupts=any", "poll=off")), says=(AGREES,), guest=("disks.# == 2", "disks.*.lost_interrupts == 0")),
+    # Nearly every request of hart 1 makes two interrupts between harts, without which the job stands still.
+    Case("interrupts-between-harts-by-the-imsic",
+         ("bench", "--disk=null:64M", "--harts=2", "--queues=1", "--interrupts=imsic", "--rw=randread", "--bs=512",
+          "--iodepth=1", "--numjobs=2", "--number_ios=25000", "--timeout=20", *append("poll=off")),
+         guest=("groups.0.ios == 50000", "groups.0.harts.1.sleeps > 20000")),
+    *(Case(f"panic-stops-all-harts-by-the-{name}", ("crash", "--harts=4", f"--interrupts={name}"), status=101,
+           says=("^panic: null access",), says_not=("does not stop",)) for name in ("aplic", "imsic")),
+    # The second socket's APLIC serves the slots. In direct mode it reaches that socket's harts only; with the IMSIC, all.
+    *(Case(f"two-sockets-{name}", ("verify", "--disk=1M", "--harts=4", "--queues=4", f"--interrupts={name}", *NUMA,
+                                   *append("poll=off")), says=(AGREES,), seconds=(0, 20))
+      for name in ("aplic", "imsic")),
     Case("adaptive-polling", ("verify", "--disk=4M", "--queues=2", *append("poll=adaptive")), says=(AGREES,)),
 ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Digest and verify over transports, queues, ring features, queue sizes and harts: all of it, or every pair of values."""
+"""Digest and verify over transports, interrupt controllers, queues, ring features, queue sizes and harts: all of it, or every pair of values."""
 
 from collections.abc import Sequence
 from itertools import combinations, product
@@ -8,6 +8,7 @@ from case import Case, Image
 # What is varied. verify and digest both run on each combination.
 PARAMETERS: dict[str, tuple[str, ...]] = {
     "transport": ("mmio", "mmio-legacy"),
+    "interrupts": ("plic", "aplic", "imsic"),
     "queues": ("1", "4"),
     "event_idx": ("on", "off"),
     "indirect_desc": ("on", "off"),
@@ -43,10 +44,10 @@ def cases() -> list[Case]:
     few = pairwise(every)
     made = []
     for combination in every:
-        transport, queues, event_idx, indirect_desc, queue_size, harts = combination
-        name = f"{transport}-{queues}x{queue_size}-event_idx_{event_idx}-indirect_{indirect_desc}-harts_{harts}"
+        transport, interrupts, queues, event_idx, indirect_desc, queue_size, harts = combination
+        name = f"{transport}-{interrupts}-{queues}x{queue_size}-event_idx_{event_idx}-indirect_{indirect_desc}-harts_{harts}"
         machine = (
-            f"--transport={transport}", f"--queues={queues}", f"--queue-size={queue_size}", f"--depth={DEPTH}",
+            f"--transport={transport}", f"--interrupts={interrupts}", f"--queues={queues}", f"--queue-size={queue_size}", f"--depth={DEPTH}",
             f"--harts={harts}",
             f"--device=event_idx={event_idx}", f"--device=indirect_desc={indirect_desc}", "--append=poll=off",
         )  # fmt: skip

@@ -304,8 +304,12 @@ inline void exercise(const device_tree& tree, const exact_copy& blob) {
                 machine->wired.source_count != 0 && machine->wired.controllers != 0,
             "a machine is accepted without its necessities");
     require(machine->reservations.dropped() == 0, "a reservation was dropped");
+    require(machine->imsic.has_value() == (machine->wired.kind == wired_controller_kind::aplic_imsic),
+            "messages go nowhere, or come from nowhere");
     for (const hart_description& hart : machine->harts) {
         check_text(hart.isa);
+        require(hart.interrupt_file % 4096 == 0 && (hart.interrupt_file == 0 || machine->imsic),
+                "an interrupt file is no page, or there is no IMSIC");
         for (const char* const name : {"a", "sstc", "zicsr", "q", "x"}) {
             static_cast<void>(hart.has_extension(name));
         }

@@ -94,7 +94,7 @@ BOOST_AUTO_TEST_CASE(dumps_describe_the_machines_that_qemu_was_asked_for) {
 }
 
 BOOST_AUTO_TEST_CASE(the_advanced_interrupt_architecture_is_described) {
-    using kernel::wired_controller_kind;
+    using inflight::kernel::wired_controller_kind;
     struct expectation {
         std::string name;
         wired_controller_kind kind;

@@ -62,8 +62,7 @@ inline bytes load_dump(const std::string& name) {
 }
 
 inline const std::vector<std::string> dump_names = {"smp1",     "smp2", "smp8", "aclint8",
-                                                    "memory3g", "boot", "numa", "aplic",
-                                                    "imsic",    "guests", "numa-aplic", "numa-imsic"};
+                                                    "memory3g", "boot", "numa", "imsic"};
 
 inline void put(bytes& blob, std::size_t offset, std::uint32_t cell) {
     for (int shift = 24; shift >= 0; shift -= 8) {
@@ -133,6 +132,7 @@ struct machine_writer {
     std::function<void(tree_writer&)> reserved_memory = [](tree_writer&) {
     };
     std::vector<cpu> cpus = {{0}};
+    std::string isa = "rv64imac_sstc";
     std::vector<std::uint32_t> timebase = {10000000};
     std::vector<std::uint32_t> cpu_timebase = {};
     bool plic = true;
@@ -171,7 +171,7 @@ struct machine_writer {
             if (device_types) {
                 tree.text("device_type", "cpu");
             }
-            tree.text("status", each.status).text("riscv,isa", "rv64imac_sstc");
+            tree.text("status", each.status).text("riscv,isa", isa);
             if (!cpu_timebase.empty()) {
                 tree.cells("timebase-frequency", cpu_timebase);
             }

@@ -7,9 +7,163 @@ using namespace inflight::kernel;
 using namespace inflight::tests;
 using std::string_literals::operator""s;
 
+// A machine with an APLIC and, if it sends messages, an IMSIC.
+struct aia_writer {
+    bool messages = true;
+    std::vector<std::uint32_t> aplic_reg = {0, 0xd000000, 0, 0x8000};
+    std::vector<std::uint32_t> source_count = {96};
+    std::vector<std::uint32_t> aplic_harts = {100, 9, 101, 9};
+    std::vector<std::uint32_t> msi_parent = {60};
+    std::string imsic_compatible = "qemu,imsics\0riscv,imsics"s;
+    std::vector<std::uint32_t> imsic_reg = {0, 0x28000000, 0, 0x2000};
+    std::vector<std::uint32_t> id_count = {255};
+    std::vector<std::uint32_t> imsic_harts = {100, 9, 101, 9};
+    std::vector<std::pair<std::string, std::vector<std::uint32_t>>> imsic_more = {};
+    machine_writer machine;
+
+    aia_writer() {
+        machine.plic = false;
+        machine.interrupt_cells = 2;
+        machine.cpus = {{0}, {1}};
+        machine.isa = "rv64imac_smaia_ssaia_sstc";
+    }
+
+    bytes write() const {
+        machine_writer whole = machine;
+        whole.in_soc = [this](tree_writer& tree) {
+            // Of machine mode, in front of the ones of supervisor mode.
+            tree.begin("aplic@c000000").text("compatible", "riscv,aplic");
+            tree.cells("reg", {0, 0xc000000, 0, 0x8000}).cells("riscv,num-sources", {96});
+            tree.cells("riscv,children", {50}).cells("phandle", {49}).cells("#interrupt-cells", {2});
+            if (messages) {
+                tree.cells("msi-parent", {59});
+            } else {
+                tree.cells("interrupts-extended", {100, 11, 101, 11});
+            }
+            tree.end();
+            tree.begin("aplic@d000000").text("compatible", "qemu,aplic\0riscv,aplic"s);
+            tree.cells("reg", aplic_reg).cells("riscv,num-sources", source_count);
+            tree.cells("phandle", {50}).cells("#interrupt-cells", {2});
+            if (messages) {
+                tree.cells("msi-parent", msi_parent);
+            } else {
+                tree.cells("interrupts-extended", aplic_harts);
+            }
+            tree.end();
+            if (!messages) {
+                return;
+            }
+            tree.begin("imsics@24000000").text("compatible", "riscv,imsics").cells("reg", {0, 0x24000000, 0, 0x2000});
+            tree.cells("interrupts-extended", {100, 11, 101, 11}).cells("phandle", {59}).end();
+            tree.begin("imsics@28000000").text("compatible", imsic_compatible).cells("reg", imsic_reg);
+            tree.cells("riscv,num-ids", id_count).cells("interrupts-extended", imsic_harts).cells("phandle", {60});
+            for (const auto& [name, value] : imsic_more) {
+                tree.cells(name, value);
+            }
+            tree.end();
+        };
+        return whole.write();
+    }
+};
+
 } // namespace
 
 BOOST_AUTO_TEST_SUITE(machine_description_tests)
+
+BOOST_AUTO_TEST_CASE(an_aplic_of_supervisor_mode_is_found_by_what_it_interrupts) {
+    for (const bool messages : {false, true}) {
+        for (const bool virtio : {false, true}) { // without a device, by its interrupts alone
+            BOOST_TEST_CONTEXT("messages " << messages << ", virtio " << virtio) {
+                aia_writer writer;
+                writer.messages = messages;
+                if (!virtio) {
+                    writer.machine.virtio = {};
+                }
+                const described_machine machine(writer.write());
+                BOOST_TEST_REQUIRE((machine.outcome == machine_error::none), text(machine.outcome));
+                BOOST_TEST(machine.wired.registers.base == 0xd000000u);
+                BOOST_TEST(machine.wired.controllers == 1u);
+                BOOST_TEST(machine.wired.phandle == 50u);
+                BOOST_TEST(machine.harts[1].wired_target.value() == 1u);
+                BOOST_TEST(machine.harts[1].interrupt_file == (messages ? 0x28001000u : 0u));
+                BOOST_TEST(machine.imsic.has_value() == messages);
+                if (virtio) {
+                    BOOST_TEST(machine.virtio[1].interrupt == 2u);
+                }
+            }
+        }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(a_damaged_aplic_or_imsic_is_refused) {
+    const auto with = [](bool messages, const std::function<void(aia_writer&)>& change) {
+        aia_writer changed;
+        changed.messages = messages;
+        change(changed);
+        return described_machine(changed.write()).outcome;
+    };
+    using error = machine_error;
+    for (const bool messages : {false, true}) {
+        BOOST_TEST(with(messages, [](auto&) {}) == error::none);
+        BOOST_TEST(with(messages, [](auto& aia) { aia.aplic_reg = {0, 0xd000000, 0}; }) == error::aplic_damaged);
+        BOOST_TEST(with(messages, [](auto& aia) { aia.aplic_reg[3] = 0x3fff; }) == error::aplic_damaged);
+        BOOST_TEST(with(messages, [](auto& aia) { aia.source_count = {0}; }) == error::aplic_damaged);
+        BOOST_TEST(with(messages, [](auto& aia) { aia.source_count = {1024}; }) == error::aplic_damaged);
+        BOOST_TEST(with(messages, [](auto& aia) { aia.source_count = {1, 2, 3}; }) == error::aplic_damaged);
+    }
+    // Direct: the part of hart 1 ends behind the registers.
+    BOOST_TEST(with(false, [](auto& aia) { aia.aplic_reg[3] = 0x4040; }) == error::none);
+    BOOST_TEST(with(false, [](auto& aia) { aia.aplic_reg[3] = 0x403f; }) == error::aplic_damaged);
+    BOOST_TEST(with(false, [](auto& aia) { aia.aplic_harts = {100, 9, 101}; }) == error::aplic_damaged);
+    BOOST_TEST(with(false, [](auto& aia) { aia.aplic_harts = {77, 9}; }) == error::aplic_damaged);
+    BOOST_TEST(with(false, [](auto& aia) { aia.aplic_harts = {100, 11}; }) == error::no_supervisor_context);
+    // With messages.
+    BOOST_TEST(with(true, [](auto& aia) { aia.msi_parent = {77}; }) == error::aplic_damaged);
+    BOOST_TEST(with(true, [](auto& aia) { aia.msi_parent = {}; }) == error::aplic_damaged);
+    BOOST_TEST(with(true, [](auto& aia) { aia.imsic_compatible = "riscv,imsic"; }) == error::aplic_damaged);
+    BOOST_TEST(with(true, [](auto& aia) { aia.id_count = {62}; }) == error::imsic_damaged);
+    BOOST_TEST(with(true, [](auto& aia) { aia.id_count = {63}; }) == error::none);
+    BOOST_TEST(with(true, [](auto& aia) { aia.id_count = {2048}; }) == error::imsic_damaged);
+    BOOST_TEST(with(true, [](auto& aia) { aia.id_count = {}; }) == error::imsic_damaged);
+    BOOST_TEST(with(true, [](auto& aia) { aia.imsic_reg[3] = 0x1fff; }) == error::imsic_damaged);
+    BOOST_TEST(with(true, [](auto& aia) { aia.imsic_reg[1] = 0x28000800; }) == error::imsic_damaged);
+    BOOST_TEST(with(true, [](auto& aia) { aia.imsic_reg = {0, 0x28000000, 0}; }) == error::imsic_damaged);
+    BOOST_TEST(with(true, [](auto& aia) { aia.imsic_harts = {100, 9, 101}; }) == error::imsic_damaged);
+    BOOST_TEST(with(true, [](auto& aia) { aia.imsic_harts = {100, 11}; }) == error::imsic_without_hart);
+    BOOST_TEST(with(true, [](auto& aia) { aia.machine.isa = "rv64imac_sstc"; }) == error::imsic_without_hart);
+    for (const auto& [name, value] : std::initializer_list<std::pair<std::string, std::vector<std::uint32_t>>>{
+             {"riscv,guest-index-bits", {8}},
+             {"riscv,guest-index-bits", {1}}, // hart 1 would be behind the registers
+             {"riscv,guest-index-bits", {1, 2, 3}},
+             {"riscv,hart-index-bits", {16}},
+             {"riscv,group-index-bits", {8}},
+             {"riscv,group-index-shift", {56}},
+             {"riscv,group-index-shift", {}}}) {
+        BOOST_TEST(with(true, [&](auto& aia) { aia.imsic_more = {{name, value}}; }) == error::imsic_damaged);
+    }
+    // The group's bits in the middle of the hart's.
+    BOOST_TEST(with(true, [](auto& aia) {
+                   aia.imsic_more = {{"riscv,group-index-bits", {1}}, {"riscv,group-index-shift", {12}}};
+               }) == error::imsic_damaged);
+}
+
+BOOST_AUTO_TEST_CASE(interrupt_files_follow_one_another_in_each_entry_of_reg) {
+    aia_writer writer;
+    writer.machine.cpus = {{0}, {1}, {2}};
+    writer.imsic_harts = {100, 9, 101, 9, 102, 9};
+    // Four pages a hart; the first entry ends with the first page of hart 1.
+    writer.imsic_reg = {0, 0x28000000, 0, 0x5000, 1, 0x29000000, 0, 0x1000};
+    writer.imsic_more = {
+        {"riscv,guest-index-bits", {2}}, {"riscv,hart-index-bits", {1}}, {"riscv,group-index-bits", {1}}};
+    const described_machine machine(writer.write());
+    BOOST_TEST_REQUIRE((machine.outcome == machine_error::none), text(machine.outcome));
+    BOOST_TEST(machine.harts[0].interrupt_file == 0x28000000u);
+    BOOST_TEST(machine.harts[1].interrupt_file == 0x28004000u);
+    BOOST_TEST(machine.harts[2].interrupt_file == 0x129000000u);
+    BOOST_TEST(machine.harts[0].wired_target.value() == 0u);
+    BOOST_TEST(machine.harts[1].wired_target.value() == 1u);
+    BOOST_TEST(machine.harts[2].wired_target.value() == 2u); // group 1, hart 0
+}
 
 BOOST_AUTO_TEST_CASE(harts_with_holes_and_absent_contexts) {
     machine_writer writer;
@@ -146,7 +300,7 @@ BOOST_AUTO_TEST_CASE(a_plic_may_be_of_another_kind_and_tell_no_sources) {
     }
     machine_writer writer;
     writer.source_count = {1023};
-    BOOST_TEST(described_machine(writer.write()).plic.source_count == 1023u);
+    BOOST_TEST(described_machine(writer.write()).wired.source_count == 1023u);
 }
 
 BOOST_AUTO_TEST_CASE(memory_and_harts_may_be_told_by_their_names_alone) {

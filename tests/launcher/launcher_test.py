@@ -231,6 +231,12 @@ class BadInput(LauncherTest):
             (["verify", "--disk", "null:1M"], "a disk that keeps what is written"),
             (["soak", "--disk", "null:1M"], "soak needs a disk that keeps what is written"),
             (["verify", "--disk", "3K"], "a disk of 4096 bytes or more"),
+            (["--interrupts", "clic"], "'clic' is unknown; give plic, aplic or imsic"),
+            (["--qemu-arg", "-machine", "--qemu-arg", "usb=off,aia=aplic-imsic"],
+             "'aia=aplic-imsic' contradicts --interrupts plic; give --interrupts imsic"),
+            (["--interrupts", "imsic", "--qemu-arg", "-M", "--qemu-arg", "aia=none"],
+             "'aia=none' contradicts --interrupts imsic; give --interrupts plic"),
+            (["--qemu-arg", "-M", "--qemu-arg", "aia=x"], "'aia=x' contradicts --interrupts plic; leave it out"),
             (["--iothread"], "QEMU before 8.1 cannot serve these disks from a thread; give a newer one"),
             (["--qemu", "./no-qemu"], "there is no program './no-qemu'; give the path of a program"),
             (["--qemu", "no-qemu"], "install the package qemu-system-misc"),
@@ -287,6 +293,16 @@ class CommandLine(LauncherTest):
         self.assertEqual(self.value("-m", "--memory", "1024M"), "1G")
         self.assertEqual(self.value("-icount", "--icount"), "shift=0,sleep=off")
         self.assertNotIn("-icount", words)
+
+    def test_interrupts(self) -> None:
+        self.assertEqual(self.value("-machine", "info"), "virt")
+        self.assertEqual(self.value("-machine", "info", "--interrupts", "plic", "--harts", "2"), "virt,aclint=on")
+        self.assertEqual(self.value("-machine", "info", "--interrupts", "aplic"), "virt,aia=aplic")
+        imsic = ("info", "--interrupts", "imsic")
+        self.assertEqual(self.value("-machine", *imsic, "--harts", "2"), "virt,aclint=on,aia=aplic-imsic")
+        # The same twice is no contradiction.
+        words = self.command(*imsic, "--qemu-arg", "-machine", "--qemu-arg", "aia=aplic-imsic,aia-guests=1")
+        self.assertEqual(words.count("-machine"), 2)
 
     def test_transport(self) -> None:
         self.assertEqual(self.value("-global", "info"), "virtio-mmio.force-legacy=false")

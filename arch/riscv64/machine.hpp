@@ -1,6 +1,7 @@
 // The contract of arch/arch.hpp on RISC-V, in S-mode, with memory mapped to itself.
 #pragma once
 
+#include "inflight/arch/atomic.hpp"
 #include "inflight/arch/riscv64/csr.hpp"
 
 #include <array>
@@ -17,13 +18,13 @@ inline constexpr interrupt_handler no_handler{.call = [](void*) noexcept {}, .co
 // One hart. boot.S puts its address into the register tp, which never changes. boot.S and trap.S know the offsets of
 // the first five members.
 struct hart {
-    std::byte* trap_stack_end;               // the stack on which a panic runs
-    std::array<std::uint64_t, 32> registers; // x0 to x31 at an exception
-    std::byte* stack_end;                    // the stack of a hart that is not the first
-    std::uint64_t hardware_id;               // its id of the firmware and the device tree
-    void (*main)() noexcept;                 // where a hart that is not the first starts; never returns
-    std::uintptr_t software_interrupt;       // register: a store of 1 interrupts this hart; 0: by the firmware
-    std::byte* stack_begin;                  // of the hart's own stack. Each stack has a guard below it
+    std::byte* trap_stack_end;                 // the stack on which a panic runs
+    std::array<std::uint64_t, 32> registers;   // x0 to x31 at an exception
+    std::byte* stack_end;                      // the stack of a hart that is not the first
+    std::uint64_t hardware_id;                 // its id of the firmware and the device tree
+    void (*main)() noexcept;                   // where a hart that is not the first starts; never returns
+    atomic<std::uintptr_t> software_interrupt; // register: a store of 1 interrupts this hart; 0: by the firmware
+    std::byte* stack_begin;                    // of the hart's own stack. Each stack has a guard below it
     std::byte* trap_stack_begin;
     std::array<interrupt_handler, 3> interrupt_handlers{no_handler, no_handler, no_handler}; // by kind
     hart_index index;
@@ -60,7 +61,7 @@ inline void count_mmio_access() noexcept {
 // From here on other harts interrupt the calling hart by a store of 1 to that register. They may do so already, in the
 // previous way.
 inline void set_software_interrupt_register(std::uintptr_t address) noexcept {
-    __atomic_store_n(&current_hart().software_interrupt, address, __ATOMIC_RELAXED);
+    current_hart().software_interrupt.store(address, std::memory_order_relaxed);
 }
 
 // Set once, before the first use and before the other harts run.
@@ -172,7 +173,7 @@ inline void interrupt_hart(hart_index index) noexcept {
     const riscv64::hart& woken = *riscv64::all_harts[index];
     // Memory writes before the interrupt: pairs with the woken hart's reads after its wait.
     asm volatile("fence w, o" : : : "memory");
-    const std::uintptr_t by_register = __atomic_load_n(&woken.software_interrupt, __ATOMIC_RELAXED);
+    const std::uintptr_t by_register = woken.software_interrupt.load(std::memory_order_relaxed);
     if (by_register != 0) {
         asm volatile("sw %0, 0(%1)" : : "r"(1), "r"(by_register) : "memory");
     } else {

@@ -74,7 +74,7 @@ async::executor& begin(hart_life& life) noexcept {
 
 void describe_hart(arch::riscv64::hart& hart, const hart_description& description, arch::hart_index index) noexcept {
     hart.hardware_id = description.id;
-    hart.software_interrupt = description.sswi_register;
+    hart.software_interrupt.store(description.sswi_register, std::memory_order_relaxed);
     hart.index = index;
     // The description before its entry in the table: pairs with the fence in boot.S, where a hart looks itself up.
     arch::fence_publish();

@@ -20,11 +20,11 @@ bool imsic_controller::open(const hart_description& self) noexcept {
     // Every hart turns the APLIC on, before any source is enabled.
     const bool has_wires = wires_.open(arch::aplic::delivery::messages, wire_count_);
     const arch::hart_index hart = arch::this_hart();
-    hart_part& here = *::new (&hart_parts_[hart * sizeof(hart_part)])
-                          hart_part{.controller = this,
-                                    .file = self.interrupt_file,
-                                    .wired_target = self.wired_target.value_or(0),
-                                    .has_wires = has_wires && self.wired_target};
+    hart_part& here =
+        *::new (&hart_parts_[hart * sizeof(hart_part)]) hart_part{.controller = this,
+                                                                  .file = self.interrupt_file,
+                                                                  .wired_target = self.wired_target.value_or(0),
+                                                                  .has_wires = has_wires && self.wired_target};
     harts_[hart] = &here;
 
     imsic::write(imsic::indirect::delivery, 0);
@@ -90,7 +90,8 @@ bool imsic_controller::assign(std::uint32_t source, arch::hart_index hart, std::
     hart_part& to = *harts_[hart];
     const auto positive = static_cast<std::int32_t>(source);
     to.sources[id].store(source <= wire_count_ ? -positive : positive, std::memory_order_relaxed);
-    arch::fence_full(); // pairs with that in close(): one of the two sees the other
+    // The source before the read of `closed`: pairs with the fence in close(). One of the two sees the other's write.
+    arch::fence_full();
     if (to.closed.load(std::memory_order_relaxed)) {
         to.sources[id].store(0, std::memory_order_relaxed);
         return false;
@@ -117,7 +118,8 @@ void imsic_controller::mask(std::uint32_t source) noexcept {
 void imsic_controller::close() noexcept {
     hart_part& here = *harts_[arch::this_hart()];
     here.closed.store(true, std::memory_order_relaxed);
-    arch::fence_full(); // pairs with that in assign()
+    // `closed` before the reads of the sources: pairs with the fence in assign().
+    arch::fence_full();
     for (std::uint32_t first = 0; first <= id_count_; first += imsic::ids_per_register) {
         std::uint64_t without_source = 0;
         for (std::uint32_t id = std::max(first, software_id + 1); id < first + imsic::ids_per_register && id <= max_ids;

@@ -40,9 +40,9 @@ enum class machine_error : std::uint8_t {
 [[nodiscard]] std::string_view text(machine_error error) noexcept;
 
 struct hart_description {
-    std::uint64_t id = 0;                      // mhartid
-    std::string_view isa;                      // "riscv,isa"; empty if absent
-    device_tree::property isa_extensions;      // "riscv,isa-extensions"; empty if absent
+    std::uint64_t id = 0;                   // mhartid
+    std::string_view isa;                   // "riscv,isa"; empty if absent
+    device_tree::property isa_extensions;   // "riscv,isa-extensions"; empty if absent
     std::uint32_t interrupt_controller = 0; // phandle of its "riscv,cpu-intc"; 0: none
 
     // What machine_description::wired calls its supervisor mode: the context of a PLIC, the hart index of an APLIC.
@@ -105,8 +105,8 @@ struct machine_description {
     bounded_list<memory_range, max_reservations> reservations;
     bounded_list<hart_description, arch::max_harts> harts; // in tree order, without disabled ones
     std::uint64_t timebase_frequency = 0;                  // Hz, of the time CSR
-    wired_controller_description wired;        // the one that serves the virtio slots
-    std::optional<imsic_description> imsic;    // exactly if it is of kind aplic_imsic
+    wired_controller_description wired;                    // the one that serves the virtio slots
+    std::optional<imsic_description> imsic;                // exactly if it is of kind aplic_imsic
     bounded_list<virtio_slot, 32> virtio;      // every enabled "virtio,mmio" with registers, by ascending address
     std::size_t virtio_unusable = 0;           // others, whose "reg" is damaged or overlaps another's
     std::optional<pci_host_description> pci;   // the first enabled "pci-host-ecam-generic"; it may be unusable

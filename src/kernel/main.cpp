@@ -75,7 +75,8 @@ template <typename Controller, typename... Descriptions>
 interrupt_controller& create_controller(memory& from, const Descriptions&... described) noexcept {
     std::byte* const place = from.allocate_private(sizeof(Controller), alignof(Controller));
     if (place == nullptr) {
-        fail("the machine has too little memory for its interrupt controller: give it at least 16 MiB (./run --memory)");
+        fail(
+            "the machine has too little memory for its interrupt controller: give it at least 16 MiB (./run --memory)");
     }
     return *::new (place) Controller{described...};
 }

@@ -162,13 +162,6 @@ void protect_memory(const machine_description& machine, memory& memory,
     for (const virtio_slot& slot : machine.virtio) {
         map_device(slot.registers);
     }
-    if (machine.pci && machine.pci->outcome == pci_host_error::none) {
-        map_device(machine.pci->registers);
-        for (const pci::address_window* each :
-             {&machine.pci->windows.io, &machine.pci->windows.memory32, &machine.pci->windows.memory64}) {
-            map_device({each->cpu_address, each->size});
-        }
-    }
     map_device(machine.uart ? machine.uart->registers : memory_range{});
     map_device(machine.test_finisher.value_or(memory_range{}));
     if (machine.pci && machine.pci->outcome == pci_host_error::none && machine.pci->is_used) {

@@ -60,7 +60,8 @@ struct device : interrupt_connection {
             }
             return served.has_cause;
         };
-        interrupt_connection::masked = [](interrupt_connection& self, std::uint32_t masked_source, interrupt_storm why) noexcept {
+        interrupt_connection::masked = [](interrupt_connection& self, std::uint32_t masked_source,
+                                          interrupt_storm why) noexcept {
             static_cast<device&>(self).told.emplace_back(masked_source, why);
         };
     }
@@ -100,7 +101,9 @@ struct machine : arch::host::machine {
 
 struct with_imsic {
     explicit with_imsic(arch::hart_index count = 2, std::uint32_t ids = 255, std::uint32_t sources = wires)
-        : host{count}, imsic{host, ids}, aplic{host, sources, &imsic},
+        : host{count},
+          imsic{host, ids},
+          aplic{host, sources, &imsic},
           interrupts{described(sources), {.phandle = 0, .id_count = ids}} {
         for (std::uint32_t id : {5U, 63U}) {
             imsic.make_pending(0, id);

@@ -237,9 +237,12 @@ BOOST_AUTO_TEST_CASE(a_disk_without_a_line_is_polled) {
         w.start_with({line, 2});
         const ticks time = w.read_all(500);
         BOOST_TEST(time / 500 < arch::ticks_per_second() / 1000, time << " ticks");
-        BOOST_TEST(w.notes(line == 0 ? "note: vda has no interrupt in the device tree: it is polled\n"
-                                     : "note: the device tree gives vda line [0-9]+, which the interrupt controller does not have: it "
-                                       "is polled\n") == 1);
+        BOOST_TEST(
+            w.notes(
+                line == 0
+                    ? "note: vda has no interrupt in the device tree: it is polled\n"
+                    : "note: the device tree gives vda line [0-9]+, which the interrupt controller does not have: it "
+                      "is polled\n") == 1);
         BOOST_TEST(w.notes("note:") == 1);
         BOOST_TEST(w.disk(0).count().interrupts == 0U);
         BOOST_TEST(w.disk(0).count(0).interrupts == 0U); // what looks find is none

@@ -99,7 +99,7 @@ class imsic_model {
         update(machine_.selected_hart());
         return std::uint64_t{id} << 16 | id;
     }
-    std::uint64_t software_register = 0;  // of the last hart that opened
+    std::uint64_t software_register = 0; // of the last hart that opened
     std::vector<arch::hart_index> software_handled;
 
   private:

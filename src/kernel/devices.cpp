@@ -160,7 +160,7 @@ class finder {
         : from_{from}, wanted_{wanted}, interrupts_{interrupts}, found_{found} {}
 
     void find_on_mmio(const machine_description& machine) noexcept;
-    void find_on_pci(const pci_host_description& host) noexcept;
+    void find_on_pci(pci_bus& bus) noexcept;
 
   private:
     // Starts the device, unless it has failed already, and appends it to the list.
@@ -205,14 +205,9 @@ void finder::find_on_mmio(const machine_description& machine) noexcept {
     }
 }
 
-void finder::find_on_pci(const pci_host_description& host) noexcept {
-    if (host.outcome != pci_host_error::none) {
-        console::print("note: devices on PCI are left out: %s\n", text(host.outcome).data());
-        return;
-    }
-    static pci_bus bus{host}; // a panic of any time may refer to its devices
+void finder::find_on_pci(pci_bus& bus) noexcept {
     bus.start();
-    bus.for_each_virtio([this](const pci_bus::device& on_bus) noexcept {
+    bus.for_each_virtio([this, &bus](const pci_bus::device& on_bus) noexcept {
         virtio_device device;
         device.id = on_bus.id;
         device.location = on_bus.location;
@@ -283,13 +278,13 @@ const char* write_refusal(std::span<const virtio_device> devices, const disk_ide
 
 } // namespace
 
-void find_devices(const machine_description& machine, memory& from, const options& wanted,
+void find_devices(const machine_description& machine, pci_bus* bus, memory& from, const options& wanted,
                   interrupt_controller& interrupts, device_list& found) noexcept {
     known_devices = &found;
     finder search{from, wanted, interrupts, found};
     search.find_on_mmio(machine);
-    if (machine.pci) {
-        search.find_on_pci(*machine.pci);
+    if (bus != nullptr) {
+        search.find_on_pci(*bus);
     }
     if (found.dropped() != 0) {
         console::print("note: %lu VIRTIO devices are left out: the kernel knows at most %lu\n", found.dropped(),

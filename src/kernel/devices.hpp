@@ -13,6 +13,7 @@
 #include "src/kernel/machine_description.hpp"
 #include "src/kernel/memory.hpp"
 #include "src/kernel/options.hpp"
+#include "src/kernel/pci_bus.hpp"
 
 #include <cstdint>
 #include <span>
@@ -39,8 +40,9 @@ using device_list = bounded_list<virtio_device, 32>;
 
 // Examines every slot, from the highest address down, which is the order of QEMU's -device options, and then the PCI bus,
 // by ascending address. Skips empty slots. Starts every device that has a driver and connects its interrupt as `wanted` says; the first console becomes the log.
-// Prints a note for an unusable device, and adds it to `found` with the reason.
-void find_devices(const machine_description& machine, memory& from, const options& wanted,
+// Prints a note for an unusable device, and adds it to `found` with the reason. `bus`: nullptr if no VIRTIO device is on
+// PCI; it stays for ever.
+void find_devices(const machine_description& machine, pci_bus* bus, memory& from, const options& wanted,
                   interrupt_controller& interrupts, device_list& found) noexcept;
 
 // For a panic, when all other harts have stopped: resets every device that find_devices() has started, so that it stops

@@ -14,6 +14,7 @@
 #include "src/kernel/memory.hpp"
 #include "src/kernel/options.hpp"
 #include "src/kernel/panic.hpp"
+#include "src/kernel/pci_bus.hpp"
 #include "src/kernel/plic_controller.hpp"
 #include "src/kernel/program.hpp"
 #include "src/kernel/protection.hpp"
@@ -92,6 +93,21 @@ interrupt_controller& create_interrupt_controller(const machine_description& mac
     arch::panic("an interrupt controller of an unknown kind");
 }
 
+// The machine's PCI bus if a VIRTIO device is on it, else nullptr. Before memory is protected, so that the bus is mapped only
+// then.
+pci_bus* find_pci_bus(machine_description& machine) noexcept {
+    if (!machine.pci) {
+        return nullptr;
+    }
+    if (machine.pci->outcome != pci_host_error::none) {
+        console::print("note: devices on PCI are left out: %s\n", text(machine.pci->outcome).data());
+        return nullptr;
+    }
+    static pci_bus bus{*machine.pci};
+    machine.pci->is_used = bus.find_functions();
+    return machine.pci->is_used ? &bus : nullptr;
+}
+
 [[noreturn]] void run(std::uint64_t hart_id, const void* device_tree_blob) noexcept {
     const device_tree::open_result tree = device_tree::open(device_tree_blob, max_device_tree_bytes);
     if (!tree) {
@@ -126,10 +142,11 @@ interrupt_controller& create_interrupt_controller(const machine_description& mac
     static memory free_memory{machine, blob};
     interrupt_controller& interrupts = create_interrupt_controller(machine, free_memory);
     describe_harts(machine, hart_id, free_memory, wanted);
+    pci_bus* const bus = find_pci_bus(machine);
     protect_memory(machine, free_memory, blob);
     start_harts(interrupts);
     static device_list devices;
-    find_devices(machine, free_memory, wanted, interrupts, devices);
+    find_devices(machine, bus, free_memory, wanted, interrupts, devices);
     arch::restore_interrupts(true);
 
     const environment here{

@@ -22,17 +22,22 @@ void print_address(const pci::function& of, device_location& where) noexcept {
 
 } // namespace
 
-void pci_bus::start() noexcept {
+bool pci_bus::find_functions() noexcept {
     pci::enumerate(space_, host_.buses, functions_);
+    return std::ranges::any_of(functions_,
+                               [](const pci::function& each) { return virtio::identify_pci(each).is_virtio; });
+}
+
+void pci_bus::start() noexcept {
     if (functions_.dropped() != 0) {
         console::print("note: %lu PCI functions are left out: the kernel knows at most %lu\n", functions_.dropped(),
                        max_functions);
     }
-    if (std::ranges::none_of(functions_,
-                             [](const pci::function& each) { return virtio::identify_pci(each).is_virtio; })) {
-        return;
+    pci::host_windows windows;
+    if (const pci_host_error outcome = host_.read_windows(windows); outcome != pci_host_error::none) {
+        console::print("note: devices on PCI cannot be used: %s\n", text(outcome).data());
     }
-    pci::place(space_, host_.windows, functions_);
+    pci::place(space_, windows, functions_);
     for (const pci::function& each : functions_) {
         if (each.outcome != pci::function_error::none && !virtio::identify_pci(each).is_virtio) {
             device_location where;

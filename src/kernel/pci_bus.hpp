@@ -30,11 +30,14 @@ class pci_bus {
     pci_bus(const pci_bus&) = delete;
     pci_bus& operator=(const pci_bus&) = delete;
 
-    // Finds all functions, and gives them their addresses if a VIRTIO device is among them. Prints a note for what cannot
-    // be used. Once.
+    // Finds all functions. Returns whether there is a VIRTIO device among them. Once, before start().
+    [[nodiscard]] bool find_functions() noexcept;
+
+    // Gives all functions their addresses. Prints a note for what cannot be used. Once.
     void start() noexcept;
 
-    // Calls `visit(device)` for each VIRTIO device, in the order of the addresses. A usable one decodes its addresses.
+    // After start(): calls `visit(device)` for each VIRTIO device, in the order of the addresses. A usable one decodes its
+    // addresses.
     template <typename Visit>
     void for_each_virtio(Visit&& visit) noexcept {
         for (const pci::function& each : functions_) {

@@ -28,7 +28,7 @@ using virtio::pci_structures_error;
 using enum pci_bar_kind;
 
 constexpr std::uint8_t vendor_specific = 9;
-constexpr std::uint16_t block = 2;
+constexpr std::uint16_t block_device = 2;
 
 std::vector<unsigned> walk(pci_bus& bus, pci::function_address where) {
     std::vector<unsigned> offsets;
@@ -194,7 +194,7 @@ BOOST_AUTO_TEST_CASE(any_revision_is_a_virtio_device) { // PCI-03
 
 BOOST_AUTO_TEST_CASE(the_structures_of_a_device_like_qemus) {
     for (const bool transitional : {false, true}) {
-        const auto [outcome, structures] = find_in(virtio_function(block, transitional));
+        const auto [outcome, structures] = find_in(virtio_function(block_device, transitional));
         BOOST_TEST(outcome == pci_structures_error::none);
         BOOST_TEST(structures.common == 0x400000000U);
         BOOST_TEST(structures.common_length == 0x1000U);
@@ -266,7 +266,7 @@ BOOST_AUTO_TEST_CASE(absent_bars) {
 }
 
 BOOST_AUTO_TEST_CASE(bars_without_a_place) {
-    auto made = virtio_function(block, false);
+    auto made = virtio_function(block_device, false);
     made->set_bar(0, {.kind = memory32, .size = 0x8000'0000}); // so decoding stays off
     BOOST_TEST(find_in(std::move(made)).outcome == pci_structures_error::bar_missing);
 }

@@ -259,6 +259,9 @@ BOOST_AUTO_TEST_CASE(ecam_has_bounds) {
     BOOST_TEST(small.read16(there, 0) == 0x1b36);
     BOOST_TEST(small.read32({2, 0, 2}, 0) == 0xffffffffU);
     BOOST_TEST(small.read32({3, 0, 0}, 0) == 0xffffffffU);
+    pci::ecam tiny{0x3000'0000, 2, {2, 3}};
+    BOOST_TEST(tiny.read16(there, 0) == 0x1b36);
+    BOOST_TEST(tiny.read32(there, 0) == 0xffffffffU);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -346,6 +346,28 @@ MUTANTS = [
      "what was shared before there was no more room stays shared", "bouncing"),
     (QUEUE_HEADER, "            if (confirmed) {\n", "            {\n",
      "what a lost device may still write is given to somebody else", "bouncing"),
+    # The PCI bus.
+    ("drivers/pci/capabilities.cpp", "steps_ == max_steps", "steps_ == 250",
+     "a loop of capabilities is followed for more steps than there is room for", "pci"),
+    ("drivers/pci/capabilities.cpp", "    pointer &= 0xfc; // the low bits are reserved\n", "",
+     "a pointer is taken with its reserved bits", "pci"),
+    ("drivers/pci/enumeration.cpp", "(pin - 1 + device) % 4 + 1", "(pin + device) % 4 + 1",
+     "a bridge turns pins by one too far", "pci"),
+    ("drivers/pci/enumeration.cpp", "        set_bus_numbers(space, found, 0);\n", "",
+     "bridges keep the bus numbers of the firmware while others are numbered", "pci"),
+    ("drivers/pci/enumeration.cpp", "    disable(space, found.address);\n", "",
+     "a function decodes while its BARs are sized", "pci"),
+    ("drivers/pci/bars.cpp", "    space.write32(where, offset, before);\n", "", "a BAR is not restored", "pci"),
+    ("drivers/pci/address_pool.cpp", "    const std::uint64_t address = (next_ + (size - 1)) & ~(size - 1);",
+     "    const std::uint64_t address = next_;", "a BAR is placed without alignment", "pci"),
+    ("drivers/pci/address_pool.cpp", "!(is_root || bar.prefetchable) || ", "",
+     "what is not prefetchable is placed beyond what a bridge forwards", "pci"),
+    ("drivers/pci/bridge_windows.cpp", "    before.skip_to(end);\n", "", "addresses behind a bridge are given again", "pci"),
+    ("drivers/pci/placement.cpp", "of.decodes_memory() ?", "true ?", "decoding is on without addresses", "pci"),
+    ("drivers/pci/msix.cpp", "    mask(index); // an entry must not change while it is unmasked\n", "",
+     "an entry of MSI-X changes while it is unmasked", "pci"),
+    ("drivers/virtio/pci_capabilities.cpp", "place.length > bar.size - offset", "offset + place.length > bar.size",
+     "a structure beyond 4 GiB wraps into its BAR", "pci"),
 ]
 
 SOURCES = ["arch", "async", "drivers", "include", "tests/model", "tests/simulation", "tests/host", "tests/interleavings"]
@@ -360,7 +382,7 @@ class Killer:
 
     def __init__(self, flags, folders, files, command, without=()):
         self.flags = flags
-        self.folders = ["async", "drivers/block", "drivers/virtio", *folders]
+        self.folders = ["async", "drivers/block", "drivers/pci", "drivers/virtio", *folders]
         self.files = [pathlib.Path(file) for file in files]
         self.command = command
         self.without = without
@@ -400,7 +422,12 @@ KILLERS = {
     "interleavings": Killer([*COMMON, BOOST, "-O2", '-DINFLIGHT_ARCH_HEADER="tests/interleavings/machine.hpp"'],
                             ["tests/interleavings"], ["tests/host/main.cpp"],
                             ["--color_output=no", "--run_test=protocol_tests/right_as_they_are"],
-                            without=("mmio.cpp", "trace.cpp")),
+                            without=("mmio.cpp", "trace.cpp", "ecam.cpp", "msix.cpp", "pci.cpp")),
+    "pci": Killer([*HOST, BOOST], ["tests/model"],
+                  ["arch/host/machine.cpp", "tests/host/main.cpp", "tests/host/pci_capabilities_test.cpp",
+                   "tests/host/pci_enumeration_test.cpp", "tests/host/pci_msix_test.cpp",
+                   "tests/host/pci_placement_test.cpp"],
+                  ["--color_output=no"]),
 }
 
 

@@ -71,6 +71,8 @@ std::optional<map_parent> find_map_parent(const device_tree& tree, std::uint32_t
 } // namespace
 
 pci_host_error pci_host_description::read_windows(pci::host_windows& windows) const noexcept {
+    pci::host_windows read;
+    windows = {}; // also after an error
     const auto parent = host.parent();
     const std::uint32_t cpu_cells = parent ? parent->address_cells().value_or(0) : 0;
     const auto found = host.find("ranges"sv);
@@ -97,14 +99,17 @@ pci_host_error pci_host_description::read_windows(pci::host_windows& windows) co
         }
         const pci::address_window window{bus_address, physical->base, physical->size};
         switch (space) {
-        case 1: keep_larger(windows.io, window); break;
-        case 2: keep_larger(windows.memory32, window); break;
-        case 3: keep_larger(windows.memory64, window); break;
+        case 1: keep_larger(read.io, window); break;
+        case 2: keep_larger(read.memory32, window); break;
+        case 3: keep_larger(read.memory64, window); break;
         default: break; // configuration space
         }
     }
-    return windows.memory32.size != 0 || windows.memory64.size != 0 ? pci_host_error::none
-                                                                    : pci_host_error::no_memory_window;
+    if (read.memory32.size == 0 && read.memory64.size == 0) {
+        return pci_host_error::no_memory_window;
+    }
+    windows = read;
+    return pci_host_error::none;
 }
 
 std::uint32_t pci_host_description::interrupt_source(std::uint8_t root_device, std::uint8_t root_pin) const noexcept {

@@ -32,7 +32,7 @@ struct pci_host_description {
     // registers nor windows are mapped.
     bool is_used = true;
 
-    // Fills `windows`: of each kind the largest.
+    // Fills `windows`, of each kind with the largest; after an error it has none.
     [[nodiscard]] pci_host_error read_windows(pci::host_windows& windows) const noexcept;
 
     // The source, at the machine's controller, of an interrupt pin (1 .. 4) of a device on the root bus. 0: none there.

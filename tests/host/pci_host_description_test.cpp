@@ -92,7 +92,11 @@ pci_host_error windows_outcome_with(const std::function<void(host_writer&)>& cha
     const machine_with_host machine{host};
     pci::host_windows windows;
     BOOST_TEST(machine->outcome == pci_host_error::none);
-    return machine->read_windows(windows);
+    const pci_host_error outcome = machine->read_windows(windows);
+    if (outcome != pci_host_error::none) {
+        BOOST_TEST(windows.io.size + windows.memory32.size + windows.memory64.size == 0U);
+    }
+    return outcome;
 }
 
 pci_host_error outcome_with(const std::function<void(host_writer&)>& change) {

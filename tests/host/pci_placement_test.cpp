@@ -134,11 +134,20 @@ BOOST_AUTO_TEST_CASE(bars_whose_bits_are_no_size) {
     }
 }
 
+BOOST_AUTO_TEST_CASE(an_io_bar_may_decode_16_bits_only) {
+    pci_bus bus;
+    bus.plug(1, plain_function(io, 0x80)).set_writable(0x10, 4, 0xff80);
+    bus.place_and_enable();
+    BOOST_TEST(bus.at(0, 1).outcome == pci::function_error::none);
+    BOOST_TEST(bus.at(0, 1).bars[0].size == 0x80U);
+}
+
 BOOST_AUTO_TEST_CASE(a_64_bit_bar_in_the_last_slot_has_no_upper_half) {
     pci_bus bus;
     pci_function& broken = bus.plug(1, plain_function());
     broken.set_bar(5, {.kind = memory32, .size = 0x1000});
     broken.poke(0x24, 4, 4);
+    broken.set_writable(0x28, 4, ~0U); // as an upper half would be
     bus.place();
     BOOST_TEST(bus.at(0, 1).outcome == pci::function_error::bar_damaged);
 }

@@ -100,6 +100,15 @@ BOOST_AUTO_TEST_CASE(a_bar_that_does_not_fit_is_an_error_of_its_function_only) {
     BOOST_TEST(both.command() == (bus_master | intx_disable)); // no decoding with a BAR that has no place
 }
 
+BOOST_AUTO_TEST_CASE(a_window_may_end_within_the_last_bar) {
+    pci_bus bus{{.memory32 = {0x4000'0000, 0x4000'0000, 0x3000}}};
+    bus.plug(1, plain_function(memory32, 0x1000));
+    bus.plug(2, plain_function(memory32, 0x2000)); // at 0x2000, of which 0x1000 are left
+    bus.place_and_enable();
+    BOOST_TEST(bus.at(0, 1).outcome == pci::function_error::none);
+    BOOST_TEST(bus.at(0, 2).outcome == pci::function_error::bar_does_not_fit);
+}
+
 BOOST_AUTO_TEST_CASE(an_io_bar_without_a_place_costs_only_io) {
     pci_bus bus{{.io = {}}};
     pci_function& device = bus.plug(1, plain_function(io, 0x80));

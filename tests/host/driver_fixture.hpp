@@ -8,6 +8,7 @@
 #include "async/task.hpp"
 #include "drivers/block/disk.hpp"
 #include "drivers/virtio/mmio.hpp"
+#include "drivers/virtio/pci.hpp"
 #include "tests/host/bouncing_memory.hpp"
 #include "tests/host/printing.hpp"
 #include "tests/model/virtio_blk_model.hpp"
@@ -69,6 +70,10 @@ struct modern_transport final : virtio::mmio_transport {
     using virtio::mmio_transport::mmio_transport;
 };
 
+struct modern_pci_transport final : virtio::pci_transport {
+    using virtio::pci_transport::pci_transport;
+};
+
 struct setup {
     std::vector<blk_configuration> disks = std::vector<blk_configuration>(1);
     arch::host::machine_options machine{};
@@ -77,6 +82,7 @@ struct setup {
     std::size_t queue_memory = ~std::size_t{0} >> 1;
     std::optional<std::size_t> bounce_pool; // devices reach buffers only through a pool of so many bytes
     std::size_t frame_memory = std::size_t{256} << 10;
+    std::uint16_t vectors = 0; // wanted, of devices on PCI
 };
 
 inline setup one_disk(const std::function<void(blk_configuration&)>& change = {}) {
@@ -91,6 +97,7 @@ class world {
     struct device {
         std::unique_ptr<virtio_blk_model> model;
         std::shared_ptr<virtio::transport> transport;
+        virtio::pci_transport* pci = nullptr; // the same, if it is that
         std::unique_ptr<block::disk> disk;
         virtio::error outcome = virtio::error::none;
     };
@@ -106,7 +113,7 @@ class world {
         hart.set_poll_mode(setup_.poll);
         for (std::size_t i = 0; i < setup_.disks.size(); ++i) {
             blk_configuration& configuration = setup_.disks[i];
-            configuration.base = 0x1000'1000 + 0x1000 * i;
+            configuration.base = configuration.pci ? 0x4000'0000 + 0x10'0000 * i : 0x1000'1000 + 0x1000 * i;
             configuration.line = static_cast<unsigned>(1 + i);
             devices.emplace_back().model = std::make_unique<virtio_blk_model>(host, configuration);
             devices.back().model->fill(host.seed() + i);
@@ -130,6 +137,10 @@ class world {
     // Discovers and starts device i, as a kernel does.
     virtio::error start(std::size_t i = 0) {
         device& it = devices.at(i);
+        if (it.model->configuration().pci) {
+            find_on_pci(i);
+            return start_disk(it);
+        }
         const std::uintptr_t base = it.model->configuration().base;
         const virtio::mmio_identity slot = virtio::identify_mmio(base);
         it.outcome = slot.outcome;
@@ -139,10 +150,19 @@ class world {
             it.transport = std::make_shared<virtio::legacy_mmio_transport>(base);
         else
             it.transport = std::make_shared<modern_transport>(base);
+        return start_disk(it);
+    }
+
+    virtio::error start_disk(device& it) {
         it.disk = std::make_unique<block::disk>(*it.transport);
         host.line_handler(it.model->configuration().line, [disk = it.disk.get()] { disk->handle_line(); });
         it.outcome = it.disk->start(bouncing ? static_cast<dma_memory&>(*bouncing) : memory, setup_.disk);
         return it.outcome;
+    }
+
+    // The interrupt of vector `vector` of device i, as a line of the machine that its handler lowers.
+    static unsigned line_of_message(std::size_t i, std::uint16_t vector) {
+        return static_cast<unsigned>(1000 + 100 * i + vector);
     }
 
     // The same for all; fails the test if one does not start.
@@ -258,6 +278,62 @@ class world {
         BOOST_TEST(hart.frames().count().failures == 0U);
     }
 
+    // Makes the transport, and lets the device choose among the vectors that are wanted, and fewer.
+    void find_on_pci(std::size_t i) {
+        device& it = devices.at(i);
+        virtio_blk_model& model = *it.model;
+        const blk_configuration& configuration = model.configuration();
+        const std::uintptr_t base = configuration.base;
+        if (configuration.version == 1) {
+            const auto legacy = std::make_shared<virtio::legacy_pci_transport>(base, 128);
+            it.transport = legacy;
+            it.pci = legacy.get();
+        } else {
+            using registers = model::pci_configuration;
+            const auto modern = std::make_shared<modern_pci_transport>(
+                virtio::pci_structures{.common = base + registers::common,
+                                       .common_length = 64,
+                                       .isr = base + registers::isr,
+                                       .device = base + registers::device,
+                                       .device_length = configuration.pci->device_length,
+                                       .notify = base + registers::notify,
+                                       .notify_length = model.notify_length(),
+                                       .notify_off_multiplier = configuration.pci->notify_multiplier});
+            it.transport = modern;
+            it.pci = modern.get();
+        }
+        model.deliver_message = [this, i](std::uint16_t vector) {
+            host.raise_line(line_of_message(i, vector));
+        };
+        const auto queues = static_cast<std::uint16_t>(configuration.queues);
+        const std::uint16_t most = std::min(setup_.vectors, configuration.pci->vectors);
+        model.enable_msix(most != 0);
+        const std::uint16_t candidates[] = {most, std::min<std::uint16_t>(most, 2), std::min<std::uint16_t>(most, 1)};
+        if (most == 0 || std::none_of(std::begin(candidates), std::end(candidates),
+                                      [&](std::uint16_t count) { return it.pci->try_vectors({count}, queues); })) {
+            model.enable_msix(false);
+            BOOST_TEST(it.pci->try_vectors({}, queues));
+        }
+        for (std::uint16_t vector = 0; vector < it.pci->vectors().count; ++vector)
+            host.line_handler(line_of_message(i, vector), [this, i, vector] { handle_message(i, vector); });
+    }
+
+    void handle_message(std::size_t i, std::uint16_t vector) {
+        host.lower_line(line_of_message(i, vector)); // a message is an event
+        messages.push_back({vector, arch::this_hart()});
+        device& it = devices.at(i);
+        if (!it.disk)
+            return;
+        if (it.pci->vectors().count == 1)
+            it.disk->handle_line();
+        else if (vector == 0)
+            it.disk->handle_configuration();
+        else if (it.pci->interrupts() == virtio::interrupt_delivery::shared_line)
+            it.disk->handle_line();
+        else
+            it.disk->handle_queue(static_cast<std::uint16_t>(vector - 1));
+    }
+
     static constexpr std::uint64_t max_rounds = 3'000'000;
 
     setup setup_;
@@ -276,6 +352,11 @@ class world {
     std::vector<device> devices;
     async::counting_scope scope;
     std::set<std::string, std::less<>> permitted; // violations
+    struct message {
+        std::uint16_t vector;
+        arch::hart_index hart;
+    };
+    std::vector<message> messages; // that handlers have been called for
     bool checked_at_end = true;
 };
 

@@ -14,8 +14,9 @@ namespace bits = model::feature;
 class random_work {
   public:
     // With `bounces`, devices reach buffers through a small pool only, and buffers lie anywhere.
-    random_work(std::uint64_t seed, bool verbose, bool bounces = false)
-        : seed_{seed}, verbose_{verbose}, bounces_{bounces}, random_{seed} {}
+    // `change` is applied to the setup that was drawn.
+    random_work(std::uint64_t seed, bool verbose, bool bounces = false, std::function<void(setup&)> change = {})
+        : seed_{seed}, verbose_{verbose}, bounces_{bounces}, change_{std::move(change)}, random_{seed} {}
 
     void run() {
         setup s = random_setup();
@@ -23,6 +24,8 @@ class random_work {
             s.disks.resize(1); // a channel waits for room in the pool only while it holds some itself
             s.bounce_pool = small_pool;
         }
+        if (change_)
+            change_(s);
         world w{s};
         w.start_all();
         for (std::size_t i = 0; i < s.disks.size(); ++i)
@@ -265,6 +268,7 @@ class random_work {
     std::uint64_t seed_;
     bool verbose_;
     bool bounces_;
+    std::function<void(setup&)> change_;
     std::mt19937_64 random_;
     std::vector<oracle> oracles_; // one of each disk
 };

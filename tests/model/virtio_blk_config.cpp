@@ -196,6 +196,8 @@ void virtio_blk_model::follow_config_reads(std::uint64_t offset, bool write) {
     if (!modern() || reg::of_interrupts(offset) || offset == reg::queue_notify ||
         (!write && offset == reg::config_generation))
         return;
+    if (pci_ && !write && offset == reg::status) // as check_reset_confirmed()
+        return;
     if (offset >= reg::config && !write) {
         if (config_run_++ == 0) {
             generation_before_run_ = std::exchange(generation_just_read_, false);

@@ -1,5 +1,6 @@
 #include "tests/model/virtio_blk_model.hpp"
 
+#include "tests/model/virtio_blk_pci.hpp"
 #include "tests/model/virtio_blk_ring.hpp"
 
 #include <algorithm>
@@ -40,9 +41,13 @@ virtio_blk_model::virtio_blk_model(arch::host::machine& machine, blk_configurati
       disk_(configuration_.capacity * sector_bytes),
       durable_(disk_),
       durable_position_(static_cast<std::size_t>(configuration_.capacity)) {
+    if (configuration_.pci) {
+        pci_ = std::make_unique<pci_front>(*this);
+        pci_->reset();
+    }
     for (auto& queue : queues_)
         forget_queue(queue);
-    machine_.attach(configuration_.base, register_bytes, *this);
+    machine_.attach(configuration_.base, pci_ ? pci_->window_bytes() : register_bytes, *this);
     machine_.observe(*this);
 }
 
@@ -52,6 +57,8 @@ virtio_blk_model::~virtio_blk_model() {
 }
 
 void virtio_blk_model::report(std::string_view id, const std::string& message) {
+    if (pci_)
+        id = pci_front::rule(id);
     if (configuration_.tolerated.find(id) == configuration_.tolerated.end())
         machine_.report(id, message);
 }
@@ -90,8 +97,8 @@ ticks virtio_blk_model::draw(ticks low, ticks high) {
 
 // ---- interrupts
 
-void virtio_blk_model::raise(std::uint32_t interrupt_bits) {
-    if (removed_ || interrupt_bits == 0)
+void virtio_blk_model::raise(std::uint32_t interrupt_bits, const virtqueue* of) {
+    if (removed_ || interrupt_bits == 0 || (pci_ && pci_->interrupt(interrupt_bits, of)))
         return;
     if (interrupt_status_ == 0)
         interrupt_status_read_ = false;
@@ -149,6 +156,8 @@ void virtio_blk_model::finish_reset() {
     capacity_halves_read_ = 0;
     capacity_known_ = 0;
     capacities_read_.clear();
+    if (pci_)
+        pci_->reset();
 }
 
 void virtio_blk_model::forget_queue(virtqueue& queue) {
@@ -159,6 +168,27 @@ void virtio_blk_model::forget_queue(virtqueue& queue) {
     const auto special = configuration_.queue_size_max_of.find(index);
     queue.size_max =
         special == configuration_.queue_size_max_of.end() ? configuration_.queue_size_max : special->second;
+    if (pci_)
+        pci_->preset(queue);
+}
+
+// ---- PCI
+
+void virtio_blk_model::enable_msix(bool on) {
+    pci_->msix_enabled = on;
+}
+
+std::uint64_t virtio_blk_model::messages(std::uint16_t vector) const {
+    const auto found = messages_.find(vector);
+    return found == messages_.end() ? 0 : found->second;
+}
+
+std::uint32_t virtio_blk_model::notify_length() const {
+    return pci_->notify_length();
+}
+
+std::uint16_t virtio_blk_model::notify_off(unsigned queue) const {
+    return pci_->notify_off(queue);
 }
 
 // ---- at the will of the test
@@ -177,7 +207,7 @@ void virtio_blk_model::push_used(unsigned index, std::uint32_t id, std::uint32_t
             return;
         queue.ring->push_used(id, length);
         ++queue.counters.interrupts;
-        raise(interrupt_used);
+        raise(interrupt_used, &queue);
     });
 }
 
@@ -217,7 +247,7 @@ void virtio_blk_model::move_used_index(unsigned index, int entries) {
             return;
         queue.ring->move_used(entries);
         ++queue.counters.interrupts;
-        raise(interrupt_used);
+        raise(interrupt_used, &queue);
     });
 }
 
@@ -231,7 +261,7 @@ bool virtio_blk_model::complete_unpublished(unsigned index) {
         if (!queue.ring->complete_unpublished())
             return;
         ++queue.counters.interrupts;
-        raise(interrupt_used);
+        raise(interrupt_used, &queue);
         done = true;
     });
     return done;
@@ -450,10 +480,10 @@ void virtio_blk_model::on_mmio_write(std::uintptr_t address, unsigned, std::uint
     }
     for (unsigned index = 0; index < queues_.size(); ++index)
         look_at(index);
-    const std::uint32_t target = value & 0xffff;
-    if (address != configuration_.base + reg::queue_notify || target >= queues_.size() || removed_)
+    const std::optional<unsigned> target = notified_queue(address, value);
+    if (!target || removed_)
         return;
-    auto& queue = queues_[target];
+    auto& queue = queues_[*target];
     if (!queue.live || queue.broken)
         return;
     if (!queue.full_since_advance)

@@ -1,4 +1,5 @@
-// A strict model of a virtio block device: MMIO transport, version 2 or 1 (legacy), split and packed rings.
+// A strict model of a virtio block device: on MMIO, version 2 or 1 (legacy), or on PCI, modern or legacy; with split and packed
+// rings.
 //
 // It is written from the specification alone and does two things. It watches: whatever the driver does that the
 // specification, or a rule of ours, does not permit is reported to the machine under the id of the rule (a row of the
@@ -34,6 +35,16 @@ using arch::ticks;
 // What QEMU's virtio-blk-device offers for a writable disk with several queues, less RING_RESET and RING_PACKED.
 std::uint64_t usual_features(std::uint32_t version);
 
+// How the device is on PCI. Its registers lie in one window.
+struct pci_configuration {
+    static constexpr std::uint64_t common = 0, isr = 0x1000, device = 0x2000,
+                                   notify = 0x3000; // of the modern interface
+
+    std::uint16_t vectors = 0; // in its MSI-X table; 0: it has no MSI-X
+    std::uint32_t notify_multiplier = 4;
+    std::uint32_t device_length = 96; // of the device-specific configuration, modern only
+};
+
 // What the device is. It does not change while the device lives, except through the functions of the model.
 struct blk_configuration {
     std::uint32_t version = 2; // 1 is the legacy interface
@@ -44,6 +55,7 @@ struct blk_configuration {
 
     std::uintptr_t base = 0x1000'8000; // of the registers
     unsigned line = 8;
+    std::optional<pci_configuration> pci; // absent: on MMIO
 
     unsigned queues = 1;                                 // that exist
     std::optional<std::uint16_t> num_queues;             // that the configuration space claims; absent: the truth
@@ -145,6 +157,8 @@ struct behaviour {
     unsigned queue_reset_reads = 0;
     bool queue_reset_ignored = false; // RING_RESET is offered but does nothing, as in QEMU 7.2
 
+    std::uint16_t vectors_accepted = 0xffff; // MSI-X: vectors from this one on are refused
+
     // Called before each access to a register takes effect, with its number from 0 on: what the device does just then.
     std::function<void(std::uint64_t number, std::uint64_t offset, bool write)> before_access;
 };
@@ -182,6 +196,8 @@ enum class fault : std::uint8_t {
     reset_never,           // Status does not read 0 again after a reset                    [reset]
     complete_during_reset, // a request completes after the reset was written and before Status read 0 [status read]
     removed,               // all registers read all ones from here on                      [register access]
+    vector_refused,        // PCI: a vector reads back as NO_VECTOR                         [its write]
+    notify_out_of_range,   // PCI: queue_notify_off is far beyond the structure             [its read]
 };
 
 inline constexpr std::uint64_t forever = ~std::uint64_t{0};
@@ -218,6 +234,14 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
     void inject(fault, std::uint64_t after = 0, std::uint64_t times = 1);
     void clear_faults() { armed_.clear(); }
     std::uint64_t fired(fault) const; // how often it has happened
+
+    // PCI. The register that enables MSI-X is not the model's: the test says what is in it. While it is enabled,
+    // `deliver_message` is called for each interrupt, with its vector.
+    void enable_msix(bool on);
+    std::function<void(std::uint16_t vector)> deliver_message;
+    std::uint64_t messages(std::uint16_t vector) const;
+    std::uint32_t notify_length() const; // of the notification structure
+    std::uint16_t notify_off(unsigned queue) const;
 
     // What happens now, by the will of the test.
     void release(std::size_t requests = ~std::size_t{0}); // completes held requests, oldest first (or at random)
@@ -332,6 +356,7 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
     class device_ring; // virtio_blk_ring.hpp
     class split_ring;  // virtio_blk_split_ring.hpp
     class packed_ring; // virtio_blk_packed_ring.hpp
+    class pci_front;   // virtio_blk_pci.hpp
 
     struct virtqueue {
         virtqueue();
@@ -405,13 +430,17 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
     ticks draw(ticks low, ticks high);
     bool modern() const noexcept { return configuration_.version != 1; }
     bool offers(unsigned bit) const noexcept { return (offered_ >> bit & 1) != 0; }
-    void raise(std::uint32_t interrupt_bits);
+    void raise(std::uint32_t interrupt_bits, const virtqueue* of = nullptr);
     void update_line();
     void begin_reset();
     void finish_reset();
     void forget_queue(virtqueue&);
 
     // virtio_blk_registers.cpp
+    std::uint32_t read_mmio(std::uint64_t offset, unsigned width);
+    void write_mmio(std::uint64_t offset, unsigned width, std::uint32_t value);
+    void check_access(std::uint64_t meaning, bool write, std::uint32_t value);
+    std::optional<unsigned> notified_queue(std::uintptr_t address, std::uint32_t value) const;
     std::uint32_t read_register(std::uint64_t offset);
     void write_register(std::uint64_t offset, std::uint32_t value);
     void announce_access(std::uint64_t offset, bool write);
@@ -500,6 +529,8 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
     const blk_configuration configuration_;
     const std::uint64_t offered_;
     std::vector<virtqueue> queues_;
+    std::unique_ptr<pci_front> pci_; // nullptr: on MMIO
+    std::map<std::uint16_t, std::uint64_t> messages_;
     std::map<fault, armed> armed_;
     std::uint64_t epoch_ = 0;                                    // events of an earlier one are void
     std::shared_ptr<char> life_ = std::make_shared<char>();      // and those of a model that is gone

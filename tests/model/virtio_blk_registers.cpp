@@ -1,5 +1,6 @@
 // The register side of the model: identification, status, features, set-up of queues, interrupts.
 #include "tests/model/virtio_blk_model.hpp"
+#include "tests/model/virtio_blk_pci.hpp"
 #include "tests/model/virtio_blk_ring.hpp"
 
 #include <algorithm>
@@ -98,21 +99,21 @@ std::uint32_t virtio_blk_model::read(std::uint64_t offset, unsigned width) {
         note_access(offset, width, false, all_ones);
         return all_ones;
     }
-    check_identification(offset, false);
-    check_reset_confirmed(offset, false);
-    check_given_up(offset, false, 0);
-    check_queue_stopped(offset, false);
-    follow_config_reads(offset, false);
-    std::uint32_t value = 0;
-    if (offset >= reg::config) {
-        value = read_config(offset - reg::config, width);
-    } else if (width != 4 || offset % 4 != 0) {
-        report("MMIO-04", "read of " + std::to_string(width) + " bytes at " + hexadecimal(offset));
-    } else if (check_register(offset, false)) {
-        value = read_register(offset);
-    }
+    const std::uint32_t value = pci_ ? pci_->read(offset, width) : read_mmio(offset, width);
     note_access(offset, width, false, value);
     return value;
+}
+
+std::uint32_t virtio_blk_model::read_mmio(std::uint64_t offset, unsigned width) {
+    check_identification(offset, false);
+    check_access(offset, false, 0);
+    if (offset >= reg::config)
+        return read_config(offset - reg::config, width);
+    if (width != 4 || offset % 4 != 0)
+        report("MMIO-04", "read of " + std::to_string(width) + " bytes at " + hexadecimal(offset));
+    else if (check_register(offset, false))
+        return read_register(offset);
+    return 0;
 }
 
 void virtio_blk_model::write(std::uint64_t offset, unsigned width, std::uint32_t value) {
@@ -122,19 +123,43 @@ void virtio_blk_model::write(std::uint64_t offset, unsigned width, std::uint32_t
     note_access(offset, width, true, value);
     if (removed_)
         return;
+    if (pci_)
+        pci_->write(offset, width, value);
+    else
+        write_mmio(offset, width, value);
+}
+
+void virtio_blk_model::write_mmio(std::uint64_t offset, unsigned width, std::uint32_t value) {
     check_identification(offset, true);
-    if (!reset_once_ && !(offset == reg::status && value == 0))
-        report("INIT-01", "the first write is to " + hexadecimal(offset) + " and not a reset");
-    check_reset_confirmed(offset, true);
-    check_given_up(offset, true, value);
-    check_queue_stopped(offset, true);
-    follow_config_reads(offset, true);
+    check_access(offset, true, value);
     if (offset >= reg::config)
         write_config(offset - reg::config, width, value);
     else if (width != 4 || offset % 4 != 0)
         report("MMIO-04", "write of " + std::to_string(width) + " bytes at " + hexadecimal(offset));
     else if (check_register(offset, true))
         write_register(offset, value);
+}
+
+// What holds for a register of this meaning, whatever the bus: `meaning` is its offset on MMIO.
+void virtio_blk_model::check_access(std::uint64_t meaning, bool write, std::uint32_t value) {
+    if (write && !reset_once_ && !(meaning == reg::status && value == 0))
+        report("INIT-01", "the first write is to " + hexadecimal(meaning) + " and not a reset");
+    check_reset_confirmed(meaning, write);
+    check_given_up(meaning, write, value);
+    check_queue_stopped(meaning, write);
+    follow_config_reads(meaning, write);
+}
+
+std::optional<unsigned> virtio_blk_model::notified_queue(std::uintptr_t address, std::uint32_t value) const {
+    if (address < configuration_.base)
+        return std::nullopt;
+    if (pci_)
+        return address < configuration_.base + pci_->window_bytes()
+                   ? pci_->notified(address - configuration_.base, value)
+                   : std::nullopt;
+    const std::uint32_t index = value & 0xffff;
+    return address == configuration_.base + reg::queue_notify && index < queues_.size() ? std::optional<unsigned>{index}
+                                                                                        : std::nullopt;
 }
 
 void virtio_blk_model::note_access(std::uint64_t offset, unsigned width, bool write, std::uint32_t value) {
@@ -170,6 +195,8 @@ void virtio_blk_model::check_reset_confirmed(std::uint64_t offset, bool write) {
     if (!resetting_ && !(modern() && reset_unconfirmed_))
         return;
     if (offset == reg::status || reg::of_interrupts(offset) || (!write && offset <= reg::device_id))
+        return;
+    if (pci_ && !write && offset == reg::config_generation) // by a handler whose message may mean anything
         return;
     report("RST-01", "access to " + hexadecimal(offset) + " after a reset and before Status read 0");
     reset_unconfirmed_ = false;
@@ -365,6 +392,8 @@ void virtio_blk_model::write_status(std::uint32_t value) {
     status_ = (value & driver_status_bits) | (status_ & needs_reset);
     if ((added & driver_ok) != 0)
         check_driver_ok();
+    if ((added & driver_ok) != 0 && pci_)
+        pci_->check_driver_ok();
 }
 
 void virtio_blk_model::check_driver_ok() {
@@ -451,7 +480,7 @@ std::uint32_t virtio_blk_model::read_queue_register(std::uint64_t offset) {
         return 0;
     switch (offset) {
     case reg::queue_size_max:
-        if (queue->pfn != 0)
+        if (queue->pfn != 0 && !pci_)
             report("MMIOL-04", "QueueSizeMax is read while QueuePFN is not 0");
         queue->size_max_read = false;
         queue->doorbell_since_laid_out = false;

@@ -129,7 +129,7 @@ void virtio_blk_model::process(unsigned index) {
         return;
     ask_for_notification(index, busy);
     if (fires(fault::spurious_interrupt) || machine_.chance(behave.spurious_chance))
-        raise(interrupt_used);
+        raise(interrupt_used, &queue);
 }
 
 void virtio_blk_model::ask_for_notification(unsigned index, bool busy) {
@@ -382,7 +382,7 @@ void virtio_blk_model::interrupt_for(virtqueue& queue, std::uint64_t used_before
     if (!wanted && !forced && !machine_.chance(behave.interrupt_suppressed_chance))
         return;
     ++queue.counters.interrupts;
-    raise(interrupt_used);
+    raise(interrupt_used, &queue);
 }
 
 } // namespace inflight::model

@@ -138,6 +138,7 @@ bool pci_transport::reset() noexcept {
 }
 
 std::uint8_t pci_transport::status() noexcept {
+    needs_reset_told_.store(false, std::memory_order_relaxed);
     return arch::mmio_read8(registers_.status);
 }
 
@@ -242,14 +243,22 @@ interrupt_cause pci_transport::acknowledge_interrupt() noexcept {
     }
 }
 
-// For a message that may stand for anything. A device that asks for a reset need not change its configuration.
+// For a message that may stand for anything. A device that asks for a reset need not change its configuration; once that
+// was told, the next look is the driver's, so a device that interrupts at each look keeps no handler busy.
 bool pci_transport::configuration_may_have_changed() noexcept {
     if (is_legacy()) {
         return true; // it has no generation
     }
     const std::uint32_t generation = configuration_generation();
     const bool changed = generation_seen_.exchange(generation, std::memory_order_relaxed) != generation;
-    return changed || (status() & status_bit::device_needs_reset) != 0;
+    if (needs_reset_told_.load(std::memory_order_relaxed)) {
+        return changed;
+    }
+    const bool needs_reset = (arch::mmio_read8(registers_.status) & status_bit::device_needs_reset) != 0;
+    if (needs_reset) {
+        needs_reset_told_.store(true, std::memory_order_relaxed);
+    }
+    return changed || needs_reset;
 }
 
 // ---- the legacy interface ----

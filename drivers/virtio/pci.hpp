@@ -41,7 +41,8 @@ class pci_transport : public transport {
     explicit pci_transport(const pci_structures& where) noexcept;
 
     // Before the device is started: whether it accepts these vectors for its configuration and its first `queues`
-    // queues. If it does, they are used from here on, after each reset again. The device is reset before and after that.
+    // queues. If it does, they are used from here on, after each reset again; no more queues can be enabled than have a
+    // vector. To try vectors, it resets the device before and after that.
     [[nodiscard]] bool try_vectors(pci_vectors vectors, std::uint16_t queues) noexcept;
 
     [[nodiscard]] pci_vectors vectors() const noexcept { return vectors_; }
@@ -95,8 +96,10 @@ class pci_transport : public transport {
     [[nodiscard]] bool configuration_may_have_changed() noexcept;
 
     pci_vectors vectors_;
-    bool configuration_vector_set_ = false;            // since the last reset
-    arch::atomic<std::uint32_t> generation_seen_{~0U}; // by acknowledge_interrupt()
+    bool configuration_vector_set_ = false; // since the last reset
+    // Of acknowledge_interrupt(), with one vector.
+    arch::atomic<std::uint32_t> generation_seen_{~0U};
+    arch::atomic<bool> needs_reset_told_{false}; // and nobody has looked at the status since
 };
 
 // The legacy interface. The device decides the size of its queues.

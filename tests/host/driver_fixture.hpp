@@ -8,8 +8,8 @@
 #include "async/task.hpp"
 #include "drivers/block/disk.hpp"
 #include "drivers/virtio/mmio.hpp"
-#include "drivers/virtio/pci.hpp"
 #include "tests/host/bouncing_memory.hpp"
+#include "tests/host/pci_function.hpp"
 #include "tests/host/printing.hpp"
 #include "tests/model/virtio_blk_model.hpp"
 
@@ -70,10 +70,6 @@ struct modern_transport final : virtio::mmio_transport {
     using virtio::mmio_transport::mmio_transport;
 };
 
-struct modern_pci_transport final : virtio::pci_transport {
-    using virtio::pci_transport::pci_transport;
-};
-
 struct setup {
     std::vector<blk_configuration> disks = std::vector<blk_configuration>(1);
     arch::host::machine_options machine{};
@@ -97,7 +93,7 @@ class world {
     struct device {
         std::unique_ptr<virtio_blk_model> model;
         std::shared_ptr<virtio::transport> transport;
-        virtio::pci_transport* pci = nullptr; // the same, if it is that
+        std::unique_ptr<pci_function> pci; // nullptr: on MMIO
         std::unique_ptr<block::disk> disk;
         virtio::error outcome = virtio::error::none;
     };
@@ -158,11 +154,6 @@ class world {
         host.line_handler(it.model->configuration().line, [disk = it.disk.get()] { disk->handle_line(); });
         it.outcome = it.disk->start(bouncing ? static_cast<dma_memory&>(*bouncing) : memory, setup_.disk);
         return it.outcome;
-    }
-
-    // The interrupt of vector `vector` of device i, as a line of the machine that its handler lowers.
-    static unsigned line_of_message(std::size_t i, std::uint16_t vector) {
-        return static_cast<unsigned>(1000 + 100 * i + vector);
     }
 
     // The same for all; fails the test if one does not start.
@@ -278,60 +269,16 @@ class world {
         BOOST_TEST(hart.frames().count().failures == 0U);
     }
 
-    // Makes the transport, and lets the device choose among the vectors that are wanted, and fewer.
     void find_on_pci(std::size_t i) {
         device& it = devices.at(i);
-        virtio_blk_model& model = *it.model;
-        const blk_configuration& configuration = model.configuration();
-        const std::uintptr_t base = configuration.base;
-        if (configuration.version == 1) {
-            const auto legacy = std::make_shared<virtio::legacy_pci_transport>(base, 128);
-            it.transport = legacy;
-            it.pci = legacy.get();
-        } else {
-            using registers = model::pci_configuration;
-            const auto modern = std::make_shared<modern_pci_transport>(
-                virtio::pci_structures{.common = base + registers::common,
-                                       .common_length = 64,
-                                       .isr = base + registers::isr,
-                                       .device = base + registers::device,
-                                       .device_length = configuration.pci->device_length,
-                                       .notify = base + registers::notify,
-                                       .notify_length = model.notify_length(),
-                                       .notify_off_multiplier = configuration.pci->notify_multiplier});
-            it.transport = modern;
-            it.pci = modern.get();
-        }
-        model.deliver_message = [this, i](std::uint16_t vector) {
-            host.raise_line(line_of_message(i, vector));
-        };
-        const auto queues = static_cast<std::uint16_t>(configuration.queues);
-        const std::uint16_t most = std::min(setup_.vectors, configuration.pci->vectors);
-        model.enable_msix(most != 0);
-        const std::uint16_t candidates[] = {most, std::min<std::uint16_t>(most, 2), std::min<std::uint16_t>(most, 1)};
-        if (most == 0 || std::none_of(std::begin(candidates), std::end(candidates),
-                                      [&](std::uint16_t count) { return it.pci->try_vectors({count}, queues); })) {
-            model.enable_msix(false);
-            BOOST_TEST(it.pci->try_vectors({}, queues));
-        }
-        for (std::uint16_t vector = 0; vector < it.pci->vectors().count; ++vector)
-            host.line_handler(line_of_message(i, vector), [this, i, vector] { handle_message(i, vector); });
-    }
-
-    void handle_message(std::size_t i, std::uint16_t vector) {
-        host.lower_line(line_of_message(i, vector)); // a message is an event
-        messages.push_back({vector, arch::this_hart()});
-        device& it = devices.at(i);
-        if (!it.disk)
-            return;
-        if (it.pci->vectors().count == 1)
-            it.disk->handle_line();
-        else if (vector == 0)
-            it.disk->handle_configuration();
-        else if (it.pci->interrupts() == virtio::interrupt_delivery::shared_line)
-            it.disk->handle_line();
-        else
-            it.disk->handle_queue(static_cast<std::uint16_t>(vector - 1));
+        it.pci = std::make_unique<pci_function>(host, *it.model, static_cast<unsigned>(1000 + 100 * i));
+        it.transport = it.pci->shared_transport();
+        it.pci->choose_vectors(setup_.vectors);
+        for (std::uint16_t vector = 0; vector < it.pci->transport().vectors().count; ++vector)
+            host.line_handler(it.pci->line_of(vector), [this, i, vector] {
+                messages.push_back({vector, arch::this_hart()});
+                devices[i].pci->handle(vector, devices[i].disk.get());
+            });
     }
 
     static constexpr std::uint64_t max_rounds = 3'000'000;

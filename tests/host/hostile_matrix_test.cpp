@@ -60,9 +60,9 @@ tally run_cell(const fault_kind& fault, const state_kind& when) {
         const bool many = moments > 2;
         if (many && device.poll != poll_mode::off)
             continue;
-        const unsigned step = many && fault.what == bad_numbers ? 5 : 1;
+        const unsigned step = !many ? 1 : device.pci ? 7 : fault.what == bad_numbers ? 5 : 1;
         for (unsigned detail = 0; detail < details_of(fault.what); ++detail)
-            for (unsigned at = detail % step; at < moments; at += step) {
+            for (unsigned at = (detail + fault.what) % step; at < moments; at += step) {
                 const run it{fault, when, device, detail, at};
                 if (!applies(it))
                     continue;

@@ -76,9 +76,10 @@ BOOST_AUTO_TEST_CASE(requests_of_all_kinds_in_every_way) {
         BOOST_TEST_CONTEXT(how) {
             world w{of_way(how)};
             w.start_all();
-            BOOST_TEST(w.devices[0].pci->vectors().count == how.vectors);
-            BOOST_TEST((w.devices[0].pci->interrupts() == (how.vectors > 2 ? virtio::interrupt_delivery::per_queue
-                                                                           : virtio::interrupt_delivery::shared_line)));
+            BOOST_TEST(w.devices[0].pci->transport().vectors().count == how.vectors);
+            BOOST_TEST(
+                (w.devices[0].pci->transport().interrupts() ==
+                 (how.vectors > 2 ? virtio::interrupt_delivery::per_queue : virtio::interrupt_delivery::shared_line)));
             BOOST_TEST(w.disk().properties().queues == queues);
             BOOST_TEST(w.model().accepted(bits::ring_packed) == how.packed);
             exercise(w);
@@ -163,7 +164,7 @@ BOOST_AUTO_TEST_CASE(the_device_gets_as_many_vectors_as_it_takes) {
                     w.model().behave.vectors_accepted = accepted;
                     w.start_all();
                     const unsigned expected = accepted > queues ? queues + 1U : accepted < 3 ? accepted : 2U;
-                    BOOST_TEST(w.devices[0].pci->vectors().count == expected);
+                    BOOST_TEST(w.devices[0].pci->transport().vectors().count == expected);
                     exercise(w);
                     w.model().raise_needs_reset();
                     w.settle();
@@ -242,7 +243,7 @@ BOOST_AUTO_TEST_CASE(each_queue_interrupts_its_own_hart) {
             w.host.select_hart(0);
             w.start_all();
             for (std::uint16_t queue = 0; queue < queues; ++queue)
-                w.host.route_line(world::line_of_message(0, static_cast<std::uint16_t>(1 + queue)), queue);
+                w.host.route_line(w.devices[0].pci->line_of(static_cast<std::uint16_t>(1 + queue)), queue);
             const auto work = [&](arch::hart_index hart) -> task<void> {
                 auto memory = w.buffer(512);
                 for (unsigned i = 0; i < 20; ++i) {
@@ -306,16 +307,9 @@ BOOST_AUTO_TEST_CASE(a_notify_address_outside_of_its_structure_ends_the_start) {
     // And by one byte: the last two bytes of a structure are an address, and one byte is not.
     for (const std::uint32_t missing : {0U, 1U}) {
         world w{of_way({2, 0, false})};
-        using registers = model::pci_configuration;
-        const std::uintptr_t base = w.model().configuration().base;
-        modern_pci_transport transport{{.common = base + registers::common,
-                                        .common_length = 56,
-                                        .isr = base + registers::isr,
-                                        .device = base + registers::device,
-                                        .device_length = 96,
-                                        .notify = base + registers::notify,
-                                        .notify_length = (queues - 1) * 4 + 2 - missing,
-                                        .notify_off_multiplier = 4}};
+        virtio::pci_structures where = structures_of(w.model());
+        where.notify_length = (queues - 1) * 4 + 2 - missing;
+        modern_pci_transport transport{where};
         block::disk disk{transport};
         BOOST_TEST(disk.start(w.memory, {}) == (missing == 0 ? error::none : error::notify_out_of_range));
         w.checked_at_end = false;
@@ -388,7 +382,7 @@ BOOST_AUTO_TEST_CASE(a_device_with_more_queues_than_the_transport_serves) {
         w.start_all();
         BOOST_TEST(w.disk().properties().queues == 64U);
         std::uint32_t size = 99;
-        BOOST_TEST(w.devices[0].pci->queue_size_max(64, size) == error::none);
+        BOOST_TEST(w.devices[0].pci->transport().queue_size_max(64, size) == error::none);
         BOOST_TEST(size == 0U);
         exercise(w);
     }

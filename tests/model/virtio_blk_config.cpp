@@ -166,6 +166,7 @@ void virtio_blk_model::note_capacity_read(unsigned half, std::uint32_t value) {
     if (capacities_read_.size() > 2)
         capacities_read_.erase(capacities_read_.begin());
     capacity_look_due_ = false;
+    capacity_generation_ = generation_;
 }
 
 void virtio_blk_model::write_config(std::uint64_t offset, unsigned width, std::uint32_t value) {
@@ -223,6 +224,8 @@ std::uint32_t virtio_blk_model::read_generation() {
     config_run_ = 0;
     generation_just_read_ = true;
     generation_read_ = generation_;
+    if (pci_ && capacity_generation_ == generation_) // with one vector for everything, that is a look, too
+        capacity_look_due_ = false;
     return generation_;
 }
 

@@ -279,6 +279,7 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
     // reported as IDLE, changes of the configuration that nobody looked at as INIT-15 and BLK-05.
     bool idle();
 
+    bool modern() const noexcept { return configuration_.version != 1; }
     std::uint64_t offered() const noexcept { return offered_; }
     std::uint64_t accepted() const noexcept { return accepted_; }
     bool accepted(unsigned bit) const noexcept { return (accepted_ >> bit & 1) != 0; }
@@ -428,7 +429,6 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
     void report(std::string_view id, const std::string& message);
     bool fires(fault);
     ticks draw(ticks low, ticks high);
-    bool modern() const noexcept { return configuration_.version != 1; }
     bool offers(unsigned bit) const noexcept { return (offered_ >> bit & 1) != 0; }
     void raise(std::uint32_t interrupt_bits, const virtqueue* of = nullptr);
     void update_line();
@@ -577,6 +577,7 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
     bool generation_just_read_ = false;
     bool generation_before_run_ = false;
     std::uint32_t generation_read_ = 0;
+    std::uint32_t capacity_generation_ = 0; // when the driver has read the capacity last
     bool reread_due_ = false;
     std::uint32_t capacity_halves_read_ = 0; // bits
     std::uint64_t capacity_being_read_ = 0;

@@ -47,6 +47,7 @@ DISK = "drivers/block/disk.cpp"
 LIMITS = "drivers/block/limits.cpp"
 ADMISSION = "drivers/block/admission.cpp"
 MMIO = "drivers/virtio/mmio.cpp"
+PCI = "drivers/virtio/pci.cpp"
 HART_QUEUE = "drivers/virtio/hart_queue.hpp"
 ENTROPY = "drivers/entropy/entropy.cpp"
 CONSOLE = "drivers/console/console_log.cpp"
@@ -368,6 +369,21 @@ MUTANTS = [
      "an entry of MSI-X changes while it is unmasked", "pci"),
     ("drivers/virtio/pci_capabilities.cpp", "place.length > bar.size - offset", "offset + place.length > bar.size",
      "a structure beyond 4 GiB wraps into its BAR", "pci"),
+    (PCI, "    arch::fence_doorbell();\n    arch::mmio_write16(where_.common + queue_enable, 1);\n",
+     "    arch::mmio_write16(where_.common + queue_enable, 1);\n",
+     "a device on PCI may read the rings as they were before they were zeroed", "virtio-pci"),
+    (PCI, "    arch::fence_doorbell();\n    arch::mmio_write32(window_ + legacy::queue_address,",
+     "    arch::mmio_write32(window_ + legacy::queue_address,",
+     "a legacy device on PCI may read the rings as they were before they were zeroed", "virtio-pci"),
+    (PCI, "    return arch::mmio_read16(field) == vector;\n", "    return true;\n", "a vector that was refused is counted on", "virtio-pci"),
+    (PCI, "    configuration_vector_set_ = false;\n", "", "after a reset nobody tells of changes of the configuration", "virtio-pci"),
+    (PCI, "vectors_.count > 2 ? 1 + index : last", "last", "a queue interrupts for another", "virtio-pci"),
+    (PCI, "notify_at + sizeof index > where_.notify_length", "notify_at + 1 > where_.notify_length",
+     "a notification goes beyond its structure", "virtio-pci"),
+    (PCI, "width <= where_.device_length - offset", "true", "a field is read beyond the configuration", "virtio-pci"),
+    (PCI, "return changed || needs_reset;", "return changed;", "a device with one vector asks for a reset in vain", "virtio-pci"),
+    (PCI, "return changed || needs_reset;", "return needs_reset;", "a change of a device with one vector is not seen", "virtio-pci"),
+    (PCI, "at = vectors().count != 0 ? ", "at = vectors().count == 0 ? ", "a legacy configuration is looked for elsewhere", "virtio-pci"),
 ]
 
 SOURCES = ["arch", "async", "drivers", "include", "tests/model", "tests/simulation", "tests/host", "tests/interleavings"]
@@ -416,6 +432,9 @@ KILLERS = {
     "bouncing": Killer([*HOST, BOOST], ["tests/model"],
                        ["arch/host/machine.cpp", "tests/host/main.cpp", "tests/host/dma_memory_test.cpp"],
                        ["--color_output=no"]),
+    "virtio-pci": Killer([*HOST, BOOST], ["tests/model"],
+                         ["arch/host/machine.cpp", "tests/host/main.cpp", "tests/host/virtio_pci_test.cpp"],
+                         ["--color_output=no"]),
     "timers": Killer([*HOST, BOOST], [],
                      ["arch/host/machine.cpp", "tests/host/main.cpp", "tests/host/async/scheduler_test.cpp"],
                      ["--color_output=no", "--run_test=scheduler_tests"]),

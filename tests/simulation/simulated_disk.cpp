@@ -25,7 +25,9 @@ blk_configuration configuration_of(run_context& in, unsigned number) {
     blk_configuration configuration;
     configuration.version = choose.percent(50) ? 1 : 2;
     configuration.capacity = disk_sectors;
-    configuration.base = 0x1000'1000 + std::uintptr_t{0x1000} * number;
+    const bool on_pci = in.host.seed() % 5 == 0; // drawn from nothing, so that older seeds stay
+    configuration.base =
+        on_pci ? 0x4000'0000 + std::uintptr_t{0x10'0000} * number : 0x1000'1000 + std::uintptr_t{0x1000} * number;
     configuration.line = 1 + number;
     configuration.queues = static_cast<unsigned>(choose.between(1, 5));
     configuration.queue_size_max = choose.one_of(rings);
@@ -42,10 +44,13 @@ blk_configuration configuration_of(run_context& in, unsigned number) {
             features &= ~bits::bit(bit);
         }
     }
-    if (configuration.version == 2 && in.host.seed() % 3 == 0) { // drawn from nothing, so that older seeds stay
+    if (configuration.version == 2 && in.host.seed() % 3 == 0) { // as above
         features |= bits::bit(bits::ring_packed);
     }
     configuration.features = features;
+    if (on_pci) {
+        configuration.pci.emplace().vectors = static_cast<std::uint16_t>(configuration.queues + 1);
+    }
     return configuration;
 }
 
@@ -73,35 +78,58 @@ simulated_disk::simulated_disk(run_context& in, unsigned number)
 void simulated_disk::start() {
     in_.host.select_hart(static_cast<hart_index>(in_.choose.below(in_.host.harts())));
     const blk_configuration& configuration = model->configuration();
-    const virtio::mmio_identity slot = virtio::identify_mmio(configuration.base);
-    if (slot.outcome != virtio::error::none) {
+    if (!(configuration.pci ? find_on_pci() : find())) {
         return in_.host.report("START", "the device is not recognised");
     }
-    if (slot.version == 1) {
-        transport = std::make_shared<virtio::legacy_mmio_transport>(configuration.base);
-    } else {
-        transport = std::make_shared<modern_transport>(configuration.base);
-    }
     disk = std::make_unique<block::disk>(*transport);
-    if (in_.host.seed() % 4 == 0) { // a transport with an interrupt for each queue
+    if (!pci_ && in_.host.seed() % 4 == 0) { // a transport with an interrupt for each queue
         in_.host.line_handler(configuration.line, [this] { deliver_messages(); });
     } else {
         in_.host.line_handler(configuration.line, [this] { disk->handle_line(); });
     }
-    if (in_.choose.percent(40)) {
-        std::vector<hart_index> all;
-        for (hart_index hart = 0; hart < in_.host.harts(); ++hart) {
-            all.push_back(hart);
-        }
-        in_.host.share_line(configuration.line, all);
-    } else {
-        in_.host.route_line(configuration.line, static_cast<hart_index>(in_.choose.below(in_.host.harts())));
+    route(configuration.line);
+    const std::uint16_t vectors = pci_ ? pci_->transport().vectors().count : std::uint16_t{0};
+    for (std::uint16_t vector = 0; vector < vectors; ++vector) {
+        in_.host.line_handler(pci_->line_of(vector), [this, vector] { pci_->handle(vector, disk.get()); });
+        route(pci_->line_of(vector));
     }
     limit = in_.choose.percent(50) ? in_.choose.between(30'000, 60'000) : 0;
     if (disk->start(in_.memory, {.request_timeout = limit}) != virtio::error::none) {
         in_.host.report("START", "the disk does not start");
     }
     in_.host.select_hart(0);
+}
+
+bool simulated_disk::find() {
+    const std::uintptr_t base = model->configuration().base;
+    const virtio::mmio_identity slot = virtio::identify_mmio(base);
+    if (slot.version == 1) {
+        transport = std::make_shared<virtio::legacy_mmio_transport>(base);
+    } else {
+        transport = std::make_shared<modern_transport>(base);
+    }
+    return slot.outcome == virtio::error::none;
+}
+
+bool simulated_disk::find_on_pci() {
+    const auto number = static_cast<unsigned>(model->configuration().line);
+    pci_ = std::make_unique<test::pci_function>(in_.host, *model, 1000 + 100 * number);
+    transport = pci_->shared_transport();
+    const auto wanted = static_cast<std::uint16_t>(in_.choose.below(model->configuration().queues + 2));
+    pci_->choose_vectors(wanted > 2 ? static_cast<std::uint16_t>(model->configuration().queues + 1) : wanted);
+    return true;
+}
+
+void simulated_disk::route(unsigned line) {
+    if (in_.choose.percent(40)) {
+        std::vector<hart_index> all;
+        for (hart_index hart = 0; hart < in_.host.harts(); ++hart) {
+            all.push_back(hart);
+        }
+        in_.host.share_line(line, all);
+    } else {
+        in_.host.route_line(line, static_cast<hart_index>(in_.choose.below(in_.host.harts())));
+    }
 }
 
 // What PCI does with MSI-X: one interrupt for each that the device has raised for a queue, and one for changes.
@@ -226,6 +254,9 @@ std::uint64_t simulated_disk::broken_rules() const {
 
 void simulated_disk::detach() {
     in_.host.enable_line(model->configuration().line, false);
+    for (std::uint16_t vector = 0; pci_ && vector < pci_->transport().vectors().count; ++vector) {
+        in_.host.enable_line(pci_->line_of(vector), false);
+    }
 }
 
 } // namespace inflight::simulation

@@ -127,6 +127,8 @@ struct device_kind {
     bool indirect;
     poll_mode poll;
     bool packed = false;
+    bool pci = false;
+    std::uint16_t vectors = 0;
 };
 
 inline constexpr device_kind devices[] = {
@@ -138,7 +140,15 @@ inline constexpr device_kind devices[] = {
     {2, true, false, poll_mode::adaptive, true},
     {2, false, true, poll_mode::adaptive, true},
     {2, false, false, poll_mode::off, true},
+    {2, true, true, poll_mode::off, false, true, 3}, // a vector for the queue
+    {2, true, true, poll_mode::adaptive, true, true, 1},
+    {1, true, false, poll_mode::adaptive, false, true, 0},
 };
+
+// Where Status is among the registers.
+inline std::uint64_t status_register(const device_kind& of) {
+    return !of.pci ? model::reg::status : of.version == 1 ? 18 : 20;
+}
 
 // An unusable number in the configuration space, or in a register: a field, or no_field and a fault of the model.
 struct unusable_number {
@@ -184,8 +194,9 @@ struct run {
 
 inline std::ostream& operator<<(std::ostream& out, const run& it) {
     return out << it.fault.what << " " << it.fault.name << ", " << it.when.name << ", version " << it.device.version
-               << ", RING_PACKED " << it.device.packed << ", EVENT_IDX " << it.device.event_idx << ", INDIRECT_DESC "
-               << it.device.indirect << ", detail " << it.detail << ", moment " << it.moment;
+               << ", RING_PACKED " << it.device.packed << ", PCI " << it.device.pci << ", vectors " << it.device.vectors
+               << ", EVENT_IDX " << it.device.event_idx << ", INDIRECT_DESC " << it.device.indirect << ", detail "
+               << it.detail << ", moment " << it.moment;
 }
 
 inline unsigned details_of(kind what) {

@@ -50,7 +50,7 @@ void device_fault::strike() {
         device().raise_needs_reset();
         if (it_.detail == 1)
             device().behave.before_access = [this](std::uint64_t, std::uint64_t offset, bool write) {
-                if (offset == model::reg::status && !write)
+                if (offset == status_register(it_.device) && !write)
                     device().raise_needs_reset();
             };
         return;

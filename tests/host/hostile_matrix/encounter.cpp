@@ -21,6 +21,8 @@ setup make_setup(const run& it) {
     blk_configuration& c = s.disks[0];
     c.version = it.device.version;
     c.queue_size_max = queue_size;
+    if (it.device.pci)
+        c.pci.emplace().vectors = s.vectors = it.device.vectors;
     c.capacity = 512;
     std::uint64_t features = model::usual_features(it.device.version) | bits::bit(bits::size_max);
     if (!it.device.event_idx)
@@ -124,7 +126,7 @@ void encounter::reach_state() {
         device().behave.reset_reads = 3;
         auto since = std::make_shared<unsigned>(0);
         device().behave.before_access = [this, since](std::uint64_t, std::uint64_t offset, bool write) {
-            if (*since == 0 && !(write && offset == model::reg::status))
+            if (*since == 0 && !(write && offset == status_register(it_.device)))
                 return;
             if ((*since)++ == it_.moment) {
                 device().behave.before_access = {};

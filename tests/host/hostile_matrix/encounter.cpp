@@ -23,6 +23,8 @@ setup make_setup(const run& it) {
     c.queue_size_max = queue_size;
     if (it.device.pci)
         c.pci.emplace().vectors = s.vectors = it.device.vectors;
+    if (it.device.vectors == 1) // its handler looks at the status, in the middle of whatever the driver does
+        c.tolerated.insert("STAT-04");
     c.capacity = 512;
     std::uint64_t features = model::usual_features(it.device.version) | bits::bit(bits::size_max);
     if (!it.device.event_idx)

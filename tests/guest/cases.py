@@ -384,7 +384,7 @@ INTERRUPTS = [
     *(Case(f"panic-stops-all-harts-by-the-{name}", ("crash", "--harts=4", f"--interrupts={name}"), status=101,
            says=("^panic: null access",), says_not=("does not stop",)) for name in ("aplic", "imsic")),
     *(Case(f"soak-{name}", ("soak", "--disk=8M", "--harts=2", "--queues=2", f"--interrupts={name}",
-                            *append("seconds=1", "poll=off")),
+                            *append("ios=2000", "poll=off")),
            guest=("disks.0.mismatches == 0", "disks.0.in_flight == 0", "disks.0.reads > 0")) for name in ("aplic", "imsic")),
     # The second socket's APLIC serves the slots. In direct mode it reaches that socket's harts only; with the IMSIC, all.
     *(Case(f"two-sockets-{name}", ("verify", "--disk=1M", "--harts=4", "--queues=4", f"--interrupts={name}", *NUMA,

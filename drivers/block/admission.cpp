@@ -45,6 +45,29 @@ status check_data(const operation& candidate, const disk_properties& limits) noe
     return check_range(candidate.sector, sectors, limits);
 }
 
+// Each range by itself. They may overlap: the device does one after another.
+status check_ranges(const operation& candidate, const disk_properties& limits) noexcept {
+    const bool in_list = candidate.has(operation::is_scattered);
+    const std::size_t listed = in_list ? candidate.pieces.segments_left : 0;
+    if (listed > max_list_entries) {
+        return status::invalid_argument;
+    }
+    if (!in_list || listed == 0 || candidate.length != 0) { // what is left of the first one
+        const status outcome = check_range(candidate.sector, candidate.length, limits);
+        if (outcome != status::ok) {
+            return outcome;
+        }
+    }
+    for (std::size_t i = 0; i < listed; ++i) {
+        const sector_range& each = candidate.pieces.next.ranges[i];
+        const status outcome = check_range(each.sector, each.sectors, limits);
+        if (outcome != status::ok) {
+            return outcome;
+        }
+    }
+    return status::ok;
+}
+
 } // namespace
 
 status check(const operation& candidate, const disk_properties& limits) noexcept {
@@ -56,14 +79,14 @@ status check(const operation& candidate, const disk_properties& limits) noexcept
         [[fallthrough]];
     case request_type::in: return check_data(candidate, limits);
     case request_type::discard:
-    case request_type::write_zeroes: {
+    case request_type::write_zeroes:
+    case request_type::secure_erase:
         if (limits.read_only) {
             return status::read_only;
         }
-        const bool possible = candidate.type == request_type::discard ? limits.max_discard_sectors != 0
-                                                                      : limits.max_write_zeroes_sectors != 0;
-        return possible ? check_range(candidate.sector, candidate.length, limits) : status::unsupported;
-    }
+        return limits_of(candidate.type, limits).max_sectors != 0 ? check_ranges(candidate, limits)
+                                                                  : status::unsupported;
+    case request_type::get_lifetime: return limits.can_report_lifetime ? status::ok : status::unsupported;
     case request_type::flush:
     case request_type::get_id: return status::ok;
     }

@@ -154,9 +154,16 @@ status channel::push_piece(operation& started, queue& to) noexcept {
         return to.submit_data(started, piece) ? status::ok : status::out_of_memory;
     }
     case request_type::discard:
-    case request_type::write_zeroes: to.submit_range(started, next_range(started, properties_)); break;
+    case request_type::write_zeroes:
+    case request_type::secure_erase: {
+        range_piece piece;
+        next_piece(started, properties_, piece);
+        to.submit_ranges(started, piece);
+        break;
+    }
     case request_type::flush: to.submit_flush(started); break;
     case request_type::get_id: to.submit_get_id(started); break;
+    case request_type::get_lifetime: to.submit_get_lifetime(started); break;
     }
     return status::ok;
 }
@@ -262,7 +269,7 @@ bool channel::poll() noexcept {
 
 bool channel::poll_slow_path() noexcept {
     if (stopped_) [[unlikely]] {
-        return false;
+        return poll_while_holding();
     }
     if (configuration_changed_.load(std::memory_order_relaxed)) [[unlikely]] {
         configuration_changed_.store(false, std::memory_order_relaxed);
@@ -282,6 +289,34 @@ bool channel::poll_slow_path() noexcept {
     }
     if (found && !waiting_.empty()) {
         push_waiting();
+    }
+    return found;
+}
+
+// Of a channel that is stopped.
+bool channel::poll_while_holding() noexcept {
+    if (!holds_) {
+        return false;
+    }
+    if (configuration_changed_.load(std::memory_order_relaxed)) {
+        configuration_changed_.store(false, std::memory_order_relaxed);
+        recovery_->request(recovery::cause::configuration);
+        return true;
+    }
+    bool found = false;
+    for (queue* each = first_; each != nullptr; each = each->sibling) {
+        if (each->ring().armed()) {
+            continue; // an interrupt will tell
+        }
+        const queue::drained outcome = each->drain(*executor_);
+        if (outcome == queue::drained::protocol_violation) {
+            return violates();
+        }
+        found |= outcome == queue::drained::something;
+    }
+    if (reports_idle_ && !is_busy()) {
+        reports_idle_ = false;
+        recovery_->request(recovery::cause::write_cache);
     }
     return found;
 }
@@ -364,9 +399,18 @@ bool channel::arm_and_publish() noexcept {
     return work;
 }
 
+bool channel::arm_while_holding() noexcept {
+    if (!holds_) {
+        return false;
+    }
+    bool work = configuration_changed_.load(std::memory_order_relaxed);
+    for_each_queue([&work](queue& each) { work |= each.ring().arm(); });
+    return work;
+}
+
 bool channel::arm_and_publish_slow_path() noexcept {
     if (stopped_) [[unlikely]] {
-        return false;
+        return arm_while_holding();
     }
     bool work = configuration_changed_.load(std::memory_order_relaxed);
     bool published = false;
@@ -381,7 +425,7 @@ bool channel::arm_and_publish_slow_path() noexcept {
 }
 
 void channel::disarm() noexcept {
-    if (!stopped_) {
+    if (!stopped_ || holds_) {
         for_each_queue([](queue& each) { each.ring().disarm(); });
     }
 }
@@ -426,7 +470,7 @@ void channel::woken() noexcept {
 // Takes completions first, because a device that has done its work is not late even if its interrupt was lost.
 // Publishes what was submitted, so that no request is older than the time for which the device has had it.
 void channel::look_for_lost_interrupts() noexcept {
-    if (!stopped_) {
+    if (!stopped_ || holds_) {
         for_each_queue(
             [this](queue& each) { counters_.lost_interrupts += each.ring().mark_if_interrupt_lost() ? 1 : 0; });
         static_cast<void>(poll());
@@ -437,7 +481,7 @@ void channel::look_for_lost_interrupts() noexcept {
 bool channel::is_busy() noexcept {
     bool busy = false;
     for_each_queue([&busy](queue& each) { busy |= each.in_flight() != 0; });
-    return busy && !stopped_;
+    return busy && (!stopped_ || holds_);
 }
 
 std::uint64_t channel::completed() noexcept {
@@ -497,6 +541,7 @@ void channel::obey(recovery::command next) noexcept {
         }
         quiesce();
         break;
+    case recovery::command::hold: hold(); break;
     case recovery::command::resume:
         if (recovery_->was_reset()) {
             watchdog_.forgive();
@@ -513,17 +558,37 @@ void channel::obey(recovery::command next) noexcept {
 void channel::quiesce() noexcept {
     quiesced_ = true;
     stopped_ = true;
+    holds_ = false;
     only_ = nullptr;
     current_ = &no_queue;
     admission_.close();
 }
 
+// Quiesced, but what is in flight completes.
+void channel::hold() noexcept {
+    holds_ = true;
+    reports_idle_ = is_busy();
+    if (reports_idle_) {
+        watchdog_.begin();
+    }
+}
+
+void channel::wake_capacity_waiters() noexcept {
+    while (async::operation* const first = capacity_waiters_.pop_front()) {
+        executor_->make_ready(*first);
+    }
+}
+
 void channel::resume() noexcept {
     quiesced_ = false;
+    const bool capacity_has_changed = properties_.capacity_changes != device_properties_->capacity_changes;
     properties_ = *device_properties_;
     stopped_ = recovery_->lost();
     if (first_ != nullptr) {
         registers_ = transport_->registers_of_fast_path(first_->index);
+    }
+    if (capacity_has_changed || stopped_) {
+        wake_capacity_waiters();
     }
     const bool is_quick =
         first_ != nullptr && !has_several_queues() && !first_->ring().is_packed() && registers_.can_notify();

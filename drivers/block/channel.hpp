@@ -9,6 +9,7 @@
 #include "inflight/arch/arch.hpp"
 #include "inflight/async/executor.hpp"
 #include "inflight/async/message.hpp"
+#include "inflight/async/operation.hpp"
 #include "inflight/drivers/block/admission.hpp"
 #include "inflight/drivers/block/deadlines.hpp"
 #include "inflight/drivers/block/forwarding.hpp"
@@ -105,11 +106,31 @@ class alignas(512) channel final : private async::completion_source,
     // What this hart knows of the device. On this hart.
     [[nodiscard]] const disk_properties& properties() const noexcept { return properties_; }
 
+    // What waits on this hart for another capacity than the one after `seen` changes. On this hart.
+    struct capacity_waiter : async::operation {
+        static constexpr const char* awaited = "a change of capacity";
+
+        capacity_waiter(channel& of, std::uint64_t changes) noexcept : channel_{of}, seen_{changes} {}
+
+        [[nodiscard]] bool ready() const noexcept {
+            return channel_.properties_.capacity_changes != seen_ || channel_.recovery_->lost();
+        }
+        void take() const noexcept {}
+        [[nodiscard]] async::operation_list& line() noexcept { return channel_.capacity_waiters_; }
+        void result() const noexcept {}
+
+      private:
+        channel& channel_;
+        std::uint64_t seen_;
+    };
+
     [[nodiscard]] const counters& count() const noexcept { return counters_; }
 
   private:
     [[gnu::noinline]] bool arm_and_publish_slow_path() noexcept;
     [[gnu::noinline]] bool poll_slow_path() noexcept;
+    [[gnu::noinline]] bool poll_while_holding() noexcept;
+    [[gnu::noinline]] bool arm_while_holding() noexcept;
     [[gnu::noinline]] bool violates() noexcept;
     [[gnu::noinline]] bool drain_rest(std::size_t used) noexcept;
     [[gnu::noinline]] bool push_waiting_after_poll() noexcept;
@@ -123,7 +144,9 @@ class alignas(512) channel final : private async::completion_source,
 
     void obey(recovery::command next) noexcept override;
     void quiesce() noexcept;
+    void hold() noexcept;
     void resume() noexcept;
+    void wake_capacity_waiters() noexcept;
 
     void look_for_lost_interrupts() noexcept override;
     [[nodiscard]] bool is_busy() noexcept override;
@@ -181,8 +204,10 @@ class alignas(512) channel final : private async::completion_source,
     recovery* recovery_;
     virtio::transport* transport_;
     virtio::fast_path_registers registers_;
-    bool stopped_ = true;  // the rings must not be used: the device is being changed, or it is lost
-    bool quiesced_ = true; // the properties of the device are being rewritten; do not judge by them
+    bool stopped_ = true;       // the rings must not be used: the device is being changed, or it is lost
+    bool holds_ = false;        // stopped, but completions are taken
+    bool reports_idle_ = false; // of a channel that holds: it has something in flight, and is to tell when it has not
+    bool quiesced_ = true;      // the properties of the device are being rewritten; do not judge by them
     arch::atomic<bool> configuration_changed_{false};
     wait_line waiting_;
     counters counters_{};
@@ -190,6 +215,7 @@ class alignas(512) channel final : private async::completion_source,
     dma_memory* memory_;
     const disk_properties* device_properties_; // read in obey(resume) only
     disk_properties properties_;               // as they were then
+    async::operation_list capacity_waiters_;
     watchdog watchdog_;
     deadlines deadlines_;
     std::optional<forwarding> forwarding_; // of a channel without a queue

@@ -26,12 +26,32 @@ request disk::flush() noexcept {
     return {channel(), request_type::flush, 0, nullptr, 0};
 }
 
+write_cache::request disk::set_write_cache(bool enabled) noexcept {
+    return {write_cache_, enabled, properties().can_switch_write_cache ? status::ok : status::unsupported};
+}
+
 request disk::discard(std::uint64_t sector, std::uint64_t sectors) noexcept {
     return {channel(), request_type::discard, sector, nullptr, sectors};
 }
 
-request disk::write_zeroes(std::uint64_t sector, std::uint64_t sectors) noexcept {
-    return {channel(), request_type::write_zeroes, sector, nullptr, sectors};
+request disk::discard(std::span<const sector_range> ranges) noexcept {
+    return {channel(), request_type::discard, ranges};
+}
+
+request disk::write_zeroes(std::uint64_t sector, std::uint64_t sectors, unmap permission) noexcept {
+    return {channel(), sector, sectors, permission};
+}
+
+request disk::write_zeroes(std::span<const sector_range> ranges, unmap permission) noexcept {
+    return {channel(), ranges, permission};
+}
+
+request disk::secure_erase(std::uint64_t sector, std::uint64_t sectors) noexcept {
+    return {channel(), request_type::secure_erase, sector, nullptr, sectors};
+}
+
+request disk::secure_erase(std::span<const sector_range> ranges) noexcept {
+    return {channel(), request_type::secure_erase, ranges};
 }
 
 request disk::read(std::uint64_t sector, std::span<const std::span<std::byte>> buffers) noexcept {
@@ -44,6 +64,10 @@ request disk::write(std::uint64_t sector, std::span<const std::span<const std::b
 
 request disk::get_id(virtio_blk::id_string& id) noexcept {
     return {channel(), request_type::get_id, 0, reinterpret_cast<const std::byte*>(id.data()), 0};
+}
+
+request disk::get_lifetime(virtio_blk::lifetime& into) noexcept {
+    return {channel(), request_type::get_lifetime, 0, reinterpret_cast<const std::byte*>(&into), 0};
 }
 
 // ---- interrupts ----
@@ -163,6 +187,7 @@ error disk::start(dma_memory& memory, const disk_options& options) noexcept {
     const error outcome = set_up(&memory);
     if (outcome == error::none) {
         home_ = &channel();
+        write_cache_.set_home(async::executor::current());
         queues_in_use_ = properties_.queues;
         // seq_cst: pairs with handle_line(), which finds the channels, and with the mark of interrupted_before_start().
         told_.store(harts_, std::memory_order_seq_cst);
@@ -202,10 +227,21 @@ bool disk::open_channels(dma_memory& memory) noexcept {
 
 namespace {
 
-// False if the configuration does not settle.
-bool read_capacity(virtio::device& device, std::uint64_t& capacity) noexcept {
-    return device.read_configuration(capacity,
-                                     [](virtio::device& from) { return from.read_config64(configuration::capacity); });
+// What changes while the device lives.
+struct changing_configuration {
+    std::uint64_t capacity = 0;
+    std::uint8_t writeback = 0;
+
+    bool operator==(const changing_configuration&) const noexcept = default;
+};
+
+changing_configuration read_changing(virtio::device& device) noexcept {
+    changing_configuration raw;
+    raw.capacity = device.read_config64(configuration::capacity);
+    if (device.has(feature::config_wce)) {
+        raw.writeback = device.read_config8(configuration::writeback);
+    }
+    return raw;
 }
 
 raw_configuration read_raw(virtio::device& device) noexcept {
@@ -216,6 +252,11 @@ raw_configuration read_raw(virtio::device& device) noexcept {
     }
     if (device.has(feature::seg_max)) {
         raw.seg_max = device.read_config32(configuration::seg_max);
+    }
+    if (device.has(feature::geometry)) {
+        raw.geometry = {.cylinders = device.read_config16(configuration::cylinders),
+                        .heads = device.read_config8(configuration::heads),
+                        .sectors = device.read_config8(configuration::sectors)};
     }
     if (device.has(feature::blk_size)) {
         raw.blk_size = device.read_config32(configuration::blk_size);
@@ -240,6 +281,12 @@ raw_configuration read_raw(virtio::device& device) noexcept {
     if (device.has(feature::write_zeroes)) {
         raw.max_write_zeroes_sectors = device.read_config32(configuration::max_write_zeroes_sectors);
         raw.max_write_zeroes_seg = device.read_config32(configuration::max_write_zeroes_seg);
+        raw.write_zeroes_may_unmap = device.read_config8(configuration::write_zeroes_may_unmap);
+    }
+    if (device.has(feature::secure_erase)) {
+        raw.max_secure_erase_sectors = device.read_config32(configuration::max_secure_erase_sectors);
+        raw.max_secure_erase_seg = device.read_config32(configuration::max_secure_erase_seg);
+        raw.secure_erase_sector_alignment = device.read_config32(configuration::secure_erase_sector_alignment);
     }
     return raw;
 }
@@ -259,7 +306,10 @@ error disk::set_up(dma_memory* memory) noexcept {
                                     },
                                     configure_with, options_.features_off);
     if (outcome == error::none) {
-        read_configuration(); // a device need not announce a change before DRIVER_OK, and QEMU does not
+        if (write_cache_.wanted()) { // the reset has undone it
+            device_.write_config8(configuration::writeback, *write_cache_.wanted() ? 1 : 0);
+        }
+        read_changing_configuration(); // a device need not announce a change before DRIVER_OK, and QEMU does not
     }
     return outcome;
 }
@@ -319,13 +369,16 @@ error disk::set_up_queues(dma_memory* memory) noexcept {
             if (segments_per_block(properties_) > segments) {
                 return error::limits_unusable;
             }
-            if (!queue.allocate(*memory, size, format, indirect, segments)) {
+            const std::uint32_t ranges = std::max(
+                {properties_.max_discard_seg, properties_.max_write_zeroes_seg, properties_.max_secure_erase_seg});
+            if (!queue.allocate(*memory, size, format, indirect, segments, ranges)) {
                 return error::out_of_memory;
             }
             properties_.queue_size = i == 0 ? size : std::min(properties_.queue_size, size);
             properties_.slots_per_queue = i == 0 ? queue.slots() : std::min(properties_.slots_per_queue, queue.slots());
         }
         seg_max = std::min(seg_max, queue.segments());
+        limit_range_segments(properties_, queue.ranges());
         queue.reset(format, options_.strict_lengths);
         outcome = device_.enable_queue(i, size, queue.ring().addresses());
         if (outcome != error::none) {
@@ -357,7 +410,7 @@ bool disk::asks_for_resets_only(recovery::causes_t causes) noexcept {
         completed += each.completed();
         in_flight += each.in_flight();
     }
-    const bool asked_by_device = (causes & ~(recovery::cause::configuration | recovery::cause::needs_reset)) == 0;
+    const bool asked_by_device = (causes & ~(recovery::cause::without_reset | recovery::cause::needs_reset)) == 0;
     if (!asked_by_device || completed != completed_then_) {
         fruitless_resets_ = 0;
     } else if (in_flight != 0) {
@@ -372,7 +425,9 @@ bool disk::reset(recovery::causes_t causes) noexcept {
         report(disk_event::late);
     }
     report(disk_event::reset_begins);
+    const std::uint64_t before = properties_.capacity;
     failure_ = asks_for_resets_only(causes) ? device_.give_up() : set_up(nullptr);
+    count_capacity_change(before);
     return failure_ == error::none;
 }
 
@@ -381,10 +436,41 @@ void disk::reset_ended() noexcept {
 }
 
 void disk::read_configuration() noexcept {
-    std::uint64_t capacity = 0;
-    if (read_capacity(device_, capacity)) {
-        properties_.capacity = usable_capacity(capacity, properties_.logical_block_size);
+    const std::uint64_t before = properties_.capacity;
+    read_changing_configuration();
+    count_capacity_change(before);
+}
+
+void disk::read_changing_configuration() noexcept {
+    changing_configuration raw;
+    if (device_.read_configuration(raw, read_changing)) {
+        properties_.capacity = usable_capacity(raw.capacity, properties_.logical_block_size);
+        if (properties_.can_switch_write_cache) {
+            properties_.write_cache = raw.writeback != 0;
+        }
     }
+}
+
+void disk::count_capacity_change(std::uint64_t before) noexcept {
+    properties_.capacity_changes += properties_.capacity != before ? 1 : 0;
+}
+
+bool disk::is_idle() noexcept {
+    std::size_t in_flight = 0;
+    for (const queue& each : queues()) {
+        in_flight += each.in_flight();
+    }
+    return in_flight == 0;
+}
+
+void disk::switch_write_cache() noexcept {
+    write_cache_.switch_all([this](bool enabled) { return lost() ? status::device_lost : set_writeback(enabled); });
+}
+
+status disk::set_writeback(bool enabled) noexcept {
+    device_.write_config8(configuration::writeback, enabled ? 1 : 0);
+    properties_.write_cache = device_.read_config8(configuration::writeback) != 0;
+    return properties_.write_cache == enabled ? status::ok : status::device_error;
 }
 
 disk::counters disk::count() const noexcept {

@@ -18,6 +18,7 @@
 #include "inflight/arch/arch.hpp"
 #include "inflight/async/executor.hpp"
 #include "inflight/async/trace.hpp"
+#include "inflight/async/wait_operation.hpp"
 #include "inflight/drivers/block/channel.hpp"
 #include "inflight/drivers/block/limits.hpp"
 #include "inflight/drivers/block/queue.hpp"
@@ -26,6 +27,7 @@
 #include "inflight/drivers/block/status.hpp"
 #include "inflight/drivers/block/virtio_blk.hpp"
 #include "inflight/drivers/block/watchdog.hpp"
+#include "inflight/drivers/block/write_cache.hpp"
 #include "inflight/drivers/memory/dma_memory.hpp"
 #include "inflight/drivers/virtio/device.hpp"
 #include "inflight/drivers/virtio/transport.hpp"
@@ -134,17 +136,46 @@ class disk final : private recovery::target {
     }
 
     // Makes all writes durable that ended before this began; those still in flight are not covered (VIRTIO 1.2,
-    // 5.2.6.2). Where the device has no write cache that could be flushed, there is nothing to do, and it ends at once.
+    // 5.2.6.2). Where the device has no write cache that could be flushed (disk_properties::can_flush is false), every
+    // write is durable when it ends; there is nothing to do, and it ends at once with ok.
     request flush() noexcept;
 
-    // Tells the device that these sectors are not needed. What they hold afterwards is undefined.
+    // Switches the write cache on (write-back) or off (write-through); unsupported without CONFIG_WCE. What is in
+    // flight is awaited first, on all harts, and what is awaited meanwhile waits. When this ends, properties() has the
+    // new mode on every hart. What was written before is durable after a flush(), not after this. device_error: the
+    // device has kept its mode. A reset of the device does not change the mode.
+    write_cache::request set_write_cache(bool enabled) noexcept;
+
+    // Waits until the capacity has changed since properties().capacity_changes was `seen`: at once if it has, so no
+    // change is missed. It ends, too, when the disk is lost. Any number of coroutines of any hart may wait.
+    async::wait_operation<block::channel::capacity_waiter> capacity_changed(std::uint64_t seen) noexcept {
+        return async::wait_operation<block::channel::capacity_waiter>{channel(), seen};
+    }
+    // The same, or until a stop is requested.
+    async::stoppable_wait<block::channel::capacity_waiter> capacity_changed(std::uint64_t seen,
+                                                                            async::stop_token token) noexcept {
+        return async::stoppable_wait<block::channel::capacity_waiter>{token, channel(), seen};
+    }
+
+    // Tells the device that these sectors are not needed. What they hold afterwards is undefined. Of several ranges, as
+    // many go into one request of the device as it permits; after an error nothing is known about any of them. The list
+    // must stay until the request ends.
     request discard(std::uint64_t sector, std::uint64_t sectors) noexcept;
+    request discard(std::span<const sector_range> ranges) noexcept;
 
     // Makes these sectors read as zeroes.
-    request write_zeroes(std::uint64_t sector, std::uint64_t sectors) noexcept;
+    request write_zeroes(std::uint64_t sector, std::uint64_t sectors, unmap permission = unmap::forbidden) noexcept;
+    request write_zeroes(std::span<const sector_range> ranges, unmap permission = unmap::forbidden) noexcept;
+
+    // Makes what these sectors hold unrecoverable, copies of it included. What they hold afterwards is undefined.
+    request secure_erase(std::uint64_t sector, std::uint64_t sectors) noexcept;
+    request secure_erase(std::span<const sector_range> ranges) noexcept;
 
     // The device's serial number: up to 20 characters, padded with NUL.
     request get_id(virtio_blk::id_string& id) noexcept;
+
+    // How much of its life the device has had. A value that the specification reserves is given as 0, not defined.
+    request get_lifetime(virtio_blk::lifetime& into) noexcept;
 
     // To be called for each interrupt of this device, as its transport delivers them (virtio::interrupt_delivery): a
     // shared line calls handle_line(); the interrupt of queue `index` calls handle_queue(), and that of configuration
@@ -182,7 +213,13 @@ class disk final : private recovery::target {
     [[nodiscard]] bool reset(recovery::causes_t causes) noexcept override;
     void reset_ended() noexcept override;
     void read_configuration() noexcept override;
+    [[nodiscard]] bool is_idle() noexcept override;
+    void switch_write_cache() noexcept override;
+    void resumed() noexcept override { write_cache_.resumed(); }
 
+    [[nodiscard]] status set_writeback(bool enabled) noexcept;
+    void read_changing_configuration() noexcept;
+    void count_capacity_change(std::uint64_t before) noexcept;
     void short_length() noexcept;
     void report(disk_event what) const noexcept {
         if (options_.report != nullptr) {
@@ -203,6 +240,7 @@ class disk final : private recovery::target {
     virtio::device device_;
     virtio::fast_path_registers registers_ = device_.registers_of_fast_path(0); // to acknowledge interrupts
     recovery recovery_{*this};
+    write_cache write_cache_{recovery_};
     block::channel* channels_ = nullptr;
     arch::hart_index harts_ = 0;
 

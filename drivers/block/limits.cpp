@@ -24,6 +24,27 @@ std::uint64_t usable_capacity(std::uint64_t sectors, std::uint32_t logical_block
     return usable - usable % (logical_block_size >> sector_shift);
 }
 
+range_limits limits_of(virtio_blk::request_type type, const disk_properties& of) noexcept {
+    switch (type) {
+    case virtio_blk::request_type::discard:
+        return {.max_sectors = of.max_discard_sectors,
+                .max_segments = of.max_discard_seg,
+                .alignment = of.discard_sector_alignment};
+    case virtio_blk::request_type::write_zeroes:
+        return {.max_sectors = of.max_write_zeroes_sectors, .max_segments = of.max_write_zeroes_seg, .alignment = 0};
+    default:
+        return {.max_sectors = of.max_secure_erase_sectors,
+                .max_segments = of.max_secure_erase_seg,
+                .alignment = of.secure_erase_sector_alignment};
+    }
+}
+
+void limit_range_segments(disk_properties& of, std::uint32_t most) noexcept {
+    of.max_discard_seg = std::min(of.max_discard_seg, most);
+    of.max_write_zeroes_seg = std::min(of.max_write_zeroes_seg, most);
+    of.max_secure_erase_seg = std::min(of.max_secure_erase_seg, most);
+}
+
 const char* describe(virtio::error why) noexcept {
     switch (why) {
     case virtio::error::queue_too_small:
@@ -60,12 +81,25 @@ virtio::error apply_configuration(const raw_configuration& raw, disk_properties&
     constexpr std::uint32_t unlimited = ~std::uint32_t{0};
     known.max_discard_sectors =
         has(feature::discard) ? round_down(said_or(raw.max_discard_sectors, unlimited), block_sectors) : 0;
+    known.max_discard_seg = said_or(raw.max_discard_seg, 1);
     known.discard_sector_alignment = raw.discard_sector_alignment;
     known.max_write_zeroes_sectors =
         has(feature::write_zeroes) ? round_down(said_or(raw.max_write_zeroes_sectors, unlimited), block_sectors) : 0;
+    known.max_write_zeroes_seg = said_or(raw.max_write_zeroes_seg, 1);
+    known.write_zeroes_may_unmap = has(feature::write_zeroes) && raw.write_zeroes_may_unmap != 0;
+    known.max_secure_erase_sectors =
+        has(feature::secure_erase) ? round_down(said_or(raw.max_secure_erase_sectors, unlimited), block_sectors) : 0;
+    known.max_secure_erase_seg = said_or(raw.max_secure_erase_seg, 1);
+    known.secure_erase_sector_alignment = raw.secure_erase_sector_alignment;
+    // The segments lie in one data segment.
+    const std::uint32_t in_a_segment = known.size_max / static_cast<std::uint32_t>(sizeof(virtio_blk::range_segment));
+    limit_range_segments(known, std::clamp(in_a_segment, 1u, max_range_segments));
+    known.geometry = has(feature::geometry) ? raw.geometry : disk_geometry{};
+    known.can_report_lifetime = has(feature::lifetime);
     known.read_only = has(feature::ro);
     known.can_flush = has(feature::flush);
     known.write_cache = has(feature::config_wce) ? raw.writeback != 0 : known.can_flush;
+    known.can_switch_write_cache = has(feature::config_wce);
     known.queues = raw.num_queues;
     return virtio::error::none;
 }

@@ -28,6 +28,10 @@ void operation::next_segment() noexcept {
         const std::span<std::byte>& segment = *pieces.next.into++;
         data = segment.data();
         length = segment.size();
+    } else if (is_of_ranges()) {
+        const sector_range& range = *pieces.next.ranges++;
+        sector = range.sector;
+        length = range.sectors;
     } else {
         const std::span<const std::byte>& segment = *pieces.next.from++;
         data = segment.data();

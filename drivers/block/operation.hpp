@@ -37,10 +37,17 @@ enum class operation_state : std::uint8_t {
               // holds these constants.)
 };
 
-// The list that scattered data comes from.
+// Sectors of a disk.
+struct sector_range {
+    std::uint64_t sector;
+    std::uint64_t sectors;
+};
+
+// The list that scattered data, or several ranges, come from.
 union segment_list {
     const std::span<std::byte>* into;       // of a read
     const std::span<const std::byte>* from; // of a write
+    const sector_range* ranges;             // of a discard, write-zeroes or secure erase
 };
 
 // Where the part of an operation begins that was not given to the device yet.
@@ -114,6 +121,10 @@ struct operation : async::operation {
     }
     [[nodiscard]] bool has(std::uint8_t flag) const noexcept { return (flags & flag) != 0; }
     [[nodiscard]] bool device_writes() const noexcept { return type == virtio_blk::request_type::in; }
+    [[nodiscard]] bool is_of_ranges() const noexcept {
+        return type == virtio_blk::request_type::discard || type == virtio_blk::request_type::write_zeroes ||
+               type == virtio_blk::request_type::secure_erase;
+    }
 
     // From now on the operation is in pieces, none of which the device has.
     void begin_pieces() noexcept;
@@ -149,7 +160,7 @@ struct operation : async::operation {
 
     // Ends an operation that the device has never seen.
     void refuse(status outcome) noexcept {
-        flags &= is_scattered | has_timeout;
+        flags &= is_scattered | has_timeout | unmaps;
         end(outcome);
     }
 
@@ -158,7 +169,7 @@ struct operation : async::operation {
 
     std::uint64_t sector;  // where the part begins that was not submitted yet
     const std::byte* data; // of that part, or of its first segment
-    std::size_t length;    // of it, in bytes; in sectors for a discard or write-zeroes
+    std::size_t length;    // of it, in bytes; in sectors where is_of_ranges()
     virtio_blk::request_type type;
     std::uint8_t flags = 0;                        // see below; 0 for most operations
     operation_state state = operation_state::none; // beside the result, so that one store writes both
@@ -171,6 +182,7 @@ struct operation : async::operation {
     static constexpr std::uint8_t has_deadline = 4; // since it was awaited
     static constexpr std::uint8_t in_deadlines = 8; // of a channel
     static constexpr std::uint8_t is_late = 16;     // it ends with the next reset of the device
+    static constexpr std::uint8_t unmaps = 32;      // a write-zeroes: the device may deallocate the sectors
 
     // Each in a union, so that nothing of them is written before they are needed: most operations need none.
     union {

@@ -35,6 +35,20 @@ bool add_blocks(operation& of, const disk_properties& limits, const dma_memory& 
     return true;
 }
 
+// How many sectors of the range the next segment takes. It ends where the device says that its pieces end, if there is
+// such a place within reach, and blocks end there.
+std::uint32_t next_part(const operation& of, const range_limits& allowed, std::uint32_t block_sectors) noexcept {
+    if (of.length <= allowed.max_sectors) {
+        return static_cast<std::uint32_t>(of.length);
+    }
+    const std::uint32_t unit = std::max<std::uint32_t>(allowed.alignment, 1);
+    if (unit % block_sectors != 0) {
+        return allowed.max_sectors;
+    }
+    const auto over = static_cast<std::uint32_t>((of.sector + allowed.max_sectors) % unit);
+    return over < allowed.max_sectors ? allowed.max_sectors - over : allowed.max_sectors;
+}
+
 } // namespace
 
 void next_piece(operation& of, const disk_properties& limits, const dma_memory& memory, data_piece& piece) noexcept {
@@ -56,25 +70,19 @@ void next_piece(operation& of, const disk_properties& limits, const dma_memory& 
     }
 }
 
-virtio_blk::range_segment next_range(operation& of, const disk_properties& limits) noexcept {
-    const bool discards = of.type == virtio_blk::request_type::discard;
-    const std::uint32_t most = discards ? limits.max_discard_sectors : limits.max_write_zeroes_sectors;
-    std::uint64_t part = of.length;
-    if (part > most) {
-        part = most;
-        const std::uint64_t unit = std::max<std::uint32_t>(limits.discard_sector_alignment, 1);
-        if (discards && unit % (limits.logical_block_size >> sector_shift) == 0) {
-            // Cut where the device says that its pieces end, if there is such a place within reach, and blocks end
-            // there.
-            const std::uint64_t over = (of.sector + part) % unit;
-            part = over < part ? part - over : part;
+void next_piece(operation& of, const disk_properties& limits, range_piece& piece) noexcept {
+    const range_limits allowed = limits_of(of.type, limits);
+    const std::uint32_t flags = of.has(operation::unmaps) ? virtio_blk::unmap_flag : 0;
+    piece.count = 0;
+    while (piece.count != allowed.max_segments && of.has_more()) {
+        if (of.length == 0) {
+            of.next_segment();
         }
+        const std::uint32_t part = next_part(of, allowed, limits.logical_block_size >> sector_shift);
+        piece.segments[piece.count++] = {.sector = of.sector, .num_sectors = part, .flags = flags};
+        of.sector += part;
+        of.length -= part;
     }
-    const virtio_blk::range_segment range{
-        .sector = of.sector, .num_sectors = static_cast<std::uint32_t>(part), .flags = 0};
-    of.sector += part;
-    of.length -= part;
-    return range;
 }
 
 } // namespace inflight::block

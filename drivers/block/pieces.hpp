@@ -28,9 +28,17 @@ struct data_piece {
     [[nodiscard]] std::span<const data_segment> list() const noexcept { return {segments.data(), count}; }
 };
 
-// The next piece of a read or write, and the next range of a discard or write-zeroes, within the limits. Steps over it
+// The ranges of one device request.
+struct range_piece {
+    std::array<virtio_blk::range_segment, max_range_segments> segments;
+    std::uint32_t count;
+
+    [[nodiscard]] std::span<const virtio_blk::range_segment> list() const noexcept { return {segments.data(), count}; }
+};
+
+// The next piece of a read or write, or of a discard, write-zeroes or secure erase, within the limits. Steps over it
 // in `of`, which is in pieces and has more. A segment is contiguous for devices, by `memory`.
 void next_piece(operation& of, const disk_properties& limits, const dma_memory& memory, data_piece& piece) noexcept;
-[[nodiscard]] virtio_blk::range_segment next_range(operation& of, const disk_properties& limits) noexcept;
+void next_piece(operation& of, const disk_properties& limits, range_piece& piece) noexcept;
 
 } // namespace inflight::block

@@ -33,7 +33,7 @@ std::uint16_t queue::chain_length(std::uint32_t size, bool packed, bool indirect
 }
 
 bool queue::allocate(dma_memory& memory, std::uint16_t size, const virtio::queue_format& format, bool indirect,
-                     std::uint32_t segments) noexcept {
+                     std::uint32_t segments, std::uint32_t ranges) noexcept {
     size_ = size;
     stride_ = chain_length(size, format.packed, indirect);
     table_entries_ = indirect ? segments + 2 : 0;
@@ -56,6 +56,14 @@ bool queue::allocate(dma_memory& memory, std::uint16_t size, const virtio::queue
             return false;
         }
         chains_ = ::new (chains) virtio::buffer[std::size_t{stride_} * slots];
+    }
+    if (ranges > 1) {
+        std::byte* const place = memory.allocate(sizeof(range_memory) * ranges * slots, alignof(range_memory));
+        if (place == nullptr) {
+            return false;
+        }
+        ranges_ = ::new (place) range_memory[std::size_t{ranges} * slots];
+        ranges_per_slot_ = ranges;
     }
     tables_ = reinterpret_cast<virtio::descriptor*>(tables);
     slot_memories_ = reinterpret_cast<slot_memory*>(memories);
@@ -89,7 +97,8 @@ void queue::reshape(slot& free_slot, request_type type, std::uint32_t segments) 
     free_slot.memory->header.type.store(static_cast<std::uint32_t>(type));
     free_slot.memory->header.reserved.store(0);
     free_slot.shape = shape_of(type, segments);
-    const bool device_writes = type == request_type::in || type == request_type::get_id;
+    const bool device_writes =
+        type == request_type::in || type == request_type::get_id || type == request_type::get_lifetime;
     if (!ring_.is_packed()) {
         build_split(free_slot, segments, device_writes);
     } else if (chains_ != nullptr) {
@@ -240,13 +249,18 @@ bool queue::submit_data(operation& owner, const data_piece& piece) noexcept {
     return true;
 }
 
-void queue::submit_range(operation& owner, const virtio_blk::range_segment& range) noexcept {
+void queue::submit_ranges(operation& owner, const range_piece& piece) noexcept {
     slot& taken = take_slot(owner, 1);
-    slot_memory& memory = *taken.memory;
-    memory.range.sector.store(range.sector);
-    memory.range.num_sectors.store(range.num_sectors);
-    memory.range.flags.store(range.flags);
-    set_data(taken, 0, arch::device_address(&memory.range), sizeof memory.range);
+    range_memory* const first =
+        piece.count == 1 ? &taken.memory->range : ranges_ + std::size_t{ranges_per_slot_} * (taken.id / stride_);
+    range_memory* next = first;
+    for (const virtio_blk::range_segment& range : piece.list()) {
+        next->sector.store(range.sector);
+        next->num_sectors.store(range.num_sectors);
+        next->flags.store(range.flags);
+        ++next;
+    }
+    set_data(taken, 0, arch::device_address(first), static_cast<std::uint32_t>(sizeof *first * piece.count));
     make_available(taken, owner, 0, slot::irregular | 1);
 }
 
@@ -261,6 +275,16 @@ void queue::submit_get_id(operation& owner) noexcept {
     }
     set_data(taken, 0, arch::device_address(&taken.memory->id), virtio_blk::id_length);
     make_available(taken, owner, 0, slot::irregular | (virtio_blk::id_length + 1));
+}
+
+void queue::submit_get_lifetime(operation& owner) noexcept {
+    slot& taken = take_slot(owner, 1);
+    auto& lifetime = taken.memory->lifetime;
+    lifetime.pre_eol_info.preset(0);
+    lifetime.device_lifetime_est_typ_a.preset(0);
+    lifetime.device_lifetime_est_typ_b.preset(0);
+    set_data(taken, 0, arch::device_address(&lifetime), sizeof lifetime);
+    make_available(taken, owner, 0, slot::irregular | (sizeof lifetime + 1));
 }
 
 void queue::submit_unowned_read(std::uint32_t slot_number, std::uint64_t sector, std::span<std::byte> buffer) noexcept {
@@ -305,6 +329,27 @@ queue::drained queue::drain_rest(async::executor& hart, std::size_t used) noexce
     return drained::something;
 }
 
+// What is not the data of a user is copied to where the operation wants it.
+void queue::take_result(const slot& done) noexcept {
+    const operation& owner = *done.owner;
+    auto* const into = const_cast<std::byte*>(owner.data);
+    if (owner.type == request_type::get_id) {
+        for (std::size_t i = 0; i < virtio_blk::id_length; ++i) {
+            into[i] = static_cast<std::byte>(done.memory->id[i].load());
+        }
+    } else if (owner.type == request_type::get_lifetime) {
+        const auto& said = done.memory->lifetime;
+        const auto defined = [](std::uint16_t value, std::uint16_t largest) {
+            return value <= largest ? value : std::uint16_t{0}; // what is reserved says nothing
+        };
+        namespace limits = virtio_blk::lifetime_limits;
+        *reinterpret_cast<virtio_blk::lifetime*>(into) = {
+            .pre_eol_info = defined(said.pre_eol_info.load(), limits::pre_eol_info),
+            .device_lifetime_est_typ_a = defined(said.device_lifetime_est_typ_a.load(), limits::estimate),
+            .device_lifetime_est_typ_b = defined(said.device_lifetime_est_typ_b.load(), limits::estimate)};
+    }
+}
+
 // Returns false if the length is not credible.
 bool queue::complete_checked(slot& done, std::uint32_t length, bool reserved, async::executor& hart) noexcept {
     trace::record(trace::event::used, track, done.id);
@@ -330,11 +375,8 @@ bool queue::complete_checked(slot& done, std::uint32_t length, bool reserved, as
         hart.make_ready(owner);
         return true;
     }
-    if (owner.type == request_type::get_id && outcome == status::ok) {
-        auto* const into = const_cast<std::byte*>(owner.data);
-        for (std::size_t i = 0; i < virtio_blk::id_length; ++i) {
-            into[i] = static_cast<std::byte>(done.memory->id[i].load());
-        }
+    if (outcome == status::ok) {
+        take_result(done);
     }
     if (owner.end_piece(outcome)) {
         hart.make_ready(owner);

@@ -46,9 +46,9 @@ class queue {
     [[nodiscard]] static std::uint16_t chain_length(std::uint32_t size, bool packed, bool indirect) noexcept;
 
     // Takes its memory, once; a later reset() uses it again. `size` is as device::queue_size() gives it, at least 3.
-    // False if no memory is left.
+    // `ranges` is the largest number of them in one device request. False if no memory is left.
     [[nodiscard]] bool allocate(dma_memory& memory, std::uint16_t size, const virtio::queue_format& format,
-                                bool indirect, std::uint32_t segments) noexcept;
+                                bool indirect, std::uint32_t segments, std::uint32_t ranges) noexcept;
     [[nodiscard]] bool is_allocated() const noexcept { return slots_.is_allocated(); }
 
     // Lays out an empty queue, all zero, as the device wants to be given it. The device does not know it, or was reset.
@@ -69,6 +69,9 @@ class queue {
 
     // The largest number of data segments in one device request.
     [[nodiscard]] std::uint32_t segments() const noexcept { return table_entries_ == 0 ? 1 : table_entries_ - 2; }
+
+    // The largest number of ranges in one device request.
+    [[nodiscard]] std::uint32_t ranges() const noexcept { return ranges_per_slot_; }
 
     // Puts a whole read or write with one data segment into a free slot of a split ring; the device sees it at the next
     // publish. False, and nothing happens, if there is no free slot of that shape at hand, if the quantum has ended, or
@@ -111,9 +114,10 @@ class queue {
     // The same for a piece of any kind of operation; there must be a free slot. submit_data() returns false if there is
     // no room to share the data with the device; nothing is submitted then.
     [[nodiscard]] bool submit_data(operation& owner, const data_piece& piece) noexcept;
-    void submit_range(operation& owner, const virtio_blk::range_segment& range) noexcept;
+    void submit_ranges(operation& owner, const range_piece& piece) noexcept;
     void submit_flush(operation& owner) noexcept;
     void submit_get_id(operation& owner) noexcept;
+    void submit_get_lifetime(operation& owner) noexcept;
 
     // Shows the device what was submitted. True if it wants a notification for that.
     [[nodiscard]] bool publish() noexcept {
@@ -215,24 +219,32 @@ class queue {
     std::uint16_t index = 0;                  // of the device's queues
 
   private:
+    struct range_memory {
+        virtio::driver_written<std::uint64_t> sector;
+        virtio::driver_written<std::uint32_t> num_sectors;
+        virtio::driver_written<std::uint32_t> flags;
+    };
+    static_assert(sizeof(range_memory) == sizeof(virtio_blk::range_segment));
+
     // What the device sees of a slot beside its descriptors: one cache line.
     struct alignas(64) slot_memory {
         struct {
             virtio::driver_written<std::uint32_t> type;
             virtio::driver_written<std::uint32_t> reserved;
             virtio::driver_written<std::uint64_t> sector;
-        } header; // virtio_blk::request_header
-        struct {
-            virtio::driver_written<std::uint64_t> sector;
-            virtio::driver_written<std::uint32_t> num_sectors;
-            virtio::driver_written<std::uint32_t> flags;
-        } range; // virtio_blk::range_segment
+        } header;           // virtio_blk::request_header
+        range_memory range; // of a request with one
         std::array<virtio::device_written<char>, virtio_blk::id_length> id;
         virtio::device_written<std::uint8_t> status;
+        struct {
+            virtio::device_written<std::uint16_t> pre_eol_info;
+            virtio::device_written<std::uint16_t> device_lifetime_est_typ_a;
+            virtio::device_written<std::uint16_t> device_lifetime_est_typ_b;
+        } lifetime; // virtio_blk::lifetime
     };
     static_assert(sizeof(slot_memory) == 64);
     static_assert(sizeof(slot_memory::header) == sizeof(virtio_blk::request_header));
-    static_assert(sizeof(slot_memory::range) == sizeof(virtio_blk::range_segment));
+    static_assert(sizeof(slot_memory::lifetime) == sizeof(virtio_blk::lifetime));
 
     // A piece of a caller's buffer that the device has by dma_memory::share().
     struct shared_segment {
@@ -330,6 +342,7 @@ class queue {
         ready.make_ready(*owner);
         return true;
     }
+    void take_result(const slot& done) noexcept;
     [[nodiscard]] bool complete_checked(slot& done, std::uint32_t length, bool reserved,
                                         async::executor& hart) noexcept;
 
@@ -348,6 +361,8 @@ class queue {
     dma_memory* sharing_ = nullptr; // nullptr if devices reach every buffer where it lies
     shared_segment* shared_ = nullptr;
     slot_memory* slot_memories_ = nullptr; // one per slot
+    range_memory* ranges_ = nullptr;       // ranges_per_slot_ of each slot; nullptr if that is 1
+    std::uint32_t ranges_per_slot_ = 1;
     std::byte* ring_memory_ = nullptr;
     virtio::descriptor* tables_ = nullptr; // indirect tables, one per slot
     std::uint32_t table_entries_ = 0;      // 0: no indirect descriptors

@@ -32,22 +32,28 @@ void recovery::begin() noexcept {
     }
     if (state_ == state::running) {
         state_ = state::quiescing;
-        quiesces_for_reset_ = (pending_ & ~cause::configuration) != 0;
+        quiesces_for_reset_ = (pending_ & ~cause::without_reset) != 0;
         command_all(command::quiesce);
     }
 }
 
 // All channels are quiesced. Nothing that the device was given is touched before it has confirmed its reset.
 void recovery::change() noexcept {
-    causes_ = pending_;
+    causes_ = pending_ | (holds_ ? cause::write_cache : 0);
     pending_ = 0;
-    was_reset_ = !lost() && (causes_ & ~cause::configuration) != 0;
+    was_reset_ = !lost() && (causes_ & ~cause::without_reset) != 0;
     if (was_reset_) {
         ++resets_;
         lost_.store(!device_->reset(causes_), std::memory_order_relaxed);
         device_->reset_ended();
-    } else if (!lost()) {
+    } else if (!lost() && (causes_ & cause::configuration) != 0) {
         device_->read_configuration();
+    }
+    if ((causes_ & cause::write_cache) != 0) {
+        holds_ = !lost() && !was_reset_ && !device_->is_idle(); // a device that was reset has nothing
+        if (!holds_) {
+            device_->switch_write_cache();
+        }
     }
 }
 
@@ -85,10 +91,13 @@ void recovery::reported() noexcept {
     if (state_ == state::quiescing) {
         change();
         state_ = state::resuming;
-        command_all(command::resume);
+        command_all(holds_ ? command::hold : command::resume);
         return;
     }
     state_ = state::running;
+    if (!holds_) {
+        device_->resumed();
+    }
     if (pending_ != 0) {
         begin();
     }

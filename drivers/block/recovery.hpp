@@ -9,6 +9,10 @@
 //        │ the last report                           │
 //        └────────────────────────────────────── resuming     each channel: obey(resume), then it reports
 //
+// The write cache may only be switched while nothing is in flight. If something is, the channels obey(hold) in place of
+// resume: they take completions and submit nothing. The last one that has nothing in flight any more requests the
+// recovery again.
+//
 // A request may come at any time. While the channels quiesce, it joins this recovery; later, it begins another one
 // after the last report. The state machine runs on the home hart of the device. What it publishes for the channels
 // (causes(), was_reset(), lost()) changes only while they are quiesced, so a channel reads it in obey(resume) without a
@@ -34,18 +38,21 @@ class recovery {
         static constexpr causes_t request_late = 4;       // a request's time is over
         static constexpr causes_t protocol_violation = 8; // the device broke the rules of a ring
         static constexpr causes_t device_late = 16;       // the device has made no progress for the time limit
+        static constexpr causes_t write_cache = 32;       // the write cache is to be switched
+
+        static constexpr causes_t without_reset = configuration | write_cache;
     };
 
-    enum class command : std::uint8_t { open, quiesce, resume };
+    enum class command : std::uint8_t { open, quiesce, hold, resume };
 
-    // The device. All functions are called on the home hart, and all channels are quiesced, except during the first.
+    // The device. All functions are called on the home hart, and all channels are quiesced, unless it says otherwise.
     class target {
       public:
         target() noexcept = default;
         target(const target&) = delete;
         target& operator=(const target&) = delete;
 
-        // Whether DEVICE_NEEDS_RESET is set.
+        // Whether DEVICE_NEEDS_RESET is set. Not quiesced.
         [[nodiscard]] virtual bool needs_reset() noexcept = 0;
 
         // Resets the device and sets it up again. False if it is lost.
@@ -56,6 +63,15 @@ class recovery {
 
         // Reads again what may change in the configuration of a live device.
         virtual void read_configuration() noexcept = 0;
+
+        // Whether no channel has anything in flight.
+        [[nodiscard]] virtual bool is_idle() noexcept = 0;
+
+        // Called while nothing is in flight, or the device is lost.
+        virtual void switch_write_cache() noexcept = 0;
+
+        // All channels have resumed. Not quiesced.
+        virtual void resumed() noexcept = 0;
 
       protected:
         ~target() = default;
@@ -133,6 +149,7 @@ class recovery {
     causes_t causes_ = 0;
     bool was_reset_ = false;
     bool quiesces_for_reset_ = false;
+    bool holds_ = false; // the write cache is to be switched, and something is in flight
     std::uint64_t resets_ = 0;
     arch::atomic<bool> lost_{false};
 

@@ -26,9 +26,13 @@ struct request_options {
     arch::ticks timeout = 0;   // see request::set_timeout(); 0: none
 };
 
+// Whether a write-zeroes may deallocate the sectors, where the device can (disk_properties::write_zeroes_may_unmap).
+// They read as zeroes either way.
+enum class unmap : std::uint8_t { forbidden, permitted };
+
 class [[nodiscard]] request : private operation {
   public:
-    // For block::disk: a request of `by`'s hart. `bytes` is in sectors for a discard or write-zeroes.
+    // For block::disk: a request of `by`'s hart. `bytes` is in sectors for a discard, write-zeroes or secure erase.
     request(channel& by, virtio_blk::request_type of, std::uint64_t at, const std::byte* first,
             std::size_t bytes) noexcept
         : operation{of, at, first, bytes}, channel_{&by} {}
@@ -58,6 +62,24 @@ class [[nodiscard]] request : private operation {
         flags = is_scattered;
         pieces.next.from = from.data();
         pieces.segments_left = from.size();
+    }
+
+    // A discard, write-zeroes or secure erase of several ranges. The list must stay until the request has ended.
+    request(channel& by, virtio_blk::request_type of, std::span<const sector_range> ranges) noexcept
+        : request{by, of, 0, nullptr, 0} {
+        flags = is_scattered;
+        pieces.next.ranges = ranges.data();
+        pieces.segments_left = ranges.size();
+    }
+
+    // A write-zeroes.
+    request(channel& by, std::uint64_t at, std::uint64_t sectors, unmap permission) noexcept
+        : request{by, virtio_blk::request_type::write_zeroes, at, nullptr, sectors} {
+        permit(permission);
+    }
+    request(channel& by, std::span<const sector_range> ranges, unmap permission) noexcept
+        : request{by, virtio_blk::request_type::write_zeroes, ranges} {
+        permit(permission);
     }
 
     request(const request&) = delete;
@@ -99,6 +121,11 @@ class [[nodiscard]] request : private operation {
 
   private:
     [[noreturn]] static void destroyed_in_flight() noexcept;
+    void permit(unmap permission) noexcept {
+        if (permission == unmap::permitted) {
+            flags |= unmaps;
+        }
+    }
 
     channel* channel_;
 };

@@ -13,6 +13,7 @@ namespace inflight::block::virtio_blk {
 namespace feature {
 inline constexpr virtio::feature_set size_max = 1u << 1;
 inline constexpr virtio::feature_set seg_max = 1u << 2;
+inline constexpr virtio::feature_set geometry = 1u << 4;
 inline constexpr virtio::feature_set ro = 1u << 5;
 inline constexpr virtio::feature_set blk_size = 1u << 6;
 inline constexpr virtio::feature_set flush = 1u << 9;
@@ -21,13 +22,16 @@ inline constexpr virtio::feature_set config_wce = 1u << 11;
 inline constexpr virtio::feature_set mq = 1u << 12;
 inline constexpr virtio::feature_set discard = 1u << 13;
 inline constexpr virtio::feature_set write_zeroes = 1u << 14;
+inline constexpr virtio::feature_set lifetime = 1u << 15;
+inline constexpr virtio::feature_set secure_erase = 1u << 16;
 inline constexpr virtio::feature_set zoned = 1u << 17; // known only to be kept away from
 } // namespace feature
 
 // All that this driver knows what to do with. The allow-list: no other bit of the device type is ever accepted.
 inline constexpr virtio::feature_set known_features =
-    feature::size_max | feature::seg_max | feature::ro | feature::blk_size | feature::flush | feature::topology |
-    feature::config_wce | feature::mq | feature::discard | feature::write_zeroes;
+    feature::size_max | feature::seg_max | feature::geometry | feature::ro | feature::blk_size | feature::flush |
+    feature::topology | feature::config_wce | feature::mq | feature::discard | feature::write_zeroes |
+    feature::lifetime | feature::secure_erase;
 
 // What of the features of a block device that offers `offered` the driver accepts; none of `off`.
 [[nodiscard]] virtio::feature_set wanted_features(virtio::feature_set offered, virtio::feature_set off) noexcept;
@@ -38,22 +42,28 @@ const char* feature_name(unsigned bit) noexcept;
 
 // 5.2.4: offsets into the configuration space. Each field but capacity exists only with its feature.
 namespace configuration {
-inline constexpr std::size_t capacity = 0;                  // 64 bits, sectors
-inline constexpr std::size_t size_max = 8;                  // 32 bits, bytes
-inline constexpr std::size_t seg_max = 12;                  // 32 bits
-inline constexpr std::size_t blk_size = 20;                 // 32 bits, bytes
-inline constexpr std::size_t physical_block_exp = 24;       // 8 bits, log2 of logical blocks
-inline constexpr std::size_t alignment_offset = 25;         // 8 bits, logical blocks
-inline constexpr std::size_t min_io_size = 26;              // 16 bits, logical blocks
-inline constexpr std::size_t opt_io_size = 28;              // 32 bits, logical blocks
-inline constexpr std::size_t writeback = 32;                // 8 bits, only after FEATURES_OK
-inline constexpr std::size_t num_queues = 34;               // 16 bits
-inline constexpr std::size_t max_discard_sectors = 36;      // 32 bits
-inline constexpr std::size_t max_discard_seg = 40;          // 32 bits
-inline constexpr std::size_t discard_sector_alignment = 44; // 32 bits
-inline constexpr std::size_t max_write_zeroes_sectors = 48; // 32 bits
-inline constexpr std::size_t max_write_zeroes_seg = 52;     // 32 bits
-inline constexpr std::size_t write_zeroes_may_unmap = 56;   // 8 bits
+inline constexpr std::size_t capacity = 0;                       // 64 bits, sectors
+inline constexpr std::size_t size_max = 8;                       // 32 bits, bytes
+inline constexpr std::size_t seg_max = 12;                       // 32 bits
+inline constexpr std::size_t cylinders = 16;                     // 16 bits
+inline constexpr std::size_t heads = 18;                         // 8 bits
+inline constexpr std::size_t sectors = 19;                       // 8 bits, of a track
+inline constexpr std::size_t blk_size = 20;                      // 32 bits, bytes
+inline constexpr std::size_t physical_block_exp = 24;            // 8 bits, log2 of logical blocks
+inline constexpr std::size_t alignment_offset = 25;              // 8 bits, logical blocks
+inline constexpr std::size_t min_io_size = 26;                   // 16 bits, logical blocks
+inline constexpr std::size_t opt_io_size = 28;                   // 32 bits, logical blocks
+inline constexpr std::size_t writeback = 32;                     // 8 bits, only after FEATURES_OK
+inline constexpr std::size_t num_queues = 34;                    // 16 bits
+inline constexpr std::size_t max_discard_sectors = 36;           // 32 bits
+inline constexpr std::size_t max_discard_seg = 40;               // 32 bits
+inline constexpr std::size_t discard_sector_alignment = 44;      // 32 bits
+inline constexpr std::size_t max_write_zeroes_sectors = 48;      // 32 bits
+inline constexpr std::size_t max_write_zeroes_seg = 52;          // 32 bits
+inline constexpr std::size_t write_zeroes_may_unmap = 56;        // 8 bits
+inline constexpr std::size_t max_secure_erase_sectors = 60;      // 32 bits
+inline constexpr std::size_t max_secure_erase_seg = 64;          // 32 bits
+inline constexpr std::size_t secure_erase_sector_alignment = 68; // 32 bits
 } // namespace configuration
 
 // 5.2.6.
@@ -62,8 +72,10 @@ enum class request_type : std::uint8_t {
     out = 1,
     flush = 4,
     get_id = 8,
+    get_lifetime = 10,
     discard = 11,
     write_zeroes = 13,
+    secure_erase = 14,
 };
 
 // The device-readable beginning of a request.
@@ -74,13 +86,31 @@ struct request_header {
 };
 static_assert(sizeof(request_header) == 16);
 
-// The data of a discard or write-zeroes request.
+// What the data of a discard, write-zeroes or secure-erase request consists of.
 struct range_segment {
     std::uint64_t sector;
     std::uint32_t num_sectors;
     std::uint32_t flags;
 };
 static_assert(sizeof(range_segment) == 16);
+
+// Of `flags`: the device may deallocate the sectors that it is to write zeroes to. No other bit is ever set.
+inline constexpr std::uint32_t unmap_flag = 1;
+
+// The data of a get-lifetime request.
+struct lifetime {
+    std::uint16_t pre_eol_info; // reserved blocks that are used: see lifetime_limits; 0: not defined
+    std::uint16_t
+        device_lifetime_est_typ_a; // tenths of the life that SLC cells have had, rounded up; 11: more than all
+    std::uint16_t device_lifetime_est_typ_b; // the same of MLC cells; 0: not defined
+};
+static_assert(sizeof(lifetime) == 6);
+
+// The largest values that are not reserved. Of pre_eol_info, 1 is normal, 2 a warning (80 % used), 3 urgent (90 %).
+namespace lifetime_limits {
+inline constexpr std::uint16_t pre_eol_info = 3;
+inline constexpr std::uint16_t estimate = 11;
+} // namespace lifetime_limits
 
 inline constexpr std::size_t id_length = 20; // padded with NUL, without one if it is this long
 using id_string = std::array<char, id_length>;

@@ -75,6 +75,8 @@ class device {
     [[nodiscard]] std::uint32_t read_config32(std::size_t offset) noexcept { return transport_.read_config32(offset); }
     [[nodiscard]] std::uint64_t read_config64(std::size_t offset) noexcept;
 
+    void write_config8(std::size_t offset, std::uint8_t value) noexcept { transport_.write_config8(offset, value); }
+
     // Calls `read(*this)`, which returns a value that can be compared, until no configuration change came in between
     // (2.5.1): the value is then of one version. The legacy interface has no generation, so there two values in a row
     // must be equal (2.5.4). False if the configuration changed a hundred times in a row.

@@ -116,6 +116,10 @@ std::uint8_t mmio_transport::read_config8(std::size_t offset) noexcept {
     return arch::mmio_read8(registers_ + config + offset);
 }
 
+void mmio_transport::write_config8(std::size_t offset, std::uint8_t value) noexcept {
+    arch::mmio_write8(registers_ + config + offset, value);
+}
+
 std::uint16_t mmio_transport::read_config16(std::size_t offset) noexcept {
     return arch::mmio_read16(registers_ + config + offset);
 }

@@ -127,6 +127,9 @@ class transport {
     [[nodiscard]] virtual std::uint16_t read_config16(std::size_t offset) noexcept = 0;
     [[nodiscard]] virtual std::uint32_t read_config32(std::size_t offset) noexcept = 0;
 
+    // Writes a field of 8 bits that the device type lets the driver write.
+    virtual void write_config8(std::size_t offset, std::uint8_t value) noexcept = 0;
+
     // Changes whenever the configuration may have; always 0 on legacy transports, which have none.
     [[nodiscard]] virtual std::uint32_t configuration_generation() noexcept = 0;
 

@@ -115,7 +115,8 @@ std::uint32_t session::make_device() {
     namespace feature = model::feature;
     const auto bit = feature::bit;
     std::uint64_t features = bit(feature::seg_max) | bit(feature::blk_size) | bit(feature::flush) | bit(feature::mq) |
-                             bit(feature::discard) | bit(feature::write_zeroes);
+                             bit(feature::discard) | bit(feature::write_zeroes) | bit(feature::lifetime) |
+                             bit(feature::secure_erase);
     if (version == 2)
         features |= bit(feature::version_1);
     if ((shape & 2) != 0)
@@ -130,11 +131,12 @@ std::uint32_t session::make_device() {
     device_.configure(12, std::uint32_t{(shape & 16) != 0 ? 2U : 30U});
     device_.configure(20, std::uint32_t{512});
     device_.configure(34, static_cast<std::uint16_t>(1 + (shape >> 5) % max_queues));
-    for (const std::size_t at : {36U, 48U}) {
+    for (const std::size_t at : {36U, 48U, 60U}) {
         device_.configure(at, std::uint32_t{5});
-        device_.configure(at + 4, std::uint32_t{1});
+        device_.configure(at + 4, std::uint32_t{(shape & 16) != 0 ? 1U : 4U});
     }
     device_.configure(44, std::uint32_t{3});
+    device_.configure(68, std::uint32_t{2});
     return version;
 }
 

@@ -24,8 +24,15 @@ using tests::chance;
 using tests::pick;
 __extension__ using wide = unsigned __int128;
 
-constexpr request_type types[] = {request_type::in,      request_type::out,          request_type::flush,
-                                  request_type::discard, request_type::write_zeroes, request_type::get_id};
+constexpr request_type types[] = {request_type::in,           request_type::out,          request_type::flush,
+                                  request_type::discard,      request_type::write_zeroes, request_type::get_id,
+                                  request_type::get_lifetime, request_type::secure_erase};
+constexpr request_type types_of_ranges[] = {request_type::discard, request_type::write_zeroes,
+                                            request_type::secure_erase};
+
+bool is_of_ranges(request_type type) {
+    return std::find(std::begin(types_of_ranges), std::end(types_of_ranges), type) != std::end(types_of_ranges);
+}
 
 std::byte some_memory[1]; // nobody looks at it
 
@@ -41,6 +48,7 @@ disk_properties random_limits(std::mt19937_64& random) {
     raw.seg_max = static_cast<std::uint32_t>(random() % 40);
     raw.max_discard_sectors = static_cast<std::uint32_t>(random() >> pick(random, 32, 63));
     raw.max_write_zeroes_sectors = static_cast<std::uint32_t>(random() >> pick(random, 32, 63));
+    raw.max_secure_erase_sectors = static_cast<std::uint32_t>(random() >> pick(random, 32, 63));
     BOOST_REQUIRE(block::apply_configuration(raw, limits) == virtio::error::none);
     return limits;
 }
@@ -75,13 +83,20 @@ std::uint64_t interesting(std::mt19937_64& random, const disk_properties& limits
 std::set<status> faults(request_type type, std::uint64_t sector, const std::vector<std::uint64_t>& lengths,
                         const disk_properties& limits) {
     std::set<status> found;
-    const bool ranges = type == request_type::discard || type == request_type::write_zeroes;
+    namespace feature = block::virtio_blk::feature;
+    const bool ranges = is_of_ranges(type);
     if (type == request_type::flush || type == request_type::get_id)
         return found;
+    if (type == request_type::get_lifetime) {
+        if ((limits.accepted & feature::lifetime) == 0)
+            found.insert(status::unsupported);
+        return found;
+    }
     if (type != request_type::in && limits.read_only)
         found.insert(status::read_only);
     if ((type == request_type::discard && limits.max_discard_sectors == 0) ||
-        (type == request_type::write_zeroes && limits.max_write_zeroes_sectors == 0))
+        (type == request_type::write_zeroes && limits.max_write_zeroes_sectors == 0) ||
+        (type == request_type::secure_erase && limits.max_secure_erase_sectors == 0))
         found.insert(status::unsupported);
     const wide block = limits.logical_block_size;
     wide bytes = 0;
@@ -159,6 +174,47 @@ BOOST_AUTO_TEST_CASE(lists_are_judged_by_the_rules) {
             BOOST_ERROR("run " << run << ": a list is plain");
     }
     for (const status each : {status::ok, status::read_only, status::invalid_argument, status::out_of_range})
+        BOOST_TEST(seen[each] > 100U, each);
+}
+
+// Each range of a list is judged as if it were alone; an operation in pieces, by what is left of it.
+BOOST_AUTO_TEST_CASE(lists_of_ranges_are_judged_by_the_rules) {
+    std::mt19937_64 random = chance(204);
+    std::map<status, unsigned> seen;
+    for (unsigned run = 0; run < 20'000; ++run) {
+        const disk_properties limits = random_limits(random);
+        const request_type type = types_of_ranges[random() % std::size(types_of_ranges)];
+        const std::uint64_t unit = limits.logical_block_size / 512;
+        std::vector<block::sector_range> ranges(random() % 5);
+        for (block::sector_range& each : ranges) {
+            const bool odd = random() % 6 == 0;
+            each.sector = odd ? interesting(random, limits) : unit * (random() % 8);
+            each.sectors = random() % 6 == 0 ? interesting(random, limits) : unit * (1 + random() % 8);
+        }
+        operation candidate{type, 0, nullptr, 0};
+        candidate.flags = operation::is_scattered;
+        candidate.pieces.segments_left = ranges.size();
+        candidate.pieces.next.ranges = ranges.data();
+        const bool begun = !ranges.empty() && ranges[0].sectors != 0 && random() % 2 == 0;
+        if (begun) { // the first range is taken out of the list already
+            candidate.begin_pieces();
+            candidate.next_segment();
+        }
+        const status verdict = check(candidate, limits);
+        std::set<status> wrong;
+        for (const block::sector_range& each : ranges)
+            wrong.merge(faults(type, each.sector, {each.sectors}, limits));
+        if (ranges.empty()) {
+            wrong = faults(type, 0, {}, limits);
+            BOOST_TEST(wrong.contains(status::invalid_argument));
+        }
+        ++seen[verdict];
+        if (verdict == status::ok ? !wrong.empty() : !wrong.contains(verdict))
+            BOOST_ERROR("run " << run << ": " << ranges.size() << " ranges: " << verdict);
+        candidate.end(status::ok);
+    }
+    for (const status each :
+         {status::ok, status::read_only, status::unsupported, status::invalid_argument, status::out_of_range})
         BOOST_TEST(seen[each] > 100U, each);
 }
 

@@ -374,7 +374,8 @@ BOOST_AUTO_TEST_CASE(of_all_features_only_those_on_the_list_are_accepted) {
             BOOST_TEST(w.start() == error::none);
             std::uint64_t list = bit(bits::size_max) | bit(bits::seg_max) | bit(bits::read_only) | bit(bits::blk_size) |
                                  bit(bits::flush) | bit(bits::topology) | bit(bits::config_wce) | bit(bits::mq) |
-                                 bit(bits::write_zeroes) | bit(bits::indirect_desc) | bit(bits::event_idx);
+                                 bit(bits::write_zeroes) | bit(bits::indirect_desc) | bit(bits::event_idx) |
+                                 bit(bits::geometry) | bit(bits::lifetime) | bit(bits::secure_erase);
             list |= version == 2 ? bit(bits::version_1) | bit(bits::access_platform) | bit(bits::ring_packed)
                                  : bit(bits::any_layout);
             BOOST_TEST((w.model().accepted() & ~bit(bits::discard)) == list);
@@ -384,7 +385,8 @@ BOOST_AUTO_TEST_CASE(of_all_features_only_those_on_the_list_are_accepted) {
 
 BOOST_AUTO_TEST_CASE(strange_bits_one_by_one_are_ignored) {
     const std::uint64_t known = bit(bits::size_max) | bit(bits::read_only) | bit(bits::access_platform) |
-                                bit(bits::ring_packed) | bit(bits::order_platform) | bit(bits::any_layout);
+                                bit(bits::ring_packed) | bit(bits::order_platform) | bit(bits::any_layout) |
+                                bit(bits::lifetime) | bit(bits::secure_erase);
     unsigned strange = 0;
     for (const std::uint32_t version : versions)
         for (unsigned number = 0; number < (version == 2 ? 64U : 32U); ++number) {

@@ -17,7 +17,7 @@ BLOCK_FLOORS = (
     {"limits", "operation"},
     {"admission", "deadlines", "pieces", "queue", "wait_line"},
     {"forwarding", "recovery", "watchdog"},
-    {"resubmission"},
+    {"resubmission", "write_cache"},
     {"channel"},
     {"request"},
     {"disk"},

@@ -28,13 +28,39 @@ BOOST_AUTO_TEST_CASE(a_zero_in_an_optional_limit_says_nothing) {
     BOOST_TEST(known.seg_max == 1U);
     BOOST_TEST(known.max_discard_sectors == ~0U);
     BOOST_TEST(known.max_write_zeroes_sectors == ~0U);
+    BOOST_TEST(known.max_secure_erase_sectors == ~0U);
+    for (const std::uint32_t segments : {known.max_discard_seg, known.max_write_zeroes_seg, known.max_secure_erase_seg})
+        BOOST_TEST(segments == 1U);
     raw.blk_size = 4096;
     BOOST_REQUIRE_EQUAL(block::apply_configuration(raw, known), error::none);
     BOOST_TEST(known.max_discard_sectors == ~0U - 7);
-    known.accepted &= ~(blk::feature::discard | blk::feature::write_zeroes);
+    BOOST_TEST(known.max_secure_erase_sectors == ~0U - 7);
+    BOOST_TEST(!known.write_zeroes_may_unmap);
+    BOOST_TEST(known.can_report_lifetime);
+    raw.geometry = {.cylinders = 8, .heads = 16, .sectors = 63};
+    raw.write_zeroes_may_unmap = 1;
+    raw.max_discard_seg = 3;
+    raw.max_write_zeroes_seg = ~0U;
+    raw.max_secure_erase_seg = 5;
+    BOOST_REQUIRE_EQUAL(block::apply_configuration(raw, known), error::none);
+    BOOST_TEST((known.geometry == raw.geometry));
+    BOOST_TEST(known.write_zeroes_may_unmap);
+    BOOST_TEST(known.max_discard_seg == 3U);
+    BOOST_TEST(known.max_write_zeroes_seg == block::max_range_segments);
+    BOOST_TEST(known.max_secure_erase_seg == 5U);
+    raw.size_max = 64; // has room for 4 segments of 16 bytes
+    BOOST_REQUIRE_EQUAL(block::apply_configuration(raw, known), error::none);
+    BOOST_TEST(known.max_write_zeroes_seg == 4U);
+    BOOST_TEST(known.max_secure_erase_seg == 4U);
+    known.accepted &= ~(blk::feature::discard | blk::feature::write_zeroes | blk::feature::secure_erase |
+                        blk::feature::lifetime | blk::feature::geometry);
     BOOST_REQUIRE_EQUAL(block::apply_configuration(raw, known), error::none);
     BOOST_TEST(known.max_discard_sectors == 0U);
     BOOST_TEST(known.max_write_zeroes_sectors == 0U);
+    BOOST_TEST(known.max_secure_erase_sectors == 0U);
+    BOOST_TEST(!known.write_zeroes_may_unmap);
+    BOOST_TEST(!known.can_report_lifetime);
+    BOOST_TEST((known.geometry == block::disk_geometry{}));
 }
 
 // Whatever the fields hold: an error, or properties that a request can be cut by.
@@ -58,6 +84,10 @@ BOOST_AUTO_TEST_CASE(properties_are_sound_or_there_are_none) {
         raw.max_discard_sectors = static_cast<std::uint32_t>(draw());
         raw.max_write_zeroes_sectors = static_cast<std::uint32_t>(draw());
         raw.discard_sector_alignment = static_cast<std::uint32_t>(draw());
+        raw.max_discard_seg = static_cast<std::uint32_t>(draw());
+        raw.max_write_zeroes_seg = static_cast<std::uint32_t>(draw());
+        raw.max_secure_erase_sectors = static_cast<std::uint32_t>(draw());
+        raw.max_secure_erase_seg = static_cast<std::uint32_t>(draw());
         raw.min_io_size = static_cast<std::uint16_t>(draw());
         raw.num_queues = static_cast<std::uint16_t>(draw());
         raw.physical_block_exp = static_cast<std::uint8_t>(draw());
@@ -77,6 +107,12 @@ BOOST_AUTO_TEST_CASE(properties_are_sound_or_there_are_none) {
         BOOST_REQUIRE(known.seg_max >= 1 && known.seg_max <= block::max_segments);
         BOOST_REQUIRE(known.max_discard_sectors % block_sectors == 0);
         BOOST_REQUIRE(known.max_write_zeroes_sectors % block_sectors == 0);
+        BOOST_REQUIRE(known.max_secure_erase_sectors % block_sectors == 0);
+        for (const std::uint32_t segments :
+             {known.max_discard_seg, known.max_write_zeroes_seg, known.max_secure_erase_seg}) {
+            BOOST_REQUIRE(segments >= 1 && segments <= block::max_range_segments);
+            BOOST_REQUIRE(segments == 1 || segments * 16 <= known.size_max);
+        }
         BOOST_REQUIRE(known.physical_block_size >= known.logical_block_size);
         BOOST_REQUIRE(known.optimal_io_size / known.logical_block_size == raw.opt_io_size);
     }
@@ -239,14 +275,18 @@ BOOST_AUTO_TEST_CASE(what_is_inside_follows_limits_that_change_over_a_reset) {
 
 // Any field, at any time, to anything.
 BOOST_AUTO_TEST_CASE(any_field_may_change_to_anything) {
-    constexpr unsigned fields[] = {0, 8, 12, 20, 24, 26, 28, 32, 34, 36, 40, 44, 48, 52};
+    constexpr unsigned fields[] = {0, 8, 12, 16, 20, 24, 26, 28, 32, 34, 36, 40, 44, 48, 52, 56, 60, 64, 68};
     for (const std::uint32_t version : {2U, 1U})
         for (const unsigned field : fields)
             for (const std::uint64_t value : {std::uint64_t{0}, ~std::uint64_t{0}})
                 for (const bool with_reset : {false, true})
                     BOOST_TEST_CONTEXT("version " << version << ", field " << field << ", value " << value << ", reset "
                                                   << with_reset) {
-                        world w{setup_of(version, true, 8)};
+                        setup s = setup_of(version, true, 8);
+                        s.disks[0].features =
+                            model::usual_features(version) | bits::bit(bits::secure_erase) | bits::bit(bits::lifetime);
+                        s.disks[0].max_write_zeroes_seg = 4;
+                        world w{s};
                         w.permitted = {"IDLE"};
                         w.start_all();
                         w.model().behave.hold = true;

@@ -29,6 +29,7 @@ struct mute_device final : virtio::transport {
     virtio::feature_set offered_features() noexcept override { return features; }
     void accept_features(virtio::feature_set) noexcept override {}
     std::uint8_t read_config8(std::size_t) noexcept override { return 0; }
+    void write_config8(std::size_t, std::uint8_t) noexcept override {}
     std::uint16_t read_config16(std::size_t) noexcept override { return 1; }
     std::uint32_t read_config32(std::size_t offset) noexcept override {
         switch (offset) {

@@ -289,71 +289,115 @@ BOOST_AUTO_TEST_CASE(the_largest_sizes) {
     }
 }
 
-// A range is no longer than the device permits, and all but the last end where the device says that its pieces end, as far as there
-// is such a place within reach at which a block ends, too.
+// No segment is longer than the device permits, and no request has more of them; all segments but the last of a range end
+// where the device says that its pieces end, as far as there is such a place within reach at which a block ends, too.
 BOOST_AUTO_TEST_CASE(ranges_cover_an_operation_and_end_where_the_device_says) {
     std::mt19937_64 random = chance(102);
-    unsigned aligned = 0, unreachable = 0;
+    unsigned aligned = 0, unreachable = 0, several = 0;
     for (unsigned run = 0; run < 5000; ++run)
         BOOST_TEST_CONTEXT("run " << run) {
+            constexpr request_type types[] = {request_type::discard, request_type::write_zeroes,
+                                              request_type::secure_erase};
+            const request_type type = types[pick(random, 0, 2)];
             const std::uint64_t block = std::uint64_t{1} << pick(random, 0, 22); // sectors
-            const bool discards = random() % 2 == 0;
             disk_properties limits{};
             limits.logical_block_size = static_cast<std::uint32_t>(block * sector);
             const std::uint64_t max_blocks =
                 pick(random, std::uint64_t{1}, random() % 2 ? 64 : ~std::uint32_t{0} / block);
             const auto most = static_cast<std::uint32_t>(max_blocks * block);
-            (discards ? limits.max_discard_sectors : limits.max_write_zeroes_sectors) = most;
-            (discards ? limits.max_write_zeroes_sectors : limits.max_discard_sectors) = 1; // not this one
+            std::uint32_t alignment = 0;
             switch (pick(random, 0, 3)) {
-            case 0: limits.discard_sector_alignment = 0; break;
-            case 1: limits.discard_sector_alignment = static_cast<std::uint32_t>(random()); break; // of no use, mostly
-            default:
-                limits.discard_sector_alignment =
-                    static_cast<std::uint32_t>(block * pick(random, std::uint64_t{1}, 2 * max_blocks));
+            case 0: break;
+            case 1: alignment = static_cast<std::uint32_t>(random()); break; // of no use, mostly
+            default: alignment = static_cast<std::uint32_t>(block * pick(random, std::uint64_t{1}, 2 * max_blocks));
             }
-            const std::uint64_t blocks = pick(random, std::uint64_t{1}, max_blocks * 40);
-            const std::uint64_t first = pick(random, std::uint64_t{0}, (std::uint64_t{1} << 54) / block) * block;
-            operation under_test{discards ? request_type::discard : request_type::write_zeroes, first, nullptr,
-                                 blocks * block};
+            const std::uint32_t max_segments = random() % 2 ? 1 : pick(random, 1U, block::max_range_segments);
+            limits.max_discard_sectors = limits.max_write_zeroes_sectors = limits.max_secure_erase_sectors = 1;
+            limits.max_discard_seg = limits.max_write_zeroes_seg = limits.max_secure_erase_seg = 17; // not these
+            limits.discard_sector_alignment = limits.secure_erase_sector_alignment = 3;
+            if (type == request_type::discard) {
+                limits.max_discard_sectors = most;
+                limits.max_discard_seg = max_segments;
+                limits.discard_sector_alignment = alignment;
+            } else if (type == request_type::write_zeroes) {
+                limits.max_write_zeroes_sectors = most;
+                limits.max_write_zeroes_seg = max_segments;
+                alignment = 0; // there is none
+            } else {
+                limits.max_secure_erase_sectors = most;
+                limits.max_secure_erase_seg = max_segments;
+                limits.secure_erase_sector_alignment = alignment;
+            }
+            const bool listed = random() % 2 == 0;
+            std::vector<block::sector_range> ranges(listed ? pick(random, 1U, 20U) : 1);
+            for (block::sector_range& each : ranges)
+                each = {.sector = pick(random, std::uint64_t{0}, (std::uint64_t{1} << 54) / block) * block,
+                        .sectors = pick(random, std::uint64_t{1}, max_blocks * (listed ? 4 : 40)) * block};
+            operation under_test{type, listed ? 0 : ranges[0].sector, nullptr, listed ? 0 : ranges[0].sectors};
+            if (listed) {
+                under_test.flags = operation::is_scattered;
+                under_test.pieces.segments_left = ranges.size();
+                under_test.pieces.next.ranges = ranges.data();
+            }
+            const bool unmaps = type == request_type::write_zeroes && random() % 2 == 0;
+            under_test.flags |= unmaps ? operation::unmaps : std::uint8_t{0};
             under_test.begin_pieces();
-            std::uint64_t at = first;
-            const std::uint64_t end = first + blocks * block;
+            std::size_t range = 0;
+            std::uint64_t done = 0; // of it
             std::string wrong;
             while (under_test.has_more() && wrong.empty()) {
-                const auto range = next_range(under_test, limits);
-                const std::uint64_t stop = range.sector + range.num_sectors;
-                if (range.sector != at)
-                    wrong = "a range does not begin where the last one has ended";
-                else if (range.num_sectors == 0 || range.num_sectors > most)
-                    wrong = "a range is empty, or longer than the device permits";
-                else if (range.num_sectors % block != 0)
-                    wrong = "a part of a block";
-                else if (range.flags != 0)
-                    wrong = "it has flags";
-                else if (stop > end)
-                    wrong = "there is more than the operation has";
-                else if (stop != end) {
-                    const std::uint64_t unit = limits.discard_sector_alignment;
-                    const std::uint64_t place = discards && unit != 0 ? (at + most) / unit * unit : 0;
-                    if (place > at && unit % block == 0) { // it can be reached, and blocks end there
-                        ++aligned;
-                        if (stop != place)
-                            wrong = "a range does not end where the device says";
-                    } else {
-                        ++unreachable;
-                        if (range.num_sectors != most)
-                            wrong = "a range is shorter than it has to be";
+                block::range_piece piece;
+                next_piece(under_test, limits, piece);
+                several += piece.count > 1 ? 1 : 0;
+                if (piece.count == 0 || piece.count > max_segments)
+                    wrong = "there is no segment, or there are more than the device permits";
+                if (piece.count != max_segments && under_test.has_more())
+                    wrong = "there was room for another segment";
+                for (const auto& each : piece.list()) {
+                    if (range == ranges.size()) {
+                        wrong = "there is more than the operation has";
+                        break;
+                    }
+                    const std::uint64_t at = ranges[range].sector + done;
+                    const std::uint64_t end = ranges[range].sector + ranges[range].sectors;
+                    const std::uint64_t stop = each.sector + each.num_sectors;
+                    if (each.sector != at)
+                        wrong = "a segment does not begin where the last one has ended";
+                    else if (each.num_sectors == 0 || each.num_sectors > most)
+                        wrong = "a segment is empty, or longer than the device permits";
+                    else if (each.num_sectors % block != 0)
+                        wrong = "a part of a block";
+                    else if (each.flags != (unmaps ? 1U : 0U))
+                        wrong = "it has other flags";
+                    else if (stop > end)
+                        wrong = "there is more than the range has";
+                    else if (stop != end) {
+                        const std::uint64_t unit = alignment;
+                        const std::uint64_t place = unit != 0 ? (at + most) / unit * unit : 0;
+                        if (place > at && unit % block == 0) { // it can be reached, and blocks end there
+                            ++aligned;
+                            if (stop != place)
+                                wrong = "a segment does not end where the device says";
+                        } else {
+                            ++unreachable;
+                            if (each.num_sectors != most)
+                                wrong = "a segment is shorter than it has to be";
+                        }
+                    }
+                    done += each.num_sectors;
+                    if (done == ranges[range].sectors) {
+                        ++range;
+                        done = 0;
                     }
                 }
-                at = stop;
             }
             BOOST_TEST(wrong.empty(), wrong);
-            BOOST_TEST(at == end);
+            BOOST_TEST(range == ranges.size());
             under_test.end(block::status::ok);
         }
     BOOST_TEST(aligned > 1000U);
     BOOST_TEST(unreachable > 1000U);
+    BOOST_TEST(several > 1000U);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -104,6 +104,14 @@ class random_work {
                 c.max_write_zeroes_sectors = static_cast<std::uint32_t>(8 * (1 + below(4)));
                 c.discard_sector_alignment = 8;
             }
+            if (seed_ % 5 < 2) // as above
+                features |= bits::bit(bits::secure_erase) | bits::bit(bits::lifetime);
+            if (seed_ % 4 < 3) {
+                const auto segments = static_cast<std::uint32_t>(1 + seed_ % 7);
+                c.max_discard_seg = c.max_write_zeroes_seg = c.max_secure_erase_seg = segments;
+                c.max_secure_erase_sectors = c.max_discard_sectors;
+                c.secure_erase_sector_alignment = c.discard_sector_alignment;
+            }
             c.features = features;
             say("version " + std::to_string(c.version) + ", queues " + std::to_string(c.queues) + " of " +
                 std::to_string(c.queue_size_max) + ", block " + std::to_string(c.blk_size) + ", features " +
@@ -204,15 +212,39 @@ class random_work {
                     const status outcome = co_await disk.flush();
                     expect(outcome, status::ok);
                 } else if (kind < 92) {
-                    const status outcome = co_await disk.discard(sector, sectors);
-                    expect(outcome, accepts(bits::discard) ? status::ok : status::unsupported);
+                    const auto ranges = two_ranges(sector, count);
+                    status outcome = status::ok;
+                    if (kind < 89) {
+                        outcome = co_await disk.discard(sector, sectors);
+                    } else if (kind < 91) {
+                        outcome = co_await disk.discard(ranges);
+                    } else {
+                        outcome = co_await disk.secure_erase(ranges);
+                    }
+                    expect(outcome,
+                           accepts(kind < 91 ? bits::discard : bits::secure_erase) ? status::ok : status::unsupported);
                     if (outcome == status::ok)
                         oracle_.forget(sector, sectors);
                 } else if (kind < 98) {
-                    const status outcome = co_await disk.write_zeroes(sector, sectors);
+                    const auto ranges = two_ranges(sector, count);
+                    status outcome = status::ok;
+                    if (kind < 95) {
+                        outcome = co_await disk.write_zeroes(sector, sectors);
+                    } else {
+                        outcome = co_await disk.write_zeroes(ranges, block::unmap::permitted);
+                    }
                     expect(outcome, accepts(bits::write_zeroes) ? status::ok : status::unsupported);
                     if (outcome == status::ok)
                         oracle_.zero(sector, sectors);
+                } else if (round % 3 == 0 && kind == 98) {
+                    const bool switchable = disk.properties().can_switch_write_cache;
+                    const status outcome = co_await disk.set_write_cache(round % 2 == 0);
+                    expect(outcome, switchable ? status::ok : status::unsupported);
+                } else if (round % 3 == 0) {
+                    block::virtio_blk::lifetime life{};
+                    const status outcome = co_await disk.get_lifetime(life);
+                    expect(outcome, accepts(bits::lifetime) ? status::ok : status::unsupported);
+                    BOOST_TEST(life.pre_eol_info == (outcome == status::ok ? 1 : 0));
                 } else {
                     block::virtio_blk::id_string id;
                     id.fill('x');
@@ -233,6 +265,14 @@ class random_work {
 
       private:
         bool accepts(unsigned number) const { return world_.model(device_).accepted(number); }
+        // The same sectors in two parts, the second one first; or in one, if there is no second block.
+        std::vector<block::sector_range> two_ranges(std::uint64_t sector, std::uint64_t count) const {
+            const std::uint64_t first = count / 2 * unit_;
+            std::vector<block::sector_range> ranges{{sector + first, count * unit_ - first}};
+            if (first != 0)
+                ranges.push_back({sector, first});
+            return ranges;
+        }
         bool touches_bad(std::uint64_t sector, std::uint64_t sectors) const {
             const auto& bad = world_.model(device_).behave.bad_sectors;
             const auto found = bad.lower_bound(sector);

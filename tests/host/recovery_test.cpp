@@ -22,6 +22,7 @@ constexpr causes_t configuration = recovery::cause::configuration;
 constexpr causes_t needs_reset_bit = recovery::cause::needs_reset;
 constexpr causes_t late = recovery::cause::device_late;
 constexpr causes_t violation = recovery::cause::protocol_violation;
+constexpr causes_t write_cache = recovery::cause::write_cache;
 
 // A device, two harts with a part each, and what happened to them.
 class two_harts final : recovery::target {
@@ -65,6 +66,7 @@ class two_harts final : recovery::target {
 
     bool asks_for_reset = false; // DEVICE_NEEDS_RESET
     bool survives = true;
+    bool busy = false;             // something is in flight
     std::vector<causes_t> changes; // the causes of each reset and reading
     std::vector<bool> resets;      // which of them were resets
     std::string log;
@@ -75,7 +77,7 @@ class two_harts final : recovery::target {
     struct alignas(64) granule {
         std::byte bytes[64];
     };
-    enum class state { closed, running, quiesced };
+    enum class state { closed, running, holding, quiesced };
 
     struct part final : recovery::participant {
         part(two_harts& of, arch::hart_index hart)
@@ -90,9 +92,14 @@ class two_harts final : recovery::target {
                 of_.happens("open " + name);
                 break;
             case recovery::command::quiesce:
-                BOOST_TEST((now == state::running));
+                BOOST_TEST((now == state::running || now == state::holding));
                 now = state::quiesced;
                 of_.happens("quiesce " + name);
+                break;
+            case recovery::command::hold:
+                BOOST_TEST((now == state::quiesced));
+                now = state::holding;
+                of_.happens("hold " + name);
                 break;
             case recovery::command::resume:
                 BOOST_TEST((now == state::quiesced));
@@ -149,10 +156,27 @@ class two_harts final : recovery::target {
         was_reset = false;
         happens("read");
     }
+    bool is_idle() noexcept override {
+        check_quiesced();
+        return !busy;
+    }
+    void switch_write_cache() noexcept override {
+        check_quiesced();
+        BOOST_TEST((!busy || under_test.lost() || under_test.was_reset()));
+        changed_for = under_test.causes();
+        was_reset = under_test.was_reset();
+        happens("switch");
+    }
+    void resumed() noexcept override {
+        for (const auto& each : parts)
+            BOOST_TEST((each->now == state::running));
+        ++resumptions;
+    }
 
   public:
     causes_t changed_for = 0;
     bool was_reset = false;
+    unsigned resumptions = 0;
 
     std::array<std::vector<granule>, 2> frames{std::vector<granule>(64), std::vector<granule>(64)};
     std::array<std::unique_ptr<async::executor>, 2> harts;
@@ -298,6 +322,61 @@ BOOST_AUTO_TEST_CASE(a_device_that_is_lost_stays_lost) {
     }
     BOOST_TEST(w.under_test.lost());
     BOOST_TEST(w.under_test.resets() == 1U);
+}
+
+BOOST_AUTO_TEST_CASE(the_write_cache_is_switched_while_nothing_is_in_flight) {
+    for (const arch::hart_index from : {0U, 1U}) {
+        two_harts w;
+        w.settle();
+        w.take_log();
+        w.resumptions = 0;
+        w.request(from, write_cache);
+        w.settle();
+        BOOST_TEST(w.take_log() == "quiesce 0, quiesce 1, switch, resume 0, resume 1");
+        BOOST_TEST(!w.under_test.quiesces_for_reset());
+        BOOST_TEST(w.resumptions == 1U);
+
+        w.busy = true;
+        w.request(from, write_cache);
+        w.settle();
+        BOOST_TEST(w.take_log() == "quiesce 0, quiesce 1, hold 0, hold 1");
+        w.request(from, configuration); // a change meanwhile: it still holds
+        w.settle();
+        BOOST_TEST(w.take_log() == "quiesce 0, quiesce 1, read, hold 0, hold 1");
+        BOOST_TEST(w.resumptions == 1U);
+        w.busy = false;
+        w.request(1, write_cache); // who was busy says so
+        w.settle();
+        BOOST_TEST(w.take_log() == "quiesce 0, quiesce 1, switch, resume 0, resume 1");
+        BOOST_TEST(w.resumptions == 2U);
+        BOOST_TEST(w.under_test.resets() == 0U);
+        w.request(0, configuration); // and it is over
+        w.settle();
+        BOOST_TEST(w.take_log() == a_reading);
+    }
+}
+
+// A device that was reset has nothing in flight; one that is lost is not switched, but who waits for it hears.
+BOOST_AUTO_TEST_CASE(a_reset_ends_the_wait_for_the_write_cache) {
+    for (const bool survives : {true, false}) {
+        two_harts w;
+        w.settle();
+        w.take_log();
+        w.busy = true;
+        w.survives = survives;
+        w.request(0, write_cache);
+        w.settle();
+        w.take_log();
+        w.request(1, late);
+        w.settle();
+        BOOST_TEST(w.take_log() == "quiesce 0, quiesce 1, reset, reset ended, switch, resume 0, resume 1");
+        BOOST_TEST(w.under_test.lost() == !survives);
+        if (!survives) {
+            w.request(0, write_cache);
+            w.settle();
+            BOOST_TEST(w.take_log() == "quiesce 0, quiesce 1, switch, resume 0, resume 1");
+        }
+    }
 }
 
 BOOST_AUTO_TEST_CASE(whatever_is_requested_at_any_time_is_done_later) {

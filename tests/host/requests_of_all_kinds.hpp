@@ -8,10 +8,25 @@
 
 namespace inflight::test {
 
-enum class kind : unsigned { read, write, scattered_read, scattered_write, flush, discard, write_zeroes, get_id };
-inline constexpr const char* kind_names[] = {"read",  "write",   "scattered read", "scattered write",
-                                             "flush", "discard", "write zeroes",   "get_id"};
-inline constexpr unsigned kinds = 8;
+enum class kind : unsigned {
+    read,
+    write,
+    scattered_read,
+    scattered_write,
+    flush,
+    discard,
+    write_zeroes,
+    get_id,
+    // not of every device
+    zero_ranges,
+    erase_ranges,
+    get_lifetime,
+};
+inline constexpr const char* kind_names[] = {"read",        "write",        "scattered read", "scattered write",
+                                             "flush",       "discard",      "write zeroes",   "get_id",
+                                             "zero ranges", "erase ranges", "get lifetime"};
+inline constexpr unsigned kinds = 8; // of every usual device
+inline constexpr unsigned all_kinds = 11;
 
 // Requests of every kind, each with sectors of its own.
 class requests_of_all_kinds {
@@ -24,6 +39,8 @@ class requests_of_all_kinds {
         std::vector<std::span<std::byte>> into;
         std::vector<std::span<const std::byte>> from;
         block::virtio_blk::id_string id{};
+        std::array<block::sector_range, 3> ranges{};
+        block::virtio_blk::lifetime life{};
         std::optional<status> outcome;
         unsigned ends = 0;
         ticks began = 0, ended = 0;
@@ -41,13 +58,22 @@ class requests_of_all_kinds {
         fill_pattern(each.memory, each.sector + 1);
         each.into = cut(each.memory, 512);
         each.from = cut(std::span<const std::byte>{each.memory}, 512);
+        each.ranges = {{{each.sector, 4}, {each.sector + 4, 1}, {each.sector + 5, 5}}};
         world_.spawn(attend(each));
         return each;
     }
 
+    // One of each kind that the device can do.
     void start_all() {
         for (unsigned i = 0; i < kinds; ++i)
             start(kind{i});
+        const model::virtio_blk_model& device = world_.model();
+        if (device.accepted(model::feature::write_zeroes))
+            start(kind::zero_ranges);
+        if (device.accepted(model::feature::secure_erase))
+            start(kind::erase_ranges);
+        if (device.accepted(model::feature::lifetime))
+            start(kind::get_lifetime);
     }
 
     // All have ended once, like this; if well, each has done what it was to do.
@@ -88,6 +114,9 @@ class requests_of_all_kinds {
         case kind::discard: return disk.discard(each.sector, sectors);
         case kind::write_zeroes: return disk.write_zeroes(each.sector, sectors);
         case kind::get_id: return disk.get_id(each.id);
+        case kind::zero_ranges: return disk.write_zeroes(each.ranges, block::unmap::permitted);
+        case kind::erase_ranges: return disk.secure_erase(each.ranges);
+        case kind::get_lifetime: return disk.get_lifetime(each.life);
         }
         std::abort();
     }
@@ -104,9 +133,14 @@ class requests_of_all_kinds {
         case kind::scattered_read:
         case kind::scattered_write: each.right = same(each.memory, disk); break;
         case kind::write_zeroes:
+        case kind::zero_ranges:
             each.right = std::all_of(disk.begin(), disk.end(), [](std::byte b) { return b == std::byte{0}; });
             break;
         case kind::get_id: each.right = std::string{each.id.data()} == world_.model().configuration().identifier; break;
+        case kind::get_lifetime:
+            each.right = each.life.pre_eol_info == 1 && each.life.device_lifetime_est_typ_a == 2 &&
+                         each.life.device_lifetime_est_typ_b == 3;
+            break;
         default: each.right = true;
         }
     }

@@ -404,6 +404,8 @@ queue_counters virtio_blk_model::total() const {
         sum.superfluous += queue.counters.superfluous;
         sum.interrupts += queue.counters.interrupts;
         sum.interrupts_avoided += queue.counters.interrupts_avoided;
+        sum.segments += queue.counters.segments;
+        sum.unmapping_segments += queue.counters.unmapping_segments;
         sum.unaligned_segments += queue.counters.unaligned_segments;
     }
     return sum;

@@ -209,7 +209,9 @@ struct queue_counters {
     std::uint64_t superfluous = 0;        // of those: suppressed, or without anything new
     std::uint64_t interrupts = 0;         // raised for this queue
     std::uint64_t interrupts_avoided = 0; // completions that the driver wanted no interrupt for
-    std::uint64_t unaligned_segments = 0; // discard segments off discard_sector_alignment (BLK-34)
+    std::uint64_t segments = 0;           // of discard, write-zeroes and secure-erase requests
+    std::uint64_t unmapping_segments = 0; // of these, with the unmap flag
+    std::uint64_t unaligned_segments = 0; // discard or erase segments off their alignment (BLK-34)
 };
 
 struct register_access {

@@ -184,15 +184,15 @@ void virtio_blk_model::inspect_segments(virtqueue& queue, request& seen) {
     const auto& c = configuration_;
     // A limit of 0 says nothing: one segment, of any length.
     const std::uint32_t segments_said = discards ? known_field(40, c.max_discard_seg)
-                                        : erases ? c.max_secure_erase_seg
+                                        : erases ? known_field(64, c.max_secure_erase_seg)
                                                  : known_field(52, c.max_write_zeroes_seg);
     const std::uint32_t segments_permitted = segments_said != 0 ? segments_said : 1;
     const std::uint32_t sectors_said = discards ? known_field(36, c.max_discard_sectors)
-                                       : erases ? c.max_secure_erase_sectors
+                                       : erases ? known_field(60, c.max_secure_erase_sectors)
                                                 : known_field(48, c.max_write_zeroes_sectors);
     const std::uint32_t sectors_permitted = sectors_said != 0 ? sectors_said : ~0U;
     const std::uint32_t alignment = discards ? known_field(44, c.discard_sector_alignment)
-                                    : erases ? c.secure_erase_sector_alignment
+                                    : erases ? known_field(68, c.secure_erase_sector_alignment)
                                              : 1;
     if (offers(feature::read_only)) {
         report("BLK-26", named("a change to a read-only device, type ", seen.type));
@@ -205,6 +205,7 @@ void virtio_blk_model::inspect_segments(virtqueue& queue, request& seen) {
         return;
     }
     const std::uint64_t count = readable / segment_bytes;
+    queue.counters.segments += count;
     if (count > segments_permitted) {
         report(discards ? "BLK-14" : erases ? "BLK-15" : "BLK-16", named("segments: ", count));
         seen.verdict = request_status::unsupported;
@@ -216,6 +217,7 @@ void virtio_blk_model::inspect_segments(virtqueue& queue, request& seen) {
             report("BLK-19", named("unmap in a request of type ", seen.type));
             seen.verdict = request_status::unsupported;
         }
+        queue.counters.unmapping_segments += (each.flags & unmap_flag) != 0 ? 1 : 0;
         if ((each.flags & ~unmap_flag) != 0) {
             report("BLK-32", named("segment flags ", each.flags));
             seen.verdict = request_status::unsupported;
@@ -227,6 +229,12 @@ void virtio_blk_model::inspect_segments(virtqueue& queue, request& seen) {
              !within(each.sector, each.sectors, std::min<std::uint64_t>(capacity_, disk_.size() / sector_bytes))) &&
             seen.verdict == request_status::ok)
             seen.verdict = request_status::io_error;
+        const std::uint64_t unit = offers(feature::blk_size) ? configuration_.blk_size / sector_bytes : 1;
+        if (unit > 1 && (each.sector % unit != 0 || each.sectors % unit != 0)) {
+            report("BLK-27", named("not a whole number of blocks: segment at sector ", each.sector) +
+                                 named(", sectors: ", each.sectors));
+            seen.verdict = request_status::io_error;
+        }
         if (alignment > 1 && (each.sector % alignment != 0 || each.sectors % alignment != 0))
             ++queue.counters.unaligned_segments;
     }

@@ -71,8 +71,10 @@ workload::task<void> workload::work(worker& self) {
             in_.expect(host.time() >= until, "woken too early");
         } else if (kind < 90) {
             co_await async::yield();
-        } else {
+        } else if (kind < 97) {
             co_await flush(self);
+        } else {
+            co_await switch_write_cache(self);
         }
         in_.expect(arch::this_hart() == self.home, "a coroutine goes on on another hart");
         in_.expect(&async::executor::current() == hart.executor.get(), "a hart has another one's executor");
@@ -234,6 +236,14 @@ workload::task<void> workload::transfer(worker& self, async::stop_token token) {
                     .was_reset = on.disk->count().resets != resets,
                     .began = started,
                     .outcome = outcome});
+}
+
+workload::task<void> workload::switch_write_cache(worker& self) {
+    block::disk& disk = *self.on->disk;
+    const bool can = disk.properties().can_switch_write_cache;
+    const bool enabled = in_.choose.percent(50);
+    const status outcome = co_await disk.set_write_cache(enabled);
+    in_.expect(outcome == (can ? status::ok : status::unsupported), "the write cache was not switched as it should");
 }
 
 workload::task<void> workload::flush(worker& self) {

@@ -53,6 +53,7 @@ class workload {
     task<void> errand(worker&);
     task<hart_index> told_transfer(worker&);
     task<void> flush(worker&);
+    task<void> switch_write_cache(worker&);
     void stop_somebody();
 
     run_context& in_;

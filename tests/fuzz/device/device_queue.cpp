@@ -61,8 +61,10 @@ bool device_queue::take_descriptor(device_chain& taken, const model::descriptor&
         taken.status = start + found.length - 1;
     }
     if (memory.in_arena(start, found.length)) {
-        require(found.length == (writable ? 20U : 16U) || (writable && found.length == 1),
-                "a descriptor names memory of the driver that is no status, range or identifier");
+        constexpr std::uint32_t status = 1, lifetime = 6, identifier = 20, range = 16, max_ranges = 16;
+        require(writable ? found.length == status || found.length == lifetime || found.length == identifier
+                         : found.length != 0 && found.length % range == 0 && found.length <= max_ranges * range,
+                "a descriptor names memory of the driver that is no status, lifetime, identifier or list of ranges");
         return true;
     }
     request_record* const owner = requests.owner_of(start, found.length, writable);

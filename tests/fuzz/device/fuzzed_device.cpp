@@ -152,6 +152,7 @@ void fuzzed_device::write_register(std::uint64_t offset, std::uint32_t value) {
         if (queue != nullptr && value == 1)
             queue->enable();
         break;
+    case reg::config + 32: configuration_[32] = static_cast<std::uint8_t>(value); break; // writeback
     case reg::queue_notify:
         if (honest_ && value < max_queues)
             serve(queues[value]);

@@ -32,6 +32,8 @@ struct request_record {
     std::array<std::span<const std::byte>, 4> from{};
     std::optional<async::stop_source> source;
     block::virtio_blk::id_string id{};
+    block::virtio_blk::lifetime life{};
+    std::array<block::sector_range, 3> ranges{};
 };
 
 struct request_table {

@@ -70,12 +70,17 @@ task<void> workload::attend_scattered(block::disk& disk, request_record& of, std
     ended(of, outcome);
 }
 
+task<void> workload::attend_switch(block::disk& disk, request_record& of, bool enabled) {
+    const status outcome = co_await disk.set_write_cache(enabled);
+    ended(of, outcome);
+}
+
 void workload::start_request(block::disk& disk, bool unseen) {
     const unsigned hart = in_.below(harts);
     request_record& it = requests_.records[in_.below(max_requests)];
     if (it.active)
         return;
-    const unsigned kind = in_.below(10);
+    const unsigned kind = in_.below(14);
     const std::uint64_t sector = (in_.byte() & 7) != 0 ? in_.byte() : in_.interesting();
     it.has_data = kind < 6;
     it.writes = kind % 2 == 1;
@@ -112,7 +117,17 @@ void workload::start_request(block::disk& disk, bool unseen) {
     case 6: spawn(attend(disk, it, [](block::disk& d) { return d.flush(); })); break;
     case 7: spawn(attend(disk, it, [sector](block::disk& d) { return d.discard(sector, 8); })); break;
     case 8: spawn(attend(disk, it, [sector](block::disk& d) { return d.write_zeroes(sector, 8); })); break;
-    default: spawn(attend(disk, it, [&it](block::disk& d) { return d.get_id(it.id); })); break;
+    case 9: spawn(attend(disk, it, [&it](block::disk& d) { return d.get_id(it.id); })); break;
+    case 10:
+        it.ranges = {{{sector, 8}, {sector / 2, 11}, {0, 1}}};
+        spawn(attend(disk, it, [&it](block::disk& d) { return d.write_zeroes(it.ranges, block::unmap::permitted); }));
+        break;
+    case 11:
+        it.ranges = {{{sector, 6}, {1, 1}, {sector, 13}}};
+        spawn(attend(disk, it, [&it](block::disk& d) { return d.secure_erase(it.ranges); }));
+        break;
+    case 12: spawn(attend(disk, it, [&it](block::disk& d) { return d.get_lifetime(it.life); })); break;
+    default: spawn(attend_switch(disk, it, (sector & 1) != 0)); break;
     }
 }
 

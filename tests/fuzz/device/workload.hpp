@@ -31,6 +31,7 @@ class workload {
     template <typename Request>
     async::task<void> attend(block::disk&, request_record&, Request);
     async::task<void> attend_scattered(block::disk&, request_record&, std::uint64_t sector, unsigned pieces);
+    static async::task<void> attend_switch(block::disk&, request_record&, bool enabled);
     static void ended(request_record&, block::status);
 
     arch::host::machine& host_;

@@ -137,6 +137,8 @@ BOOST_AUTO_TEST_CASE(wrong_requests_are_reported) {
         {"BLK-26", "a write to a read-only device", read_only, rw(request_type::out, 0, 512)},
         {"BLK-26", "a discard on a read-only device", read_only, segments(request_type::discard, {{0, 1, 0}})},
         {"BLK-27", "less than a block", [](auto& c) { c.blk_size = 4096; }, rw(request_type::in, 8, 512)},
+        {"BLK-27", "a segment of less than a block", [](auto& c) { c.blk_size = 4096; },
+         segments(request_type::write_zeroes, {{8, 4, 0}})},
         {"BLK-28",
          "a flush without FLUSH",
          {},
@@ -179,6 +181,13 @@ BOOST_AUTO_TEST_CASE(wrong_requests_are_reported) {
         {"BLK-32", "an unknown flag of a segment", {}, segments(request_type::write_zeroes, {{0, 1, 2}})},
         {"BLK-33", "a segment above its limit", [](auto& c) { c.max_discard_sectors = 8; },
          segments(request_type::discard, {{0, 9, 0}})},
+        {"BLK-33", "a segment to erase above its limit",
+         [](auto& c) {
+             c.features = usual_and(feature::secure_erase);
+             c.max_secure_erase_seg = 2;
+             c.max_secure_erase_sectors = 8;
+         },
+         segments(request_type::secure_erase, {{0, 4, 0}, {8, 9, 0}})},
         {"BLK-33", "a segment across the end", {}, segments(request_type::write_zeroes, {{8190, 3, 0}})},
         {"BLKL-05", "type 5", as_legacy,
          [](world& w) {

@@ -87,12 +87,15 @@ constexpr choice<virtio::feature_set> optional_features[] = {
     {"indirect_desc", virtio::feature::indirect_desc},
     {"ring_packed", virtio::feature::ring_packed},
     {"seg_max", 1u << 2},
+    {"geometry", 1u << 4},
     {"flush", 1u << 9},
     {"topology", 1u << 10},
     {"config_wce", 1u << 11},
     {"mq", 1u << 12},
     {"discard", 1u << 13},
     {"write_zeroes", 1u << 14},
+    {"lifetime", 1u << 15},
+    {"secure_erase", 1u << 16},
 };
 
 bool parse_features(std::string_view text, virtio::feature_set& parsed) noexcept {
@@ -224,8 +227,8 @@ constexpr known_option known_options[] = {
      "a power of two from 4 to 32768"},
     {"features_off",
      [](std::string_view value, options& parsed) noexcept { return parse_features(value, parsed.features_off); },
-     "a list, with commas, of event_idx, indirect_desc, ring_packed, seg_max, flush, topology, config_wce, mq, "
-     "discard, write_zeroes"},
+     "a list, with commas, of event_idx, indirect_desc, ring_packed, seg_max, geometry, flush, topology, config_wce, "
+     "mq, discard, write_zeroes, lifetime, secure_erase"},
     {"interrupts",
      [](std::string_view value, options& parsed) noexcept { return parse_choice(value, routings, parsed.interrupts); },
      "one of on (hart 0 takes them), any (the first hart to claim), off"},

@@ -26,6 +26,7 @@ PROGRAMS = {
     "soak": "random I/O on disks of zeroes, each sector checked; goes on after errors, and counts them",
     "durable": "writes, flushes, and says what must survive the end of the machine (tests/guest/crash_consistency)",
     "requests": "does the requests that standard input names, and says how each ended (src/programs/requests.cpp)",
+    "registers": "the registers of every device, as the tables of VIRTIO show them",
     "crash": "ends in a panic on purpose (exit status 101): --append kind=null, stack, text, rodata or data",
 }
 DEFAULT_DEPTH = {"digest": 128, "verify": 128}

@@ -37,6 +37,46 @@ std::uint64_t short_lengths(const block::disk& disk) noexcept {
     return sum;
 }
 
+void print_ranges(const char* label, block::virtio_blk::request_type type, const block::disk_properties& disk,
+                  const char* more) noexcept {
+    const block::range_limits limits = limits_of(type, disk);
+    if (limits.max_sectors == 0) {
+        print("  %-18s no\n", label);
+        return;
+    }
+    print("  %-18s up to %u sectors in a segment, %u segment%s in a request", label, limits.max_sectors,
+          limits.max_segments, limits.max_segments == 1 ? "" : "s");
+    if (limits.alignment > 1) {
+        print(", aligned to %u", limits.alignment);
+    }
+    print("%s\n", more);
+}
+
+const char* write_cache_of(const block::disk_properties& disk) noexcept {
+    if (!disk.can_flush) {
+        return "none: every write is durable when it ends";
+    }
+    if (disk.write_cache) {
+        return disk.can_switch_write_cache ? "write-back, flushed on request; can be switched"
+                                           : "write-back, flushed on request";
+    }
+    return disk.can_switch_write_cache ? "write-through; can be switched" : "write-through";
+}
+
+// Asked of the device while the program runs.
+void print_lifetime(block::status outcome, const block::virtio_blk::lifetime& life) noexcept {
+    constexpr const char* reserve[] = {"not defined", "normal", "80 % used", "90 % used"};
+    static_assert(std::size(reserve) == block::virtio_blk::lifetime_limits::pre_eol_info + 1);
+    if (outcome == block::status::ok) { // in tenths, rounded up; 0: not defined, 11: over
+        print("  %-18s reserved blocks %s, of the life %u/10 (SLC) and %u/10 (MLC) are over\n", "lifetime",
+              reserve[life.pre_eol_info], life.device_lifetime_est_typ_a, life.device_lifetime_est_typ_b);
+    } else if (outcome == block::status::unsupported) {
+        print("  %-18s not said\n", "lifetime");
+    } else {
+        print("  %-18s unknown: %s\n", "lifetime", block::to_string(outcome));
+    }
+}
+
 void print_disk(const virtio_device& device) noexcept {
     const block::disk_properties& disk = device.disk->properties();
     print("  %-18s %lu sectors of 512 bytes (%lu MiB)\n", "capacity", disk.capacity, disk.capacity >> 11);
@@ -44,19 +84,18 @@ void print_disk(const virtio_device& device) noexcept {
           disk.physical_block_size, disk.alignment_offset);
     print("  %-18s minimum %lu, optimal %lu bytes\n", "I/O size", disk.minimum_io_size, disk.optimal_io_size);
     print("  %-18s %u bytes in a segment, %u segments in a request\n", "limits", disk.size_max, disk.seg_max);
-    if (disk.max_discard_sectors != 0) {
-        print("  %-18s up to %u sectors, aligned to %u\n", "discard", disk.max_discard_sectors,
-              disk.discard_sector_alignment);
+    if (disk.geometry != block::disk_geometry{}) {
+        print("  %-18s %u cylinders, %u heads, %u sectors in a track\n", "geometry", disk.geometry.cylinders,
+              disk.geometry.heads, disk.geometry.sectors);
     } else {
-        print("  %-18s no\n", "discard");
+        print("  %-18s not said\n", "geometry");
     }
-    if (disk.max_write_zeroes_sectors != 0) {
-        print("  %-18s up to %u sectors\n", "write zeroes", disk.max_write_zeroes_sectors);
-    } else {
-        print("  %-18s no\n", "write zeroes");
-    }
+    print_ranges("discard", block::virtio_blk::request_type::discard, disk, "");
+    print_ranges("write zeroes", block::virtio_blk::request_type::write_zeroes, disk,
+                 disk.write_zeroes_may_unmap ? ", may unmap" : "");
+    print_ranges("secure erase", block::virtio_blk::request_type::secure_erase, disk, "");
     print("  %-18s %s\n", "access", disk.read_only ? "read-only" : "read and write");
-    print("  %-18s %s\n", "write cache", disk.write_cache ? "write-back, flushed on request" : "write-through");
+    print("  %-18s %s\n", "write cache", write_cache_of(disk));
     print("  %-18s %u of %u descriptors, %u requests each\n", "queues", disk.queues, disk.queue_size,
           disk.slots_per_queue);
     switch (const block::status outcome = device.disk_id->outcome(); outcome) {
@@ -148,6 +187,12 @@ names controller_name(wired_controller_kind kind) noexcept {
     return {"plic", "PLIC"};
 }
 
+void print_ranges_json(const char* name, block::virtio_blk::request_type type,
+                       const block::disk_properties& disk) noexcept {
+    const block::range_limits limits = limits_of(type, disk);
+    print(",\"max_%s_sectors\":%u,\"max_%s_seg\":%u", name, limits.max_sectors, name, limits.max_segments);
+}
+
 void print_json(const machine_description& machine, std::span<const virtio_device> devices) noexcept {
     print("@result {\"program\":\"info\",\"interrupts\":\"%s\",\"devices\":[",
           controller_name(machine.wired.kind).in_json);
@@ -162,6 +207,16 @@ void print_json(const machine_description& machine, std::span<const virtio_devic
             print(",\"read_only\":%s,\"write_cache\":%s,\"queues\":%u,\"queue_size\":%u,\"slots_per_queue\":%u",
                   disk.read_only ? "true" : "false", disk.write_cache ? "true" : "false", disk.queues, disk.queue_size,
                   disk.slots_per_queue);
+            print(",\"cylinders\":%u,\"heads\":%u,\"sectors\":%u", disk.geometry.cylinders, disk.geometry.heads,
+                  disk.geometry.sectors);
+            print(",\"alignment_offset\":%lu,\"minimum_io_size\":%lu,\"optimal_io_size\":%lu", disk.alignment_offset,
+                  disk.minimum_io_size, disk.optimal_io_size);
+            print(",\"can_flush\":%s,\"can_switch_write_cache\":%s,\"write_zeroes_may_unmap\":%s",
+                  disk.can_flush ? "true" : "false", disk.can_switch_write_cache ? "true" : "false",
+                  disk.write_zeroes_may_unmap ? "true" : "false");
+            print_ranges_json("discard", block::virtio_blk::request_type::discard, disk);
+            print_ranges_json("write_zeroes", block::virtio_blk::request_type::write_zeroes, disk);
+            print_ranges_json("secure_erase", block::virtio_blk::request_type::secure_erase, disk);
             print(",\"features_offered\":%lu,\"features_accepted\":%lu,", disk.offered, disk.accepted);
             device.disk_id->print_json();
             print(",\"short_lengths\":%lu", short_lengths(*device.disk));
@@ -192,6 +247,9 @@ async::task<bool> run_info(const environment& here) {
         print_interrupts(device);
         if (device.disk != nullptr) {
             print_disk(device);
+            block::virtio_blk::lifetime life{};
+            const block::status outcome = co_await device.disk->get_lifetime(life);
+            print_lifetime(outcome, life);
         } else if (device.rng != nullptr) {
             print_one_queue(*device.rng, virtio::feature_name);
         } else if (device.log != nullptr) {

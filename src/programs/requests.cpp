@@ -3,9 +3,14 @@
 //
 //     read SECTOR COUNT [TIMES]                  a request of COUNT sectors; TIMES of them, one behind the other on the disk
 //     write SECTOR COUNT GENERATION [TIMES]      sectors of that generation (stamp.hpp)
-//     discard SECTOR COUNT, zeroes SECTOR COUNT, flush, id
-//     wait                                       prints "idle" when all requests have ended
+//     discard SECTOR COUNT, zeroes SECTOR COUNT, unmap SECTOR COUNT, erase SECTOR COUNT, flush, id, lifetime
+//                                                unmap: zeroes, and the device may deallocate the sectors
+//     ranges SECTOR COUNT TIMES                  zeroes of TIMES ranges in one request, with a gap of COUNT between them
+//     cache 0|1                                  switches the write cache off or on
+//     watch TIMES                                prints the next TIMES changes of the capacity
+//     wait                                       prints "idle" when all requests and watches have ended
 //     capacity                                   prints the capacity in sectors
+//     mode                                       prints the mode of the write cache
 //     end
 //
 // The requests of one line are in flight together. Each prints one line when it ends, numbered from 1:
@@ -33,6 +38,7 @@ namespace {
 
 constexpr std::uint32_t default_depth = 128;
 constexpr std::uint32_t default_block_size = 64u << 10;
+constexpr std::size_t max_ranges = 32;
 constexpr std::uint64_t looks_per_second = 2000; // at the console, for input
 
 struct command {
@@ -64,7 +70,7 @@ bool parse(std::string_view line, command& parsed) noexcept {
 }
 
 // A type of request, and the minimum count of numbers in its command.
-enum class kind : std::uint8_t { read, write, discard, zeroes, flush, id };
+enum class kind : std::uint8_t { read, write, discard, zeroes, unmap, erase, ranges, flush, id, lifetime, cache };
 struct known_kind {
     std::string_view name;
     kind what;
@@ -72,8 +78,10 @@ struct known_kind {
     bool has_data;
 };
 constexpr known_kind known_kinds[] = {
-    {"read", kind::read, 2, true},      {"write", kind::write, 3, true},  {"discard", kind::discard, 2, false},
-    {"zeroes", kind::zeroes, 2, false}, {"flush", kind::flush, 0, false}, {"id", kind::id, 0, false},
+    {"read", kind::read, 2, true},          {"write", kind::write, 3, true},  {"discard", kind::discard, 2, false},
+    {"zeroes", kind::zeroes, 2, false},     {"unmap", kind::unmap, 2, false}, {"erase", kind::erase, 2, false},
+    {"ranges", kind::ranges, 3, false},     {"flush", kind::flush, 0, false}, {"id", kind::id, 0, false},
+    {"lifetime", kind::lifetime, 0, false}, {"cache", kind::cache, 1, false},
 };
 
 struct session {
@@ -128,6 +136,15 @@ void tell(const session& here, const order& done, block::status result) noexcept
                    done.type->name.data(), done.sector, done.count, block::to_string(result), contents.data());
 }
 
+async::task<block::status> zero_ranges(session& here, std::uint64_t sector, std::uint64_t count, std::size_t times) {
+    std::array<block::sector_range, max_ranges> ranges{};
+    times = std::min(times, ranges.size());
+    for (std::size_t i = 0; i < times; ++i) {
+        ranges[i] = {.sector = sector + 2 * i * count, .sectors = count};
+    }
+    co_return co_await here.disk.write_zeroes(std::span{ranges}.first(times));
+}
+
 async::task<void> perform(session& here, order wanted) {
     block::status result = block::status::ok;
     const std::span<std::byte> data{wanted.buffer, wanted.buffer == nullptr ? 0 : wanted.count * block::sector_size};
@@ -142,6 +159,17 @@ async::task<void> perform(session& here, order wanted) {
         break;
     case kind::discard: result = co_await here.disk.discard(wanted.sector, wanted.count); break;
     case kind::zeroes: result = co_await here.disk.write_zeroes(wanted.sector, wanted.count); break;
+    case kind::unmap:
+        result = co_await here.disk.write_zeroes(wanted.sector, wanted.count, block::unmap::permitted);
+        break;
+    case kind::erase: result = co_await here.disk.secure_erase(wanted.sector, wanted.count); break;
+    case kind::ranges: result = co_await zero_ranges(here, wanted.sector, wanted.count, wanted.age); break;
+    case kind::cache: result = co_await here.disk.set_write_cache(wanted.sector != 0); break;
+    case kind::lifetime: {
+        block::virtio_blk::lifetime life{};
+        result = co_await here.disk.get_lifetime(life);
+        break;
+    }
     case kind::flush: result = co_await here.disk.flush(); break;
     case kind::id: {
         block::virtio_blk::id_string id;
@@ -152,6 +180,15 @@ async::task<void> perform(session& here, order wanted) {
     tell(here, wanted, result);
     if (wanted.buffer != nullptr && result != block::status::device_lost) { // a lost device may still write to it
         here.free_buffers[here.free_count++] = wanted.buffer;
+    }
+}
+
+// Prints the next `changes` changes of the capacity. The first one counts from `seen` on.
+async::task<void> watch(session& here, std::uint64_t seen, std::uint64_t changes) {
+    for (; changes != 0 && !here.disk.lost(); --changes) {
+        co_await here.disk.capacity_changed(seen);
+        ++seen;
+        console::print("capacity has changed to %lu\n", here.disk.properties().capacity);
     }
 }
 
@@ -198,6 +235,12 @@ async::task<bool> obey(session& here, std::string_view line) {
         understood = true;
     } else if (parsed && wanted.name == "capacity") {
         console::print("capacity %lu\n", here.disk.properties().capacity);
+        understood = true;
+    } else if (parsed && wanted.name == "mode") {
+        console::print("write cache %s\n", here.disk.properties().write_cache ? "on" : "off");
+        understood = true;
+    } else if (parsed && wanted.name == "watch" && wanted.count == 1) {
+        spawn(here.scope, watch(here, here.disk.properties().capacity_changes, wanted.numbers[0]), 1);
         understood = true;
     } else if (parsed) {
         for (const known_kind& type : known_kinds) {

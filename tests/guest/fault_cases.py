@@ -519,6 +519,76 @@ def _(trial: Trial) -> None:
             session.do("read 2000 8", "read 2000+8 ok 0*8")
 
 
+@fault("capacity-events")
+def _(trial: Trial) -> None:
+    """A coroutine that waits for changes of the capacity is told of each."""
+    path = image(trial.directory / "disk")
+    with trial.requests(raw(file_node(path)), options=("--harts=2", "--queues=2")) as session:
+        session.machine.type("watch 20")
+        for number in range(20):
+            size = MEGABYTE * (2 + number % 3) // 2 + MEGABYTE
+            session.monitor.do("block_resize", node_name=TOP, size=size)
+            line = session.machine.await_line("capacity has changed to ")
+            if line != f"capacity has changed to {size // 512}":
+                raise Broken(f"the size is {size}: {line}")
+            if path.stat().st_size != size:
+                raise Broken(f"the image has {path.stat().st_size} bytes")
+            session.do(f"write {size // 512 - 1} 1 1", f"write {size // 512 - 1}+1 ok")
+        session.machine.type("wait")
+        session.machine.await_line("idle")
+
+
+@fault("write-zeroes-of-each-kind")
+def _(trial: Trial) -> None:
+    """What the host finds in the image after discards and write-zeroes: holes where the device may unmap, zeroes everywhere."""
+    path = image(trial.directory / "disk")
+    with trial.requests(raw(file_node(path))) as session:
+        for sector in range(0, 2048, 128):
+            session.do(f"write {sector} 128 1", f"write {sector}+128 ok")
+        full = path.stat().st_blocks
+        session.do("zeroes 0 128", "zeroes 0+128 ok")
+        session.do("unmap 256 512", "unmap 256+512 ok")
+        session.do("discard 1024 512", "discard 1024+512 ok")
+        session.do("ranges 1792 8 4", "ranges 1792+8 ok")
+        session.do("erase 0 8", "erase 0+8 unsupported")
+        session.do("lifetime", "lifetime 0+0 unsupported")
+        session.do("flush", "flush 0+0 ok")
+        data = path.read_bytes()
+        for first, count in ((0, 128), (256, 512), *((1792 + 16 * number, 8) for number in range(4))):
+            if any(data[first * 512 : (first + count) * 512]):
+                raise Broken(f"the image has something other than zeroes in the {count} sectors from {first} on")
+        for sector in (128, 255, 768, 1023, 1536, 1800, 2047):
+            if not any(data[sector * 512 : (sector + 1) * 512]):
+                raise Broken(f"sector {sector} was not to be zeroed")
+        freed = full - path.stat().st_blocks
+        if freed < 1000:  # the file system may keep a block for itself
+            raise Broken(f"the discard and the unmap have freed {freed} sectors of the image, of 1024")
+
+
+@fault("write-cache-switched")
+def _(trial: Trial) -> None:
+    """The mode is switched with writes in flight, and QEMU says that its cache has it."""
+    path = image(trial.directory / "disk")
+    with trial.requests(raw(file_node(path)), options=("--harts=2", "--queues=2")) as session:
+
+        def mode_is(enabled: bool) -> None:
+            session.machine.type("mode")
+            line = session.machine.await_line("write cache ")
+            disks = [each for each in session.monitor.do("query-block") if DISK in each.get("qdev", "")]
+            of_qemu = disks[0]["inserted"]["cache"]["writeback"]
+            if line != f"write cache {'on' if enabled else 'off'}" or of_qemu != enabled:
+                raise Broken(f"the guest says '{line}', and QEMU {of_qemu}")
+
+        mode_is(True)
+        for number in range(4):
+            enabled = number % 2 == 1
+            inside = session.begin("write 0 8 1 50", 50)
+            session.do(f"cache {int(enabled)}", f"cache {int(enabled)}+0 ok")
+            for each in inside:
+                session.outcome(each)
+            mode_is(enabled)
+
+
 def await_capacity(session: Session, sectors: int) -> None:
     """Until the guest knows."""
     until = time.monotonic() + PATIENCE

@@ -179,6 +179,12 @@ std::uint32_t pci_transport::read_config32(std::size_t offset) noexcept {
     return has_config(offset, 4) ? arch::mmio_read32(where_.device + offset) : ~std::uint32_t{0};
 }
 
+void pci_transport::write_config8(std::size_t offset, std::uint8_t value) noexcept {
+    if (has_config(offset, 1)) {
+        arch::mmio_write8(where_.device + offset, value);
+    }
+}
+
 std::uint32_t pci_transport::configuration_generation() noexcept {
     return arch::mmio_read8(where_.common + config_generation);
 }

@@ -58,6 +58,8 @@ class pci_transport : public transport {
     [[nodiscard]] std::uint8_t read_config8(std::size_t offset) noexcept override;
     [[nodiscard]] std::uint16_t read_config16(std::size_t offset) noexcept override;
     [[nodiscard]] std::uint32_t read_config32(std::size_t offset) noexcept override;
+    // Nothing is written where the device has no such field.
+    void write_config8(std::size_t offset, std::uint8_t value) noexcept override;
     [[nodiscard]] std::uint32_t configuration_generation() noexcept override;
     [[nodiscard]] error queue_size_max(std::uint16_t index, std::uint32_t& size) noexcept override;
     [[nodiscard]] error enable_queue(std::uint16_t index, std::uint16_t size,

@@ -1,6 +1,7 @@
 // Where a VIRTIO device is, and how a driver reaches its registers.
 #pragma once
 
+#include "drivers/pci/configuration_space.hpp"
 #include "drivers/virtio/pci.hpp"
 #include "drivers/virtio/pci_structures.hpp"
 #include "drivers/virtio/transport.hpp"
@@ -21,6 +22,7 @@ struct device_location {
     device_interface interface = device_interface::mmio;
     std::uintptr_t registers = 0;      // of an MMIO slot, or of the legacy interface on PCI
     std::uint32_t register_bytes = 0;  // of the legacy interface on PCI
+    pci::function_address function;    // on PCI
     virtio::pci_structures structures; // of the modern interface on PCI
     char text[20] = "";                // "slot 0x10008000", "PCI 00:01.0"
 

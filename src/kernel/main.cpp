@@ -149,8 +149,11 @@ pci_bus* find_pci_bus(machine_description& machine) noexcept {
     find_devices(machine, bus, free_memory, wanted, interrupts, devices);
     arch::restore_interrupts(true);
 
-    const environment here{
-        .machine = machine, .wanted = wanted, .devices = {devices.begin(), devices.size()}, .free_memory = free_memory};
+    const environment here{.machine = machine,
+                           .wanted = wanted,
+                           .devices = {devices.begin(), devices.size()},
+                           .pci = bus,
+                           .free_memory = free_memory};
     if (wanted.tasks) {
         watch_for_standstill();
     }

@@ -53,7 +53,7 @@ bool pci_bus::find_virtio(const pci::function& candidate, device& found) noexcep
         return false;
     }
     found.id = identity.id;
-    found.address = candidate.address;
+    found.location.function = candidate.address;
     print_address(candidate, found.location);
     if (candidate.outcome != pci::function_error::none) {
         found.failure = pci::to_string(candidate.outcome);
@@ -86,13 +86,13 @@ const char* pci_bus::locate(const pci::function& of, bool is_transitional, devic
 }
 
 pci::msix_table::open_result pci_bus::msix(const device& of) noexcept {
-    const auto function =
-        std::ranges::find_if(functions_, [&](const pci::function& each) { return each.address == of.address; });
+    const auto function = std::ranges::find_if(
+        functions_, [&](const pci::function& each) { return each.address == of.location.function; });
     return pci::msix_table::open(space_, *function);
 }
 
 void pci_bus::use_line(const device& of) noexcept {
-    pci::set_intx(space_, of.address, true);
+    pci::set_intx(space_, of.location.function, true);
 }
 
 } // namespace inflight::kernel

@@ -21,7 +21,6 @@ class pci_bus {
         virtio::device_id id = virtio::device_id::none;
         device_location location;
         const char* failure = nullptr;
-        pci::function_address address;
         std::uint32_t line = 0; // source of its interrupt pin at the machine's controller; 0: none
     };
 
@@ -47,6 +46,9 @@ class pci_bus {
             }
         }
     }
+
+    // For programs that show registers.
+    [[nodiscard]] pci::configuration_space& space() noexcept { return space_; }
 
     // The MSI-X table of a device that for_each_virtio() has found; nothing is wrong if it has none.
     [[nodiscard]] pci::msix_table::open_result msix(const device& of) noexcept;

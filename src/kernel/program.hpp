@@ -20,6 +20,7 @@ struct environment {
     const machine_description& machine;
     const options& wanted;
     std::span<const virtio_device> devices;
+    pci_bus* pci; // nullptr: there is no VIRTIO device on PCI
     memory& free_memory;
 };
 

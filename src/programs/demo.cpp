@@ -29,8 +29,8 @@ async::task<bool> run_demo(const environment& here) {
             last = &device;
         }
     }
-    const environment digest{here.machine, here.wanted, {first, 1}, here.free_memory};
-    const environment iops{here.machine, here.wanted, {last, 1}, here.free_memory};
+    const environment digest{here.machine, here.wanted, {first, 1}, here.pci, here.free_memory};
+    const environment iops{here.machine, here.wanted, {last, 1}, here.pci, here.free_memory};
     console::print("\n");
     passed = co_await run_other("digest", digest) && passed;
     console::print("\n");

@@ -6,6 +6,8 @@
 // that resets devices, and never between two steps of that.
 
 #include "arch/arch.hpp"
+#include "arch/riscv64/probe.hpp"
+#include "drivers/pci/capabilities.hpp"
 #include "src/kernel/console.hpp"
 #include "src/kernel/program.hpp"
 
@@ -28,7 +30,14 @@ struct register_row {
     const char* name;
     const char* access; // "R", "W", "RW", from the driver's side; what does not begin with R is not read
     explanation explain;
+    std::uint32_t bytes = 4;
 };
+
+// Where the rows of a device begin: its slot, its common configuration structure, or its legacy registers on PCI.
+std::uintptr_t registers_of(const virtio_device& device) noexcept {
+    return device.location.interface == device_interface::pci ? device.location.structures.common
+                                                              : device.location.registers;
+}
 
 void print_bit(std::uint32_t value, std::uint32_t bit, const char* name) noexcept {
     if ((value & bit) != 0) {
@@ -46,7 +55,7 @@ void explain_version(std::uint32_t value, const virtio_device&) noexcept {
 }
 
 void explain_device_id(std::uint32_t value, const virtio_device& device) noexcept {
-    print("%s", value == 0 ? "an empty slot" : virtio::to_string(device.identity.id));
+    print("%s", value == 0 ? "an empty slot" : virtio::to_string(device.id));
 }
 
 void explain_status(std::uint32_t value, const virtio_device&) noexcept {
@@ -82,15 +91,18 @@ void explain_pfn(std::uint32_t value, const virtio_device&) noexcept {
     print(value != 0 ? "the queue lies in page 0x%x of QueueAlign bytes" : "not in use", value);
 }
 
+void explain_page(std::uint32_t value, const virtio_device&) noexcept {
+    print(value != 0 ? "the queue lies in page 0x%x of 4096 bytes" : "not in use", value);
+}
+
+void explain_vector(std::uint32_t value, const virtio_device&) noexcept {
+    constexpr std::uint32_t no_vector = 0xffff;
+    print("%s", value == no_vector ? "NO_VECTOR" : "vector of MSI-X");
+}
+
 void explain_shared_memory(std::uint32_t value, const virtio_device&) noexcept {
     print("%s", value == ~0u ? "there is no shared memory" : "bytes of shared memory region SHMSel");
 }
-
-constexpr std::uint32_t device_features = 0x010;
-constexpr std::uint32_t device_features_sel = 0x014;
-constexpr std::uint32_t queue_sel = 0x030;
-constexpr std::uint32_t status = 0x070;
-constexpr std::uint32_t configuration = 0x100;
 
 constexpr register_row identity[] = {
     {0x000, "MagicValue", "R", explain_magic},
@@ -185,8 +197,13 @@ constexpr configuration_field console_fields[] = {
     {4, 4, "max_nr_ports", 1, "ports"},
 };
 
-std::uint32_t read_register(const virtio_device& device, std::uint32_t offset) noexcept {
-    return arch::mmio_read32(device.address + offset);
+std::uint32_t read_register(const virtio_device& device, const register_row& row) noexcept {
+    const std::uintptr_t address = registers_of(device) + row.offset;
+    switch (row.bytes) {
+    case 1: return arch::mmio_read8(address);
+    case 2: return arch::mmio_read16(address);
+    default: return arch::mmio_read32(address);
+    }
 }
 
 void print_row(const virtio_device& device, const register_row& row) noexcept {
@@ -194,10 +211,10 @@ void print_row(const virtio_device& device, const register_row& row) noexcept {
         print("  0x%03x  %-30s %s\n", row.offset, row.name, row.access);
         return;
     }
-    const std::uint32_t value = read_register(device, row.offset);
-    print("  0x%03x  %-30s %-3s 0x%08x", row.offset, row.name, row.access, value);
+    const std::uint32_t value = read_register(device, row);
+    print("  0x%03x  %-30s %-3s 0x%0*x", row.offset, row.name, row.access, 2 * static_cast<int>(row.bytes), value);
     if (row.explain != nullptr) {
-        print("  ");
+        print("%*s", 2 * (5 - static_cast<int>(row.bytes)), "");
         row.explain(value, device);
     }
     print("\n");
@@ -209,15 +226,33 @@ void print_rows(const virtio_device& device, std::span<const register_row> rows)
     }
 }
 
-// Both halves of the features, or one of the legacy layout.
-std::uint64_t print_features(const virtio_device& device, bool legacy) noexcept {
+// Which registers of an interface print_features() and print_queues() use.
+struct selectors {
+    register_row features;
+    std::uint32_t features_select; // 0: there is none, and one word
+    std::uint32_t queue_select;
+    std::uint32_t queue_select_bytes;
+    const char* queue_select_name;
+};
+
+constexpr selectors modern_mmio{{0x010, "DeviceFeatures", "R", nullptr}, 0x014, 0x030, 4, "QueueSel"};
+constexpr selectors legacy_mmio{{0x010, "HostFeatures", "R", nullptr}, 0, 0x030, 4, "QueueSel"};
+constexpr selectors modern_pci{{0x04, "device_feature", "R", nullptr}, 0x00, 0x16, 2, "queue_select"};
+constexpr selectors legacy_pci{{0x00, "device features", "R", nullptr}, 0, 0x0e, 2, "queue_select"};
+
+// Both halves of the features, or one of a legacy interface.
+std::uint64_t print_features(const virtio_device& device, const selectors& with) noexcept {
+    const bool legacy = device.location.is_legacy();
+    const std::uintptr_t select = registers_of(device) + with.features_select;
     std::uint64_t features = 0;
     for (std::uint32_t half = 0; half < (legacy ? 1u : 2u); ++half) {
-        arch::mmio_write32(device.address + device_features_sel, half);
-        const std::uint32_t value = read_register(device, device_features);
+        if (!legacy) {
+            arch::mmio_write32(select, half);
+        }
+        const std::uint32_t value = read_register(device, with.features);
         features |= std::uint64_t{value} << 32 * half;
-        print("  0x%03x  %-30s R   0x%08x  bits %u to %u:", device_features, legacy ? "HostFeatures" : "DeviceFeatures",
-              value, 32 * half, 32 * half + 31);
+        print("  0x%03x  %-30s R   0x%08x  bits %u to %u:", with.features.offset, with.features.name, value, 32 * half,
+              32 * half + 31);
         for (unsigned bit = 32 * half; bit < 32 * half + 32; ++bit) {
             if ((features >> bit & 1) != 0) {
                 const char* const name =
@@ -231,26 +266,37 @@ std::uint64_t print_features(const virtio_device& device, bool legacy) noexcept 
         }
         print("\n");
     }
-    arch::mmio_write32(device.address + device_features_sel, 0);
+    if (!legacy) {
+        arch::mmio_write32(select, 0);
+    }
     return features;
 }
 
-void print_queues(const virtio_device& device, std::span<const register_row> rows) noexcept {
+void select_queue(const virtio_device& device, const selectors& with, std::uint32_t queue) noexcept {
+    const std::uintptr_t select = registers_of(device) + with.queue_select;
+    if (with.queue_select_bytes == 2) {
+        arch::mmio_write16(select, static_cast<std::uint16_t>(queue));
+    } else {
+        arch::mmio_write32(select, queue);
+    }
+}
+
+void print_queues(const virtio_device& device, const selectors& with, std::span<const register_row> rows) noexcept {
     constexpr std::uint32_t max_queues = 64; // more are not looked for
     for (std::uint32_t queue = 0; queue < max_queues; ++queue) {
-        arch::mmio_write32(device.address + queue_sel, queue);
-        if (read_register(device, rows.front().offset) == 0) {
+        select_queue(device, with, queue);
+        if (read_register(device, rows.front()) == 0) {
             break;
         }
-        print(" queue %u (QueueSel = %u)\n", queue, queue);
+        print(" queue %u (%s = %u)\n", queue, with.queue_select_name, queue);
         print_rows(device, rows);
     }
-    arch::mmio_write32(device.address + queue_sel, 0);
+    select_queue(device, with, 0);
 }
 
 // A field as wide as the specification gives it; 64 bits by halves.
-std::uint64_t read_field(const virtio_device& device, const configuration_field& field) noexcept {
-    const std::uintptr_t address = device.address + configuration + field.offset;
+std::uint64_t read_field(std::uintptr_t configuration, const configuration_field& field) noexcept {
+    const std::uintptr_t address = configuration + field.offset;
     switch (field.bytes) {
     case 1: return arch::mmio_read8(address);
     case 2: return arch::mmio_read16(address);
@@ -263,13 +309,20 @@ std::span<const configuration_field> fields_of(const virtio_device& device) noex
     if (device.is_disk()) {
         return block_fields;
     }
-    if (device.identity.id == virtio::device_id::console) {
+    if (device.id == virtio::device_id::console) {
         return console_fields;
     }
     return {};
 }
 
-void print_configuration(const virtio_device& device, std::uint64_t features) noexcept {
+std::uint32_t bytes_of_fields(const virtio_device& device) noexcept {
+    const std::span<const configuration_field> fields = fields_of(device);
+    return fields.empty() ? 0 : fields.back().offset + fields.back().bytes;
+}
+
+// `offset` is what the table gives the first field, at address `configuration`.
+void print_configuration(const virtio_device& device, std::uint64_t features, std::uintptr_t configuration,
+                         std::uint32_t offset) noexcept {
     const std::span<const configuration_field> fields = fields_of(device);
     if (fields.empty()) {
         return;
@@ -277,7 +330,7 @@ void print_configuration(const virtio_device& device, std::uint64_t features) no
     print(" configuration of the device\n");
     for (const configuration_field& field : fields) {
         const char* const access = field.offset == 32 && device.is_disk() ? "RW" : "R";
-        print("  0x%03x  %-30s %-3s ", configuration + field.offset, field.name, access);
+        print("  0x%03x  %-30s %-3s ", offset + field.offset, field.name, access);
         if (field.feature >= 0 && (features >> field.feature & 1) == 0) {
             const auto bit = static_cast<unsigned>(field.feature);
             print("not there without %s\n", device.is_disk() ? block::virtio_blk::feature_name(bit)
@@ -285,26 +338,134 @@ void print_configuration(const virtio_device& device, std::uint64_t features) no
                                                              : "MULTIPORT");
             continue;
         }
-        const std::uint64_t value = read_field(device, field);
+        const std::uint64_t value = read_field(configuration, field);
         print(field.meaning[0] != '\0' ? "%-10lu  %s\n" : "%lu\n", value, field.meaning);
     }
 }
 
-// Of the MMIO transport. A device on another bus gets a function like this one, and its rows.
+// Of the MMIO transport.
 void print_mmio(const virtio_device& device) noexcept {
-    const bool legacy = device.identity.version == 1;
-    print("%s%sslot 0x%lx: registers of VIRTIO over MMIO, %s\n", device.name, device.name[0] != '\0' ? ", " : "",
-          device.address, legacy ? "the legacy layout (4.2.4)" : "4.2.2");
+    print("%s%s%s: registers of VIRTIO over MMIO", device.name, device.name[0] != '\0' ? ", " : "",
+          device.location.text);
+    if (!arch::riscv64::answers(device.location.registers)) {
+        print("\n  %s\n", device.failure);
+        return;
+    }
+    const std::uint32_t layout = read_register(device, identity[1]);
+    const bool legacy = layout == 1;
+    print(", %s\n", legacy ? "the legacy layout (4.2.4)" : "4.2.2");
     print("  %-5s  %-30s %-3s %-10s  meaning\n", "at", "name", "", "value");
     print_rows(device, identity);
-    if (device.identity.version != 1 && device.identity.version != 2) {
+    if (layout != 1 && layout != 2) {
         print("  the rest is not looked at: %s\n", device.failure != nullptr ? device.failure : "an unknown layout");
         return;
     }
-    const std::uint64_t features = print_features(device, legacy);
+    const selectors& with = legacy ? legacy_mmio : modern_mmio;
+    const std::uint64_t features = print_features(device, with);
     print_rows(device, legacy ? std::span<const register_row>{legacy_device} : modern_device);
-    print_queues(device, legacy ? std::span<const register_row>{legacy_queue} : modern_queue);
-    print_configuration(device, features);
+    print_queues(device, with, legacy ? std::span<const register_row>{legacy_queue} : modern_queue);
+    constexpr std::uint32_t configuration = 0x100;
+    print_configuration(device, features, device.location.registers + configuration, configuration);
+}
+
+const char* type_of_structure(std::uint8_t type) noexcept {
+    switch (type) {
+    case 1: return "common configuration";
+    case 2: return "notifications";
+    case 3: return "ISR status (not read here: a read acknowledges)";
+    case 4: return "device-specific configuration";
+    case 5: return "access by configuration space";
+    case 8: return "shared memory";
+    case 9: return "of the vendor";
+    default: return "unknown";
+    }
+}
+
+// The capabilities of the function (4.1.4).
+void print_capabilities(const virtio_device& device, pci::configuration_space& space) noexcept {
+    print(" capabilities in the configuration space\n");
+    const pci::function_address function = device.location.function;
+    for (pci::capability_cursor each{space, function}; each; each.next()) {
+        const std::uint16_t at = each.offset();
+        print("  0x%03x  ", at);
+        if (each.id() == pci::capability_id::msix) {
+            print("MSI-X, %u vectors, %s\n", (space.read16(function, at + 2) & 0x7ffu) + 1,
+                  (space.read16(function, at + 2) & 0x8000u) != 0 ? "enabled" : "not enabled");
+        } else if (each.id() != pci::capability_id::vendor_specific || at > 0xf0) {
+            print("id 0x%02x\n", each.id());
+        } else {
+            print("cfg_type %u, BAR %u, offset 0x%x, %u bytes: %s\n", space.read8(function, at + 3),
+                  space.read8(function, at + 4), space.read32(function, at + 8), space.read32(function, at + 12),
+                  type_of_structure(space.read8(function, at + 3)));
+        }
+    }
+}
+
+// 4.1.4.3. device_feature is printed apart.
+constexpr register_row common_configuration[] = {
+    {0x00, "device_feature_select", "RW", nullptr, 4},
+    {0x08, "driver_feature_select", "RW", nullptr, 4},
+    {0x0c, "driver_feature", "RW", nullptr, 4},
+    {0x10, "config_msix_vector", "RW", explain_vector, 2},
+    {0x12, "num_queues", "R", nullptr, 2},
+    {0x14, "device_status", "RW", explain_status, 1},
+    {0x15, "config_generation", "R", explain_generation, 1},
+    {0x16, "queue_select", "RW", nullptr, 2},
+};
+constexpr register_row common_configuration_queue[] = {
+    {0x18, "queue_size", "RW", explain_queue_size, 2},
+    {0x1a, "queue_msix_vector", "RW", explain_vector, 2},
+    {0x1c, "queue_enable", "RW", explain_ready, 2},
+    {0x1e, "queue_notify_off", "R", nullptr, 2},
+    {0x20, "queue_desc", "RW", nullptr, 4},
+    {0x24, "queue_desc, upper half", "RW", nullptr, 4},
+    {0x28, "queue_driver", "RW", nullptr, 4},
+    {0x2c, "queue_driver, upper half", "RW", nullptr, 4},
+    {0x30, "queue_device", "RW", nullptr, 4},
+    {0x34, "queue_device, upper half", "RW", nullptr, 4},
+};
+
+// 4.1.4.10.
+constexpr register_row legacy_pci_device[] = {
+    {0x04, "driver features", "RW", nullptr, 4},
+    {0x0e, "queue_select", "RW", nullptr, 2},
+    {0x10, "queue_notify", "W", nullptr, 2},
+    {0x12, "device_status", "RW", explain_status, 1},
+    {0x13, "ISR status: a read acknowledges", "(R)", nullptr, 1},
+};
+constexpr register_row legacy_pci_queue[] = {
+    {0x0c, "queue_size", "R", explain_queue_size, 2},
+    {0x08, "queue address", "RW", explain_page, 4},
+};
+
+// Of the PCI transport.
+void print_pci(const virtio_device& device, pci::configuration_space& space) noexcept {
+    const bool legacy = device.location.is_legacy();
+    print("%s%s%s: registers of VIRTIO over PCI, %s\n", device.name, device.name[0] != '\0' ? ", " : "",
+          device.location.text, legacy ? "the legacy interface (4.1.4.10)" : "4.1.4.3");
+    print_capabilities(device, space);
+    if (registers_of(device) == 0) {
+        print("  the rest is not looked at: %s\n", device.failure);
+        return;
+    }
+    print(legacy ? " I/O registers of BAR 0, at 0x%lx\n" : " common configuration, at 0x%lx\n", registers_of(device));
+    const selectors& with = legacy ? legacy_pci : modern_pci;
+    const std::uint64_t features = print_features(device, with);
+    print_rows(device, legacy ? std::span<const register_row>{legacy_pci_device} : common_configuration);
+    print_queues(device, with, legacy ? std::span<const register_row>{legacy_pci_queue} : common_configuration_queue);
+    if (!legacy) {
+        if (device.location.structures.device_length >= bytes_of_fields(device)) {
+            print_configuration(device, features, device.location.structures.device, 0);
+        }
+        return;
+    }
+    // The vectors are there while MSI-X is enabled, and move what follows (4.1.4.10).
+    const std::uint16_t msix = pci::find_capability(space, device.location.function, pci::capability_id::msix);
+    const bool vectors = msix != 0 && (space.read16(device.location.function, msix + 2) & 0x8000u) != 0;
+    const std::uint32_t offset = vectors ? 24 : 20;
+    if (device.location.register_bytes >= offset + bytes_of_fields(device)) {
+        print_configuration(device, features, device.location.registers + offset, offset);
+    }
 }
 
 async::task<bool> run_registers(const environment& here) {
@@ -312,7 +473,11 @@ async::task<bool> run_registers(const environment& here) {
           "feature\n"
           "that the driver does not accept\n");
     for (const virtio_device& device : here.devices) {
-        print_mmio(device);
+        if (device.location.is_pci()) {
+            print_pci(device, here.pci->space());
+        } else {
+            print_mmio(device);
+        }
     }
     if (here.devices.empty()) {
         print("there is no VIRTIO device in any of the %lu slots\n", here.machine.virtio.size());
@@ -320,8 +485,8 @@ async::task<bool> run_registers(const environment& here) {
     print("@result {\"program\":\"registers\",\"devices\":[");
     const char* separator = "";
     for (const virtio_device& device : here.devices) {
-        print("%s{\"address\":%lu,\"version\":%u,\"status\":%u}", separator, device.address, device.identity.version,
-              read_register(device, status));
+        print("%s{\"location\":\"%s\",\"interface\":\"%s\"}", separator, device.location.text,
+              to_string(device.location.interface));
         separator = ",";
     }
     print("]}\n");

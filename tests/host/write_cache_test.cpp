@@ -200,6 +200,7 @@ BOOST_AUTO_TEST_CASE(a_switch_ends_with_the_device) {
     for (const bool lost : {false, true}) {
         setup s = one_disk();
         s.disk.request_timeout = arch::ticks_per_second() / 100;
+        s.machine.cost_of_access = 500; // or a second of waiting for the reset is long
         world w{s};
         w.start_all();
         w.model().behave.never_complete = [](const auto&) {
@@ -369,6 +370,7 @@ BOOST_AUTO_TEST_CASE(a_wait_for_a_change_can_be_stopped) {
 
 BOOST_AUTO_TEST_CASE(who_waits_for_a_change_is_told_that_the_disk_is_lost) {
     setup s = one_disk();
+    s.machine.cost_of_access = 500; // as above
     world w{s};
     w.start_all();
     bool told = false;

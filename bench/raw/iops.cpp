@@ -151,7 +151,7 @@ async::task<bool> run_iops(const kernel::environment& here) {
     print(",");
     print_harts_json(parts, rows[depths.size() - 1]);
     print(",");
-    kernel::print_queues_json(*device.disk);
+    kernel::print_queues_json(device);
     print("}\n");
     co_return true;
 }

@@ -56,8 +56,9 @@ bool disk_line::serve_configuration(void* connection) noexcept {
 
 bool disk_line::serve_queue(void* connection) noexcept {
     auto& self = *static_cast<disk_line::connection*>(connection);
-    auto& count = self.message.hart == arch::this_hart() ? self.taken : self.taken_elsewhere;
-    count.fetch_add(1, std::memory_order_relaxed);
+    if (self.message.hart != arch::this_hart()) [[unlikely]] {
+        self.taken_elsewhere.fetch_add(1, std::memory_order_relaxed);
+    }
     self.owner->disk_.handle_queue(self.queue);
     return true;
 }

@@ -24,10 +24,9 @@ class disk_line final {
     // The disk's end of one message, or of its line.
     struct connection : interrupt_connection {
         disk_line* owner = nullptr;
-        std::uint16_t queue = 0;              // whose message it is
-        interrupt_message message;            // nothing: the line
-        arch::atomic<std::uint64_t> taken{0}; // interrupts of a queue's message that its hart took
-        arch::atomic<std::uint64_t> taken_elsewhere{0};
+        std::uint16_t queue = 0;                        // whose message it is
+        interrupt_message message;                      // nothing: the line
+        arch::atomic<std::uint64_t> taken_elsewhere{0}; // interrupts of a queue's message that another hart took
     };
 
     // Of a disk that is started on this hart. `tree_line` is the line that the device tree gives; 0: none. Never destroyed.
@@ -45,7 +44,11 @@ class disk_line final {
     // the disk has a line.
     [[nodiscard]] std::span<const connection> messages() const noexcept { return messages_; }
     [[nodiscard]] bool has_message_per_queue() const noexcept { return per_queue_; }
-    [[nodiscard]] std::uint32_t line() const noexcept { return tree_line_; }
+
+    // With a message for each queue: how many interrupts of a queue were taken by a hart that does not own it.
+    [[nodiscard]] std::uint64_t taken_elsewhere(std::uint16_t queue) const noexcept {
+        return messages_[queue + std::size_t{1}].taken_elsewhere.load(std::memory_order_relaxed);
+    }
 
     // Polls on this hart, for a caller that counts its resumptions.
     [[nodiscard]] static std::uint64_t looks() noexcept { return looks_; }

@@ -114,23 +114,29 @@ void spawn(async::counting_scope& scope, async::task<void>&& work, std::uint32_t
     }
 }
 
-void print_queues_json(const block::disk& disk) noexcept {
-    block::disk::counters device;
+void print_queues_json(const virtio_device& device) noexcept {
+    const block::disk& disk = *device.disk;
+    block::disk::counters count;
     {
         // An interrupt may come after the last request, if the one before it found everything. Masked, so that the trace tells
         // which interrupts of this hart are counted here.
         const arch::interrupts_masked masked;
-        device = disk.count();
+        count = disk.count();
         trace::record(trace::event::counted);
     }
     console::print("\"interrupts\":%lu,\"spurious_interrupts\":%lu,\"waited\":%lu,\"sent\":%lu,\"resets\":%lu,"
                    "\"lost_interrupts\":%lu,\"queues\":[",
-                   device.interrupts, device.spurious, device.waited, device.forwarded, device.resets,
-                   device.lost_interrupts);
+                   count.interrupts, count.spurious, count.waited, count.forwarded, count.resets,
+                   count.lost_interrupts);
     for (std::uint16_t i = 0; i < disk.properties().queues; ++i) {
         const block::queue::counters& queue = disk.count(i);
-        console::print("%s{\"requests\":%lu,\"notifications\":%lu,\"interrupts\":%lu,\"short_lengths\":%lu}",
-                       i == 0 ? "" : ",", queue.requests, queue.notifications, queue.interrupts, queue.short_lengths);
+        console::print("%s{\"requests\":%lu,\"notifications\":%lu,\"interrupts\":%lu,\"short_lengths\":%lu,\"hart\":%u",
+                       i == 0 ? "" : ",", queue.requests, queue.notifications, queue.interrupts, queue.short_lengths,
+                       static_cast<unsigned>(i % arch::harts()));
+        if (const disk_line& interrupts = *device.interrupts; interrupts.has_message_per_queue()) {
+            console::print(",\"interrupts_elsewhere\":%lu", interrupts.taken_elsewhere(i));
+        }
+        console::write("}");
     }
     console::write("]");
 }

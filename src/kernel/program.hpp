@@ -129,7 +129,7 @@ std::span<T> create_parts(memory& from, std::uint32_t depth, Make&& make) noexce
 // Starts one of `depth` tasks in the scope. Ends the machine with one sentence if there is no memory for its frame.
 void spawn(async::counting_scope& scope, async::task<void>&& work, std::uint32_t depth) noexcept;
 
-// Writes counters of every queue of `disk` as members of a JSON object: "queues":[...],"interrupts":...
-void print_queues_json(const block::disk& disk) noexcept;
+// Writes counters of the usable disk and of each of its queues as members of a JSON object: "queues":[...],"interrupts":...
+void print_queues_json(const virtio_device& device) noexcept;
 
 } // namespace inflight::kernel

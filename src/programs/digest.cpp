@@ -185,7 +185,7 @@ async::task<bool> run_digest(const environment& here) {
         }
         device.disk_id->print_json();
         console::print(",");
-        print_queues_json(*device.disk);
+        print_queues_json(device);
         console::print("}]}\n");
         first = false;
     }

@@ -116,7 +116,7 @@ async::task<bool> run_durable(const environment& here) {
         }
     }
     console::print("@result {\"program\":\"durable\",\"disks\":[{\"name\":\"%s\",", device->name);
-    print_queues_json(*device->disk);
+    print_queues_json(*device);
     console::print("}]}\n");
     co_return passed;
 }

@@ -485,8 +485,8 @@ async::task<bool> run_registers(const environment& here) {
     print("@result {\"program\":\"registers\",\"devices\":[");
     const char* separator = "";
     for (const virtio_device& device : here.devices) {
-        print("%s{\"location\":\"%s\",\"interface\":\"%s\"}", separator, device.location.text,
-              to_string(device.location.interface));
+        print("%s{\"location\":\"%s\",\"interface\":\"%s\",\"legacy\":%s}", separator, device.location.text,
+              to_string(device.location.interface), device.location.is_legacy() ? "true" : "false");
         separator = ",";
     }
     print("]}\n");

@@ -301,7 +301,7 @@ async::task<bool> run_requests(const environment& here) {
     co_await ours.scope.join();
     console::print("@result {\"program\":\"requests\",\"requests\":%lu,\"disks\":[{\"name\":\"%s\",", ours.begun,
                    device->name);
-    print_queues_json(ours.disk);
+    print_queues_json(*device);
     console::print("}]}\n");
     co_return true;
 }

@@ -339,7 +339,7 @@ void print_result(const environment& here, const job& all, const tally& counts) 
         print("%s\"%s\":%lu", i == 0 ? "" : ",", block::to_string(static_cast<block::status>(i)), counts.status[i]);
     }
     print("},\"protocol_violations\":%lu,", all.device.disk->count().protocol_violations);
-    print_queues_json(*all.device.disk);
+    print_queues_json(all.device);
     console::write("}]}\n");
 }
 

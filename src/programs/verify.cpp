@@ -360,7 +360,7 @@ async::task<bool> verify_disk(const environment& here, const virtio_device& devi
                    shared.wrong_blocks, passed ? "true" : "false");
     device.disk_id->print_json();
     console::print(",");
-    print_queues_json(*device.disk);
+    print_queues_json(device);
     console::print("}]}\n");
     co_return passed;
 }

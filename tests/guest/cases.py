@@ -85,6 +85,9 @@ DISKS = [
                  "-device", "virtio-rng-device,rng=none")),
            status=1, seconds=(2, 20), refuses="random: rng0 gives no more bytes: the device did not return a buffer in time")
       for transport in ("mmio", "mmio-legacy")),
+    *(Case(f"random-{transport}-{interrupts}", ("random", f"--transport={transport}", f"--interrupts={interrupts}",
+                                                 *append("bytes=1000")), guest=("bytes == 1000",))
+      for transport, interrupts in (("pci", "plic"), ("pci-legacy", "aplic"), ("pci", "imsic"), ("pci-legacy", "imsic"))),
     Case("random-bytes-refused", ("random", *append("bytes=0")), status=1, refuses="bytes"),
     Case("read-only-digest", ("digest", "--disk={a}", "--read-only"), images=noise(3 * MEGABYTE), says=(MATCHES,)),
     Case("read-only-info", ("info", "--disk=1M", "--read-only"), says=("access +read-only",),
@@ -132,13 +135,13 @@ DISKS = [
                  "^ queue 1 \\(QueueSel = 1\\)$", "^  0x050  QueueNotify +W$", "^  0x100  capacity +R +2048 ",
                  "^  0x120  writeback +RW +1 ", "^  0x108  size_max +R +not there without SIZE_MAX$",
                  "DeviceID +R +0x00000001  network", "^  0x060  InterruptStatus +R +0x0000000"),
-           guest=("devices.# == 4", f"devices.*.version == {version}"))
-      for transport, version, rows in (
-          ("mmio", 2, ("layout of VIRTIO 1.x$", "^  0x010  DeviceFeatures +R .* bits 32 to 63: VERSION_1",
+           guest=("devices.# == 4", f"devices.*.legacy == {legacy}"))
+      for transport, legacy, rows in (
+          ("mmio", "false", ("layout of VIRTIO 1.x$", "^  0x010  DeviceFeatures +R .* bits 32 to 63: VERSION_1",
                        "^  0x044  QueueReady +RW +0x00000001  the device uses", "^  0x0fc  ConfigGeneration +R ",
                        "^  0x070  Status +RW +0x0000000f  bits: ACKNOWLEDGE DRIVER DRIVER_OK FEATURES_OK$",
                        "^  0x0b0  SHMLenLow +R +0xffffffff  there is no shared memory$")),
-          ("mmio-legacy", 1, ("the legacy layout$", "^  0x010  HostFeatures +R ", "^  0x040  QueuePFN +RW .* the queue lies in page",
+          ("mmio-legacy", "true", ("the legacy layout$", "^  0x010  HostFeatures +R ", "^  0x040  QueuePFN +RW .* the queue lies in page",
                               "^  0x070  Status +RW +0x00000007  bits: ACKNOWLEDGE DRIVER DRIVER_OK$")))),
     Case("registers-of-nothing", ("registers",), says=("there is no VIRTIO device in any of the 8 slots",)),
     Case("no-write-cache", ("verify", "--disk=1M", *device("write-cache=off", "config-wce=off")), says=(AGREES,)),
@@ -581,4 +584,71 @@ BENCH = [
     Case("bench-without-trim", job("rw=randtrim") + device("discard=off"), status=1, refuses="cannot discard"),
 ]  # fmt: skip
 
-CASES = [*BENCH, *DISKS, *PACKED, *WRONG_DISK, *SIZES, *BAD_INPUT, *HARTS, *FAULTS, *INTERRUPTS, *PANIC, *TASKS]
+PCI_DISK = qemu("-blockdev", "driver=null-co,node-name=on-pci,size=1048576,read-zeroes=on",
+                "-device", "virtio-blk-pci,drive=on-pci,serial=on-pci")
+ROOT_PORT = ("-device", "pcie-root-port,id=port,chassis=1,slot=1,addr=5")
+PCI = [
+    Case("pci-info", ("info", "--disk=1M", "--disk=2M", "--transport=pci"),
+         says=("^vda, PCI 00:01.0: block .*, modern interface, interrupt 33$", "^vdb, PCI 00:02.0: block .*, interrupt 34$"),
+         guest=("devices.# == 2", "devices.1.capacity == 4096", 'devices.0.location == "PCI 00:01.0"',
+                'devices.*.interface == "modern interface"', "devices.0.interrupt == 33", "devices.0.messages.# == 0")),
+    Case("pci-info-legacy", ("info", "--disk=1M", "--transport=pci-legacy"),
+         says=("^vda, PCI 00:01.0: block .*, legacy interface, interrupt 33$",), guest=("devices.0.capacity == 2048",)),
+    # A transitional device: the modern interface is taken.
+    Case("pci-info-transitional", ("info", "--disk=1M", "--transport=pci", *device("disable-legacy=off")),
+         says=("^vda, PCI 00:01.0: block .*, modern interface, ", "^  features accepted .*VERSION_1")),
+    # Four queues on two harts: each has a message of its own, which goes to the hart that owns the queue.
+    Case("pci-info-messages", ("info", "--disk=1M", "--transport=pci", "--interrupts=imsic", "--queues=4", "--harts=2"),
+         says=("modern interface, 5 messages \\(MSI-X\\)$", "^  configuration +vector 0, ", "^  queue 3 +vector 4, id [0-9]+ of hart 1$"),
+         guest=("devices.0.messages.# == 5", "devices.0.messages.1.hart == 0", "devices.0.messages.2.hart == 1",
+                "devices.0.messages.3.hart == 0", "devices.0.messages.4.hart == 1")),
+    *(Case(f"pci-own-hart-{harts}", ("verify", "--disk=4M", "--transport=pci", "--interrupts=imsic", f"--queues={harts}",
+                                     f"--harts={harts}", *append("poll=off")), says=(AGREES,),
+           guest=(f"disks.0.queues.# == {harts}", "disks.0.queues.*.interrupts > 0",
+                  "disks.0.queues.*.interrupts_elsewhere == 0", "disks.0.lost_interrupts == 0", "disks.0.resets == 0"))
+      for harts in (2, 4)),
+    # Fewer vectors than queues + 1: all queues share one; then there is one for everything; then the pin.
+    *(Case(f"pci-vectors-{vectors}-{transport}",
+           ("verify", "--disk=1M", f"--transport={transport}", "--interrupts=imsic", "--queues=4", "--harts=2",
+            *device(f"vectors={vectors}"), *append("poll=off")),
+           says=(AGREES,), guest=("disks.0.queues.*.interrupts > 0", "disks.0.lost_interrupts == 0"))
+      for vectors in (0, 1, 2, 5) for transport in ("pci", "pci-legacy")),
+    Case("pci-vectors-info", ("info", "--disk=1M", "--transport=pci", "--interrupts=imsic", "--queues=4", *device("vectors=2")),
+         says=("modern interface, 2 messages", "^  all queues +vector 1, "), guest=("devices.0.messages.# == 2",)),
+    *(Case(f"pci-notify-{words[0].split('=')[0]}", ("verify", "--disk=1M", "--transport=pci", "--queues=2", *device(*words)),
+           says=(AGREES,)) for words in (("page-per-vq=on",), ("modern-pio-notify=on",))),
+    Case("pci-behind-a-bridge", ("digest", "--disk={a}", "--transport=pci", "--interrupts=imsic",
+                                 "--qemu-arg=-device", "--qemu-arg=pcie-root-port,id=port,chassis=1,slot=1,addr=5",
+                                 *device("bus=port", "addr=0")),
+         images=noise(MEGABYTE), says=(MATCHES, )),
+    Case("pci-behind-two-bridges",
+         ("info", *qemu(*ROOT_PORT, "-device", "pcie-pci-bridge,id=below,bus=port", "-blockdev",
+                        "driver=null-co,node-name=deep,size=1048576,read-zeroes=on", "-device",
+                        "virtio-blk-pci,drive=deep,bus=below,addr=3")),
+         says=("^vda, PCI 02:03.0: block .*, modern interface, interrupt 32$",), guest=("devices.0.capacity == 2048",)),
+    # On both buses: the slots come first.
+    Case("pci-beside-mmio", ("info", "--disk=2M", *PCI_DISK),
+         says=("^vda, slot 0x10008000: ", "^vdb, PCI 00:01.0: "), guest=("devices.# == 2", "devices.1.capacity == 2048")),
+    Case("pci-twenty-disks", ("verify", *("--disk=256K",) * 20, "--transport=pci", "--interrupts=imsic", "--queues=2",
+                              "--harts=2", *append("poll=off")),
+         guest=("disks.# == 20", "disks.*.wrong_blocks == 0", "disks.*.queues.*.interrupts_elsewhere == 0")),
+    # More queues than there are identities of a hart: what comes last shares, or uses its pin.
+    Case("pci-more-queues-than-messages", ("info", *("--disk=256K",) * 6, "--transport=pci", "--interrupts=imsic", "--queues=64"),
+         guest=("devices.# == 6", "devices.0.messages.# == 65", "devices.5.messages.# == 0", "devices.5.interrupt > 0")),
+    Case("pci-registers", ("registers", "--disk=1M", "--transport=pci", "--queues=2"),
+         says=("cfg_type 1, BAR 4, offset 0x0, 4096 bytes: common configuration$", "^  0x012  num_queues +R +0x0002",
+               "^  0x014  device_status +RW  0x0f +bits: ACKNOWLEDGE DRIVER DRIVER_OK FEATURES_OK$",
+               "^ queue 1 \\(queue_select = 1\\)$", "^  0x000  capacity +R +2048 ")),
+    Case("pci-registers-legacy", ("registers", "--disk=1M", "--transport=pci-legacy"),
+         says=("^ I/O registers of BAR 0, at 0x3001000$", "^  0x012  device_status +RW  0x07", "^  0x014  capacity +R +2048 ")),
+    Case("pci-panic", ("crash", "--disk=1M", "--transport=pci", "--interrupts=imsic", "--harts=2"), status=101,
+         says=("^panic: null access",), says_not=("does not reset",)),
+    # A read at depth 1 is a notification, and nothing else: its message is taken without an access to a device.
+    Case("pci-accesses-of-a-message",
+         (*job("rw=randread", "bs=4k", "number_ios=1000", disk="--disk=null:1G"), "--transport=pci", "--interrupts=imsic",
+          "--icount", *append("poll=off")),
+         guest=("groups.0.notifications == 1000", "groups.0.interrupts == 1000", "groups.0.mmio_accesses == 1000")),
+    Case("pci-bench", (*job("rw=randwrite", "verify=crc32c", "iodepth=32"), "--transport=pci", "--interrupts=imsic")),
+]  # fmt: skip
+
+CASES = [*BENCH, *DISKS, *PACKED, *PCI, *WRONG_DISK, *SIZES, *BAD_INPUT, *HARTS, *FAULTS, *INTERRUPTS, *PANIC, *TASKS]

@@ -61,7 +61,8 @@ interrupt_route choose_route(pci_bus& bus, const pci_bus::device& of, virtio::pc
             from.create<interrupt_message>(most, [](std::size_t) { return interrupt_message{}; });
         const std::size_t allocated = queues == 0 ? 0 : allocate_messages(controller, messages);
         for (const std::size_t count : {per_queue, std::size_t{2}, std::size_t{1}}) {
-            if (count > allocated) {
+            // With one message for everything each is taken for a configuration change where there is no generation.
+            if (count > allocated || (count == 1 && transport.is_legacy() && use == message_use::per_queue)) {
                 continue;
             }
             write_table(msix.table, messages.first(count));

@@ -86,6 +86,8 @@ def check(options: Options) -> None:
     asking = [options.qemu, "-device", f"{device},help"]
     answer = subprocess.run(asking, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace").stdout
     known = {line.split("=")[0].strip() for line in answer.splitlines() if "=<" in line}
+    if known:
+        known.add("bus")  # of each device, and not in its help
     for pair in options.device:
         name = pair.split("=")[0]
         if known and name not in known:

@@ -389,7 +389,7 @@ def parse(arguments: Sequence[str]) -> Options:
         build=not given.no_build and given.kernel in (None, str(KERNELS[PRESET])),
         preset=preset,
         kernel=Path(given.kernel or KERNELS[preset]),
-        token=secrets.token_hex(5),
+        token=secrets.token_hex(4),  # a serial number has at most 20 bytes
     )
     if options.writes() and options.read_only:
         raise Refusal(f"--read-only: {options.program} writes its disks; leave --read-only out")

@@ -262,7 +262,7 @@ WRONG_DISK = [
                ("with-20-bytes", "a-serial-of-more-than-20-bytes", "a-serial-of-more-tha"))),
     # With a command line of the user's, the kernel is told of no disk at all.
     Case("overwrite-not-said", ("info", "--disk=1M", *qemu("-append", "program=verify")), status=1,
-         refuses=r"vda \(serial 'inflight0-[0-9a-f]{10}'\) is left out, not overwritten: no overwrite= names"),
+         refuses=r"vda \(serial 'inflight0-[0-9a-f]{8}'\) is left out, not overwritten: no overwrite= names"),
     Case("serial-that-begins-a-line",
          ("info", *qemu("-blockdev", "driver=null-co,node-name=forged,size=1048576",
                         "-device", 'virtio-blk-device,drive=forged,serial=\n@result {"a":1}')),
@@ -586,7 +586,7 @@ BENCH = [
 
 PCI_DISK = qemu("-blockdev", "driver=null-co,node-name=on-pci,size=1048576,read-zeroes=on",
                 "-device", "virtio-blk-pci,drive=on-pci,serial=on-pci")
-ROOT_PORT = ("-device", "pcie-root-port,id=port,chassis=1,slot=1,addr=5")
+ROOT_PORT = ("-device", "pcie-root-port,id=rp,chassis=1,slot=1,addr=5")
 PCI = [
     Case("pci-info", ("info", "--disk=1M", "--disk=2M", "--transport=pci"),
          says=("^vda, PCI 00:01.0: block .*, modern interface, interrupt 33$", "^vdb, PCI 00:02.0: block .*, interrupt 34$"),
@@ -618,11 +618,11 @@ PCI = [
     *(Case(f"pci-notify-{words[0].split('=')[0]}", ("verify", "--disk=1M", "--transport=pci", "--queues=2", *device(*words)),
            says=(AGREES,)) for words in (("page-per-vq=on",), ("modern-pio-notify=on",))),
     Case("pci-behind-a-bridge", ("digest", "--disk={a}", "--transport=pci", "--interrupts=imsic",
-                                 "--qemu-arg=-device", "--qemu-arg=pcie-root-port,id=port,chassis=1,slot=1,addr=5",
-                                 *device("bus=port", "addr=0")),
+                                 "--qemu-arg=-device", "--qemu-arg=pcie-root-port,id=rp,chassis=1,slot=1,addr=5",
+                                 *device("bus=rp", "addr=0")),
          images=noise(MEGABYTE), says=(MATCHES, )),
     Case("pci-behind-two-bridges",
-         ("info", *qemu(*ROOT_PORT, "-device", "pcie-pci-bridge,id=below,bus=port", "-blockdev",
+         ("info", *qemu(*ROOT_PORT, "-device", "pcie-pci-bridge,id=below,bus=rp", "-blockdev",
                         "driver=null-co,node-name=deep,size=1048576,read-zeroes=on", "-device",
                         "virtio-blk-pci,drive=deep,bus=below,addr=3")),
          says=("^vda, PCI 02:03.0: block .*, modern interface, interrupt 32$",), guest=("devices.0.capacity == 2048",)),

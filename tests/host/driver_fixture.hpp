@@ -9,7 +9,7 @@
 #include "drivers/block/disk.hpp"
 #include "drivers/virtio/mmio.hpp"
 #include "tests/host/bouncing_memory.hpp"
-#include "tests/host/pci_function.hpp"
+#include "tests/host/virtio_pci_function.hpp"
 #include "tests/host/printing.hpp"
 #include "tests/model/virtio_blk_model.hpp"
 
@@ -93,7 +93,7 @@ class world {
     struct device {
         std::unique_ptr<virtio_blk_model> model;
         std::shared_ptr<virtio::transport> transport;
-        std::unique_ptr<pci_function> pci; // nullptr: on MMIO
+        std::unique_ptr<virtio_pci_function> pci; // nullptr: on MMIO
         std::unique_ptr<block::disk> disk;
         virtio::error outcome = virtio::error::none;
     };
@@ -271,7 +271,7 @@ class world {
 
     void find_on_pci(std::size_t i) {
         device& it = devices.at(i);
-        it.pci = std::make_unique<pci_function>(host, *it.model, static_cast<unsigned>(1000 + 100 * i));
+        it.pci = std::make_unique<virtio_pci_function>(host, *it.model, static_cast<unsigned>(1000 + 100 * i));
         it.transport = it.pci->shared_transport();
         it.pci->choose_vectors(setup_.vectors);
         for (std::uint16_t vector = 0; vector < it.pci->transport().vectors().count; ++vector)

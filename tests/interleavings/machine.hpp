@@ -85,6 +85,9 @@ inline std::uint64_t device_address(const void* memory) noexcept {
 inline std::uint32_t mmio_read32(std::uintptr_t) noexcept {
     panic("a register is read, and there is none");
 }
+inline void mmio_write16(std::uintptr_t, std::uint16_t) noexcept {
+    panic("a register is written, and there is none");
+}
 inline void mmio_write32(std::uintptr_t, std::uint32_t) noexcept {
     panic("a register is written, and there is none");
 }

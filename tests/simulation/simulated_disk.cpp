@@ -113,7 +113,7 @@ bool simulated_disk::find() {
 
 bool simulated_disk::find_on_pci() {
     const auto number = static_cast<unsigned>(model->configuration().line);
-    pci_ = std::make_unique<test::pci_function>(in_.host, *model, 1000 + 100 * number);
+    pci_ = std::make_unique<test::virtio_pci_function>(in_.host, *model, 1000 + 100 * number);
     transport = pci_->shared_transport();
     // Not one vector of a legacy device: each interrupt would quiesce all harts, and a run with spurious ones not end.
     const std::uint16_t counts[] = {0, static_cast<std::uint16_t>(model->modern() ? 1 : 2), 2,

@@ -3,7 +3,7 @@
 
 #include "drivers/block/disk.hpp"
 #include "drivers/virtio/mmio.hpp"
-#include "tests/host/pci_function.hpp"
+#include "tests/host/virtio_pci_function.hpp"
 #include "tests/model/virtio_blk_model.hpp"
 #include "tests/simulation/disk_account.hpp"
 #include "tests/simulation/hart_observer.hpp"
@@ -54,7 +54,7 @@ struct simulated_disk {
     bool swallows(const model::request_view&);
 
     run_context& in_;
-    std::unique_ptr<test::pci_function> pci_;   // nullptr: on MMIO
+    std::unique_ptr<test::virtio_pci_function> pci_;   // nullptr: on MMIO
     std::array<std::uint64_t, 64> delivered_{}; // interrupts, by queue: see deliver_messages()
     std::array<deliveries, disk_sectors / sectors_of_each> deliveries_{};
 };

@@ -29,10 +29,10 @@ inline virtio::pci_structures structures_of(const model::virtio_blk_model& devic
             .notify_off_multiplier = device.configuration().pci->notify_multiplier};
 }
 
-class pci_function {
+class virtio_pci_function {
   public:
     // `first_line` and the lines that follow stand for the vectors.
-    pci_function(arch::host::machine& host, model::virtio_blk_model& device, unsigned first_line)
+    virtio_pci_function(arch::host::machine& host, model::virtio_blk_model& device, unsigned first_line)
         : host_{host}, device_{device}, first_line_{first_line} {
         if (device.modern()) {
             const auto modern = std::make_shared<modern_pci_transport>(structures_of(device));
@@ -49,8 +49,8 @@ class pci_function {
             host_.raise_line(line_of(vector));
         };
     }
-    pci_function(const pci_function&) = delete;
-    pci_function& operator=(const pci_function&) = delete;
+    virtio_pci_function(const virtio_pci_function&) = delete;
+    virtio_pci_function& operator=(const virtio_pci_function&) = delete;
 
     [[nodiscard]] virtio::pci_transport& transport() const { return *transport_; }
     [[nodiscard]] std::shared_ptr<virtio::transport> shared_transport() const { return shared_; }

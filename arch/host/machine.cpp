@@ -269,6 +269,10 @@ void machine::route_line(unsigned number, hart_index hart) {
     share_line(number, {hart});
 }
 
+void machine::make_message(unsigned number) {
+    line(number).is_message = true;
+}
+
 void machine::share_line(unsigned number, const std::vector<hart_index>& harts) {
     line_state& shared = line(number);
     shared.harts = 0;
@@ -708,7 +712,7 @@ void machine::step(step_kind kind, std::uint64_t where) noexcept {
 void machine::maybe_switch() noexcept {
     if (options_.spurious_lines != 0 && !lines_.empty() && chance(options_.spurious_lines)) {
         line_state& any = lines_[random_below(lines_.size())];
-        any.spurious = any.enabled && !any.in_service;
+        any.spurious = any.enabled && !any.in_service && !any.is_message;
         refresh_lines();
     }
     hart_state& self = harts_[hart_];

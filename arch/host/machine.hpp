@@ -168,6 +168,7 @@ class machine {
     void route_line(unsigned line, hart_index);                     // default: hart 0
     void share_line(unsigned line, const std::vector<hart_index>&); // interrupts all of these; one of them claims it
     void on_software_interrupt(hart_index, callback);               // in addition to clearing it
+    void make_message(unsigned line); // the line stands for a message: it is never spurious
     void enable_line(unsigned line, bool);
     void raise_line(unsigned line);
     void lower_line(unsigned line);
@@ -287,6 +288,7 @@ class machine {
         bool enabled = false;
         bool in_service = false;
         bool spurious = false;
+        bool is_message = false;
         std::uint64_t harts = 1; // one bit each
         ticks visible_at = 0;
         unsigned streak = 0;

@@ -66,6 +66,7 @@ class random_work {
 
     setup random_setup() {
         setup s;
+        s.frame_memory = std::size_t{1} << 20;
         s.disks.resize(chance(20) ? 2 : 1);
         s.machine.seed = seed_;
         s.machine.memory_bytes = std::size_t{10} << 20;

@@ -91,6 +91,7 @@ void simulated_disk::start() {
     const std::uint16_t vectors = pci_ ? pci_->transport().vectors().count : std::uint16_t{0};
     for (std::uint16_t vector = 0; vector < vectors; ++vector) {
         in_.host.line_handler(pci_->line_of(vector), [this, vector] { pci_->handle(vector, disk.get()); });
+        in_.host.make_message(pci_->line_of(vector)); // else a run with changes of the configuration may not end
         route(pci_->line_of(vector));
     }
     limit = in_.choose.percent(50) ? in_.choose.between(30'000, 60'000) : 0;

@@ -9,8 +9,8 @@
 #include "drivers/block/disk.hpp"
 #include "drivers/virtio/mmio.hpp"
 #include "tests/host/bouncing_memory.hpp"
-#include "tests/host/virtio_pci_function.hpp"
 #include "tests/host/printing.hpp"
+#include "tests/host/virtio_pci_function.hpp"
 #include "tests/model/virtio_blk_model.hpp"
 
 #include <algorithm>

@@ -54,8 +54,8 @@ struct simulated_disk {
     bool swallows(const model::request_view&);
 
     run_context& in_;
-    std::unique_ptr<test::virtio_pci_function> pci_;   // nullptr: on MMIO
-    std::array<std::uint64_t, 64> delivered_{}; // interrupts, by queue: see deliver_messages()
+    std::unique_ptr<test::virtio_pci_function> pci_; // nullptr: on MMIO
+    std::array<std::uint64_t, 64> delivered_{};      // interrupts, by queue: see deliver_messages()
     std::array<deliveries, disk_sectors / sectors_of_each> deliveries_{};
 };
 

@@ -15,9 +15,9 @@ TRACE_EVENTS = "memory_region_ops_*"
 _ACCESS = re.compile(r"memory_region_ops_(read|write) .* addr (0x[0-9a-f]+) value (0x[0-9a-f]+) .* name '([^']*)'")
 # The disk, the interrupt controller, and the ACLINT, by which harts interrupt each other. The console is no part of an
 # I/O.
-_COUNTED = ("virtio-mmio", "riscv.sifive.plic", "riscv.aclint")
+_COUNTED = ("virtio-mmio", "virtio-pci-", "riscv.sifive.plic", "riscv.aclint")
 _PLIC_CONTEXTS = 0xC200000
-_DISK_SOURCES = range(1, 9)
+_DISK_SOURCES = (*range(1, 9), *range(32, 36))  # MMIO slots, and the pins of PCI
 _DOORBELL = 0x50
 _INTERFACES = (1, 2)  # QEMU up to 8.2; QEMU from 9.0 on
 
@@ -46,6 +46,8 @@ def accesses(lines: Iterable[str]) -> Accesses:
         address, value = int(match[2], 16), int(match[3], 16)
         if match[4].startswith("virtio-mmio"):
             doorbells += match[1] == "write" and address & 0xFFF == _DOORBELL
+        elif match[4].startswith("virtio-pci-"):
+            doorbells += match[1] == "write" and match[4].startswith("virtio-pci-notify")
         elif match[1] == "read" and address >= _PLIC_CONTEXTS and address & 0xFFF == 4:
             claims += value in _DISK_SOURCES
     return Accesses(whole, doorbells, claims)
@@ -63,7 +65,7 @@ class Trace:
     def arguments(self) -> list[str]:
         """What QEMU has to be told."""
         # QEMU does not trace a notification that goes to another thread (ioeventfd). An I/O thread needs ioeventfd.
-        rings_here = [] if self._iothread else ["-global", "virtio-mmio.ioeventfd=off"]
+        rings_here = [] if self._iothread else ["-global", "virtio-mmio.ioeventfd=off", "-global", "virtio-pci.ioeventfd=off"]
         return [*rings_here, "-trace", TRACE_EVENTS, "-D", str(self._file)]
 
     def so_far(self) -> Accesses:

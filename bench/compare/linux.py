@@ -24,7 +24,7 @@ from values import Refusal
 SUITE = "trixie"
 ARCHITECTURE = "riscv64"
 WANTED = ("linux-image-riscv64", "fio", "busybox-static")
-MODULES = ("virtio_mmio", "virtio_blk")
+MODULES = ("virtio_mmio", "virtio_pci", "virtio_blk")
 HERE = Path(__file__).resolve().parent
 COMPILER = "riscv64-linux-gnu-gcc"
 
@@ -100,7 +100,7 @@ def guest(cache: Path, say: Callable[[str], None]) -> Guest:
         say(f"assembling the Linux guest from {len(wanted)} packages")
         _assemble(directory, repository.fetch(wanted))
 
-    return Guest.load(packages.cached(cache / f"linux-{SUITE}", make))
+    return Guest.load(packages.cached(cache / "-".join(("linux", SUITE, *MODULES)), make))
 
 
 def _assemble(directory: Path, fetched: Sequence[Path]) -> None:

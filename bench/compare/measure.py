@@ -115,8 +115,8 @@ def run_linux(setting: Setting, guest: linux.Guest) -> LinuxRun:
 
 def disk_interrupts(lines: Sequence[str]) -> int:
     """The interrupts of VIRTIO devices in /proc/interrupts, summed over all harts."""
-    return sum(int(word) for line in lines if re.search(r"\bvirtio[0-9]+$", line)
-               for word in re.findall(r"(?<=\s)[0-9]+(?=\s)", line.split("SiFive")[0].partition(":")[2]))  # fmt: skip
+    return sum(int(word) for line in lines if re.search(r"\bvirtio[0-9]+(-\S+)?$", line)
+               for word in re.findall(r"(?<=\s)[0-9]+(?=\s)", re.split(r"SiFive|APLIC|IMSIC|PCI-MSIX?", line)[0].partition(":")[2]))  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@
 //     MSI-X enabled:  try_vectors({queues + 1}, queues), or try_vectors({2}, queues), or try_vectors({1}, queues)
 //     none taken:     MSI-X disabled, try_vectors({0}, queues)
 //
-// | vectors | who interrupts                          | interrupts() | to be called                                |
-// |---------|-----------------------------------------|--------------|---------------------------------------------|
-// | 0       | the line: MSI-X is off                  | shared_line  | handle_line()                               |
-// | 1       | vector 0: everything                    | shared_line  | handle_line()                               |
-// | 2       | vector 0: configuration; 1: all queues  | shared_line  | handle_configuration(), handle_line()       |
-// | n > 2   | vector 0: configuration; 1 + q: queue q | per_queue    | handle_configuration(), handle_queue(q)     |
+// | vectors    | who interrupts                          | interrupts() | to be called                                |
+// |------------|-----------------------------------------|--------------|---------------------------------------------|
+// | 0          | the line: MSI-X is off                  | shared_line  | handle_line()                               |
+// | 1          | vector 0: everything                    | shared_line  | handle_line()                               |
+// | queues + 1 | vector 0: configuration; 1 + q: queue q | per_queue    | handle_configuration(), handle_queue(q)     |
+// | 2          | vector 0: configuration; 1: all queues  | shared_line  | handle_configuration(), handle_line()       |
 #pragma once
 
 #include "inflight/arch/arch.hpp"
@@ -67,7 +67,7 @@ class pci_transport : public transport {
     void notify(std::uint16_t index) noexcept override;
     [[nodiscard]] fast_path_registers registers_of_fast_path(std::uint16_t index) const noexcept override;
     [[nodiscard]] interrupt_delivery interrupts() const noexcept override {
-        return vectors_.count > 2 ? interrupt_delivery::per_queue : interrupt_delivery::shared_line;
+        return per_queue_ ? interrupt_delivery::per_queue : interrupt_delivery::shared_line;
     }
     interrupt_cause acknowledge_interrupt() noexcept override;
 
@@ -98,6 +98,7 @@ class pci_transport : public transport {
     [[nodiscard]] bool configuration_may_have_changed() noexcept;
 
     pci_vectors vectors_;
+    bool per_queue_ = false;
     bool configuration_vector_set_ = false; // since the last reset
     // Of acknowledge_interrupt(), with one vector.
     arch::atomic<std::uint32_t> generation_seen_{~0U};

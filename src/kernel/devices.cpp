@@ -3,7 +3,7 @@
 #include "arch/riscv64/probe.hpp"
 #include "drivers/virtio/mmio.hpp"
 #include "src/kernel/console.hpp"
-#include "src/kernel/disk_line.hpp"
+#include "src/kernel/disk_interrupts.hpp"
 #include "src/kernel/disk_notes.hpp"
 #include "src/kernel/interrupt_route.hpp"
 #include "src/kernel/pci_bus.hpp"
@@ -44,12 +44,13 @@ virtio::error start_disk(virtio_device& device, const starter& with) noexcept {
         return virtio::error::out_of_memory;
     }
     const interrupt_route route = route_of(device, with, on_pci, message_use::per_queue);
-    const std::span messages = with.from.create<disk_line::connection>(
-        route.messages.size(), [](std::size_t) { return disk_line::connection{}; });
+    const std::span messages = with.from.create<disk_interrupts::connection>(
+        route.messages.size(), [](std::size_t) { return disk_interrupts::connection{}; });
     if (messages.size() != route.messages.size()) {
         return virtio::error::out_of_memory;
     }
-    disk_line* const line = with.from.emplace<disk_line>(std::string_view{device.name}, *disk, route, messages);
+    disk_interrupts* const line =
+        with.from.emplace<disk_interrupts>(std::string_view{device.name}, *disk, route, messages);
     if (line == nullptr) {
         return virtio::error::out_of_memory;
     }

@@ -8,7 +8,7 @@
 #include "drivers/virtio/features.hpp"
 #include "src/kernel/device_location.hpp"
 #include "src/kernel/disk_identity.hpp"
-#include "src/kernel/disk_line.hpp"
+#include "src/kernel/disk_interrupts.hpp"
 #include "src/kernel/interrupt_controller.hpp"
 #include "src/kernel/machine_description.hpp"
 #include "src/kernel/memory.hpp"
@@ -25,12 +25,12 @@ struct virtio_device {
     device_location location;
     std::uint32_t line = 0; // source of the device's line at the interrupt controller; 0: none
     char name[8] = ""; // "vda" and so on for a disk, "rng0" for a source of entropy, "log"; empty for another device
-    const char* failure = nullptr;    // why the device is unusable, in static storage; nullptr: it is usable
-    block::disk* disk = nullptr;      // nullptr: not a disk, or unusable
-    disk_identity* disk_id = nullptr; // nullptr: no usable disk
-    disk_line* interrupts = nullptr;  // nullptr: no usable disk
-    entropy* rng = nullptr;           // nullptr: not a source of entropy, or unusable
-    console_log* log = nullptr;       // nullptr: not the first console, or unusable
+    const char* failure = nullptr;         // why the device is unusable, in static storage; nullptr: it is usable
+    block::disk* disk = nullptr;           // nullptr: not a disk, or unusable
+    disk_identity* disk_id = nullptr;      // nullptr: no usable disk
+    disk_interrupts* interrupts = nullptr; // nullptr: no usable disk
+    entropy* rng = nullptr;                // nullptr: not a source of entropy, or unusable
+    console_log* log = nullptr;            // nullptr: not the first console, or unusable
 
     // Usable or not.
     [[nodiscard]] bool is_disk() const noexcept { return id == virtio::device_id::block; }

@@ -69,7 +69,7 @@ interrupt_route choose_route(pci_bus& bus, const pci_bus::device& of, virtio::pc
             if (transport.try_vectors({.count = static_cast<std::uint16_t>(count)}, queues)) {
                 return {.line = 0,
                         .messages = messages.first(count),
-                        .is_per_queue = use == message_use::per_queue && count == per_queue};
+                        .is_per_queue = transport.interrupts() == virtio::interrupt_delivery::per_queue};
             }
             msix.table.disable();
         }

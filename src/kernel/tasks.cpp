@@ -4,7 +4,7 @@
 #include "async/scheduler.hpp"
 #include "async/task_table.hpp"
 #include "src/kernel/console.hpp"
-#include "src/kernel/disk_line.hpp"
+#include "src/kernel/disk_interrupts.hpp"
 #include "src/kernel/end.hpp"
 
 #include <cstddef>
@@ -134,7 +134,7 @@ async::task<void> watch() {
         for (arch::hart_index hart = 0; hart < arch::harts(); ++hart) {
             resumptions += async::executor::of(hart).count().resumptions;
         }
-        resumptions -= disk_line::looks();                     // which continue during a standstill
+        resumptions -= disk_interrupts::looks();               // which continue during a standstill
         seconds = resumptions - before <= 1 ? seconds + 1 : 0; // one is this task's own
         before = resumptions;
         if (seconds == 2) {

@@ -132,12 +132,12 @@ void print_one_queue_json(const virtio_device& device, const Driver& driver) noe
 
 // How the device interrupts.
 void print_interrupts(const virtio_device& device) noexcept {
-    const disk_line* const interrupts = device.interrupts;
+    const disk_interrupts* const interrupts = device.interrupts;
     if (interrupts == nullptr || interrupts->messages().empty()) {
         print("interrupt %u\n", device.line);
         return;
     }
-    const std::span<const disk_line::connection> messages = interrupts->messages();
+    const std::span<const disk_interrupts::connection> messages = interrupts->messages();
     print("%lu message%s (MSI-X)\n", messages.size(), messages.size() == 1 ? "" : "s");
     for (std::size_t vector = 0; vector < messages.size(); ++vector) {
         const interrupt_message& each = messages[vector].message;
@@ -164,7 +164,7 @@ void print_location_json(const virtio_device& device) noexcept {
     if (device.interrupts != nullptr) {
         print(",\"messages\":[");
         bool first = true;
-        for (const disk_line::connection& each : device.interrupts->messages()) {
+        for (const disk_interrupts::connection& each : device.interrupts->messages()) {
             print("%s{\"hart\":%u,\"id\":%u}", first ? "" : ",", each.message.hart, each.message.data);
             first = false;
         }

@@ -162,8 +162,8 @@ TREES = [
     Tree("no interrupts", in_slots(without("interrupts")),
          notes=(r"vda has no interrupt in the device tree: it is polled", r"vdb has no interrupt in the device tree: it is polled")),
     Tree("no such interrupt", in_slots(with_line(lambda number: NOT_THE_PLICS + number)),
-         notes=(rf"gives vda line {NOT_THE_PLICS + 8}, which the PLIC does not have: it is polled",
-                rf"gives vdb line {NOT_THE_PLICS + 7}, which the PLIC does not have: it is polled")),
+         notes=(rf"gives vda line {NOT_THE_PLICS + 8}, which the interrupt controller does not have: it is polled",
+                rf"gives vdb line {NOT_THE_PLICS + 7}, which the interrupt controller does not have: it is polled")),
     # Of 9 disks' worth of lines only that of nobody: their interrupts lead nowhere.
     Tree("another's interrupt", in_slots(with_line(lambda number: 40 + number)),
          arguments=("digest", "--disk=4M", "--disk=4M", "--append=bs=4k poll=off", "--depth=2"),
@@ -182,10 +182,10 @@ TREES = [
     Tree("one line for all", in_slots(with_line(lambda _: 8)),
          notes=(r"vdb interrupts on line 7|no interrupt of vdb arrives on line 8|",)),
     Tree("a slot where nothing answers", further_slot(NOWHERE, 9),
-         notes=(rf"slot {NOWHERE:#x}: no device responds at this address",)),
+         notes=(rf"slot {NOWHERE:#x} cannot be used: no device responds at this address",)),
     Tree("a slot where nothing answers, shown", further_slot(NOWHERE, 9), arguments=("info", "--disk=1M"),
          says=(rf"^slot {NOWHERE:#x}: cannot be used: no device responds at this address", "^vda, slot 0x10008000: block"),
-         notes=(rf"slot {NOWHERE:#x}: no device responds at this address",)),
+         notes=(rf"slot {NOWHERE:#x} cannot be used: no device responds at this address",)),
     *(Tree(f"a bad disk, {program}", chain(further_slot(STUCK, 9), reserved(0, (STUCK, 0x1000))),
            arguments=(program, "--disk=4M", *words), says=says, status=status, qemu=stuck_device(),
            notes=(rf"vda, slot {STUCK:#x} cannot be used: .*VERSION_1",), errors=errors)

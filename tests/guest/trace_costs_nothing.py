@@ -34,7 +34,7 @@ def copy_without_trace(to: Path) -> None:
     for path in [*to.rglob("*.hpp"), *to.rglob("*.cpp")]:
         if path.stem != "trace":
             lines = path.read_text().splitlines(keepends=True)
-            path.write_text("".join(line for line in lines if not SPEAKS_OF_IT.search(line)))
+            path.write_text("".join(line for line in lines if not SPEAKS_OF_IT.search(line.partition("//")[0])))
 
 
 def code_of(source: str, command: list[str], root: Path, objects: Path, *more: str) -> list[str]:

@@ -1,8 +1,8 @@
-// The kernel's way from an interrupt to a disk, on the simulated machine: the interrupt controller, its PLIC, and disk_line, with
+// The kernel's way from an interrupt to a disk, on the simulated machine: the interrupt controller, its PLIC, and disk_interrupts, with
 // device trees that are wrong and lines that do not behave.
 
 #include "src/kernel/console.hpp"
-#include "src/kernel/disk_line.hpp"
+#include "src/kernel/disk_interrupts.hpp"
 #include "src/kernel/plic_controller.hpp"
 #include "tests/host/driver_fixture.hpp"
 #include "tests/model/plic_model.hpp"
@@ -82,7 +82,7 @@ class kernel_world : public test::world {
         }
         for (std::size_t i = 0; i < devices.size(); ++i) {
             const char name[] = {'v', 'd', static_cast<char>('a' + i), '\0'};
-            lines.push_back(std::make_unique<kernel::disk_line>(name, disk(i), tree.at(i)));
+            lines.push_back(std::make_unique<kernel::disk_interrupts>(name, disk(i), tree.at(i)));
             lines.back()->begin(interrupts, target);
         }
     }
@@ -131,7 +131,7 @@ class kernel_world : public test::world {
 
     model::plic_model plic;
     kernel::plic_controller interrupts{plic_described()};
-    std::vector<std::unique_ptr<kernel::disk_line>> lines;
+    std::vector<std::unique_ptr<kernel::disk_interrupts>> lines;
 };
 
 // How long reads take where nothing is wrong.
@@ -175,11 +175,11 @@ BOOST_AUTO_TEST_CASE(a_proven_line_is_left_alone) {
     w.host.run_until(w.host.time() + arch::ticks_per_second());
     while (w.hart.tick()) {
     }
-    const std::uint64_t looks = kernel::disk_line::looks();
+    const std::uint64_t looks = kernel::disk_interrupts::looks();
     w.host.run_until(w.host.time() + 10 * arch::ticks_per_second());
     while (w.hart.tick()) {
     }
-    BOOST_TEST(kernel::disk_line::looks() == looks);
+    BOOST_TEST(kernel::disk_interrupts::looks() == looks);
 }
 
 BOOST_AUTO_TEST_CASE(swapped_lines_are_served_as_fast_and_said_once) {
@@ -318,7 +318,7 @@ BOOST_AUTO_TEST_CASE(a_shared_line_serves_all_its_disks) {
     w.host.on_step([] {});
     for (std::size_t i = 0; i < 3; ++i) {
         const char name[] = {'v', 'd', static_cast<char>('a' + i), '\0'};
-        w.lines.push_back(std::make_unique<kernel::disk_line>(name, w.disk(i), 50));
+        w.lines.push_back(std::make_unique<kernel::disk_interrupts>(name, w.disk(i), 50));
         w.lines.back()->begin(w.interrupts, interrupt_target::this_hart);
     }
     // A gate that makes one level of three, as wiring does.

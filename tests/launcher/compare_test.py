@@ -190,6 +190,9 @@ class Guest(unittest.TestCase):
         lines = ["           CPU0       CPU1", " 14:     145655         5  SiFive PLIC   8 Edge      virtio0",
                  " 12:         24         0  SiFive PLIC  10 Edge      ttyS0"]  # fmt: skip
         self.assertEqual(measure.disk_interrupts(lines), 145660)
+        by_message = [" 15:          1         0  PCI-MSIX-0000:00:01.0   0 Edge      virtio0-config",
+                      " 16:       6982         2  PCI-MSIX-0000:00:01.0   1 Edge      virtio0-req.0"]  # fmt: skip
+        self.assertEqual(measure.disk_interrupts(by_message), 6985)
 
     def test_a_guest_that_hangs_is_ended(self) -> None:
         with self.assertRaisesRegex(Refusal, "was not done after 0.5 s .its last line: 'here'"):
@@ -247,6 +250,15 @@ class Counts(unittest.TestCase):
 
     def test_accesses(self) -> None:
         self.assertEqual(counts.accesses(self.LINES), counts.Accesses(7, doorbells=1, claims=1))
+
+    def test_accesses_on_pci(self) -> None:
+        lines = [
+            "memory_region_ops_write cpu 0 mr 0x55 addr 0x400003000 value 0x0 size 2 name 'virtio-pci-notify-virtio-blk'",
+            "memory_region_ops_read cpu 0 mr 0x55 addr 0xc201004 value 0x21 size 4 name 'riscv.sifive.plic'",
+            "memory_region_ops_read cpu 0 mr 0x55 addr 0x400001000 value 0x1 size 1 name 'virtio-pci-isr-virtio-blk'",
+            "memory_region_ops_write cpu 0 mr 0x55 addr 0xc201004 value 0x21 size 4 name 'riscv.sifive.plic'",
+        ]
+        self.assertEqual(counts.accesses(lines), counts.Accesses(4, doorbells=1, claims=1))
 
     def test_file_that_grows(self) -> None:
         with tempfile.TemporaryDirectory() as directory:

@@ -1,4 +1,4 @@
-#include "src/kernel/disk_line.hpp"
+#include "src/kernel/disk_interrupts.hpp"
 
 #include "src/kernel/console.hpp"
 
@@ -8,11 +8,11 @@ namespace inflight::kernel {
 
 using console::print;
 
-disk_line::disk_line(std::string_view name, block::disk& of, std::uint32_t tree_line) noexcept
-    : disk_line{name, of, {.line = tree_line, .messages = {}}, {}} {}
+disk_interrupts::disk_interrupts(std::string_view name, block::disk& of, std::uint32_t tree_line) noexcept
+    : disk_interrupts{name, of, {.line = tree_line, .messages = {}}, {}} {}
 
-disk_line::disk_line(std::string_view name, block::disk& of, const interrupt_route& route,
-                     std::span<connection> messages) noexcept
+disk_interrupts::disk_interrupts(std::string_view name, block::disk& of, const interrupt_route& route,
+                                 std::span<connection> messages) noexcept
     : disk_{of},
       tree_line_{route.line},
       messages_{messages},
@@ -33,29 +33,29 @@ disk_line::disk_line(std::string_view name, block::disk& of, const interrupt_rou
     }
 }
 
-void disk_line::fill(connection& made, bool (*serve)(void* connection) noexcept) noexcept {
+void disk_interrupts::fill(connection& made, bool (*serve)(void* connection) noexcept) noexcept {
     made.serve = serve;
     made.context = &made;
     made.owner = this;
     made.masked = [](interrupt_connection& masked, std::uint32_t source, interrupt_storm why) noexcept {
-        disk_line& self = *static_cast<connection&>(masked).owner;
+        disk_interrupts& self = *static_cast<connection&>(masked).owner;
         self.masked_source_ = source;
         self.storm_ = why;
         self.masked_message_.post(self.home_); // this may be any hart, in any context
     };
 }
 
-bool disk_line::serve_all(void* connection) noexcept {
-    return static_cast<disk_line::connection*>(connection)->owner->disk_.handle_line();
+bool disk_interrupts::serve_all(void* connection) noexcept {
+    return static_cast<disk_interrupts::connection*>(connection)->owner->disk_.handle_line();
 }
 
-bool disk_line::serve_configuration(void* connection) noexcept {
-    static_cast<disk_line::connection*>(connection)->owner->disk_.handle_configuration();
+bool disk_interrupts::serve_configuration(void* connection) noexcept {
+    static_cast<disk_interrupts::connection*>(connection)->owner->disk_.handle_configuration();
     return true;
 }
 
-bool disk_line::serve_queue(void* connection) noexcept {
-    auto& self = *static_cast<disk_line::connection*>(connection);
+bool disk_interrupts::serve_queue(void* connection) noexcept {
+    auto& self = *static_cast<disk_interrupts::connection*>(connection);
     if (self.message.hart != arch::this_hart()) [[unlikely]] {
         self.taken_elsewhere.fetch_add(1, std::memory_order_relaxed);
     }
@@ -63,7 +63,7 @@ bool disk_line::serve_queue(void* connection) noexcept {
     return true;
 }
 
-void disk_line::begin(interrupt_controller& by, interrupt_target target) noexcept {
+void disk_interrupts::begin(interrupt_controller& by, interrupt_target target) noexcept {
     if (!messages_.empty() ? connect_messages(by) : by.connect(tree_line_, target, line_)) {
         poll_again_in(arch::ticks_per_second() / unproven_polls_per_second);
         return;
@@ -79,12 +79,12 @@ void disk_line::begin(interrupt_controller& by, interrupt_target target) noexcep
     poll();
 }
 
-bool disk_line::connect_messages(interrupt_controller& by) noexcept {
+bool disk_interrupts::connect_messages(interrupt_controller& by) noexcept {
     return std::ranges::all_of(
         messages_, [&](connection& each) { return by.connect(each.message.source, each.message.hart, each); });
 }
 
-void disk_line::poll_again_in(arch::ticks span) noexcept {
+void disk_interrupts::poll_again_in(arch::ticks span) noexcept {
     if (!poll_is_due_) {
         poll_is_due_ = true;
         timer_.deadline = home_.now() + span;
@@ -92,7 +92,7 @@ void disk_line::poll_again_in(arch::ticks span) noexcept {
     }
 }
 
-void disk_line::look() noexcept {
+void disk_interrupts::look() noexcept {
     poll_is_due_ = false;
     ++looks_;
     switch (state_) {
@@ -106,7 +106,7 @@ void disk_line::look() noexcept {
     }
 }
 
-void disk_line::prove() noexcept {
+void disk_interrupts::prove() noexcept {
     const block::disk::counters count = disk_.count();
     const std::uint64_t interrupted = count.interrupts - count.spurious; // read before `strayed`
     const std::uint64_t by_others = line_.strayed.load(std::memory_order_relaxed);
@@ -139,13 +139,13 @@ void disk_line::prove() noexcept {
     poll_again_in(arch::ticks_per_second() / unproven_polls_per_second);
 }
 
-void disk_line::poll() noexcept {
+void disk_interrupts::poll() noexcept {
     state_ = state::polled;
     span_ = std::max<arch::ticks>(arch::ticks_per_second() / max_polls_per_second, 1);
     poll_again_in(span_);
 }
 
-void disk_line::was_masked() noexcept {
+void disk_interrupts::was_masked() noexcept {
     const char* const why =
         storm_ == interrupt_storm::no_cause ? "keeps interrupting for no reason" : "does not stop interrupting";
     print("note: %s %u %s: it is masked, and %s is polled\n", messages_.empty() ? "line" : "message", masked_source_,

@@ -19,23 +19,23 @@
 
 namespace inflight::kernel {
 
-class disk_line final {
+class disk_interrupts final {
   public:
     // The disk's end of one message, or of its line.
     struct connection : interrupt_connection {
-        disk_line* owner = nullptr;
+        disk_interrupts* owner = nullptr;
         std::uint16_t queue = 0;                        // whose message it is
         interrupt_message message;                      // nothing: the line
         arch::atomic<std::uint64_t> taken_elsewhere{0}; // interrupts of a queue's message that another hart took
     };
 
     // Of a disk that is started on this hart. `tree_line` is the line that the device tree gives; 0: none. Never destroyed.
-    disk_line(std::string_view name, block::disk& of, std::uint32_t tree_line) noexcept;
+    disk_interrupts(std::string_view name, block::disk& of, std::uint32_t tree_line) noexcept;
     // Of a disk with messages, for each of which there is a connection in `messages`.
-    disk_line(std::string_view name, block::disk& of, const interrupt_route& route,
-              std::span<connection> messages) noexcept;
-    disk_line(const disk_line&) = delete;
-    disk_line& operator=(const disk_line&) = delete;
+    disk_interrupts(std::string_view name, block::disk& of, const interrupt_route& route,
+                    std::span<connection> messages) noexcept;
+    disk_interrupts(const disk_interrupts&) = delete;
+    disk_interrupts& operator=(const disk_interrupts&) = delete;
 
     // Once: connects the interrupts and starts the timer. Messages go to their harts whatever the target.
     void begin(interrupt_controller& by, interrupt_target target) noexcept;
@@ -81,8 +81,8 @@ class disk_line final {
     static constexpr arch::ticks min_polls_per_second = 1'000;
 
     struct poll_timer : async::timer {
-        explicit poll_timer(disk_line& of) noexcept
-            : call{[](void* self) noexcept { static_cast<disk_line*>(self)->look(); }, &of} {
+        explicit poll_timer(disk_interrupts& of) noexcept
+            : call{[](void* self) noexcept { static_cast<disk_interrupts*>(self)->look(); }, &of} {
             continuation = call.handle();
         }
         async::callback call;
@@ -104,7 +104,8 @@ class disk_line final {
     std::uint32_t masked_source_ = 0; // with storm_, the content of masked_message_
     interrupt_storm storm_{};
     poll_timer timer_{*this};
-    async::message masked_message_{[](void* self) noexcept { static_cast<disk_line*>(self)->was_masked(); }, this};
+    async::message masked_message_{[](void* self) noexcept { static_cast<disk_interrupts*>(self)->was_masked(); },
+                                   this};
 };
 
 } // namespace inflight::kernel

@@ -48,6 +48,13 @@ inline void clear_bits(indirect which, std::uint64_t bits) noexcept {
     return value;
 }
 
+// Whether an identity is pending and enabled. Changes nothing.
+[[nodiscard]] inline bool has_pending() noexcept {
+    std::uint64_t value;
+    asm volatile("csrr %0, 0x15c" : "=r"(value) : : "memory"); // stopei
+    return value != 0;
+}
+
 // From here on other harts interrupt this one by a store of 1 to its file.
 inline void take_software_interrupts(std::uintptr_t file) noexcept {
     riscv64::set_software_interrupt_register(file);
@@ -62,6 +69,7 @@ inline void handle_software_interrupt() noexcept {
 void write(indirect which, std::uint64_t value) noexcept;
 void clear_bits(indirect which, std::uint64_t bits) noexcept;
 [[nodiscard]] std::uint64_t claim() noexcept;
+[[nodiscard]] bool has_pending() noexcept;
 void take_software_interrupts(std::uintptr_t file) noexcept;
 void handle_software_interrupt() noexcept;
 

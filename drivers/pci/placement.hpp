@@ -43,7 +43,7 @@ std::uint16_t enable(configuration_space& space, const function& of) noexcept;
 // Turns off decoding, bus master and INTx.
 void disable(configuration_space& space, function_address where) noexcept;
 
-// Lets the function interrupt by its pin, or not. Not while MSI-X is enabled.
+// Lets the function interrupt by its pin, or not. With MSI-X enabled it does not, either way.
 void set_intx(configuration_space& space, function_address where, bool enabled) noexcept;
 
 } // namespace inflight::pci

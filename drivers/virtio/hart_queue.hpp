@@ -49,8 +49,13 @@ class hart_queue : private async::completion_source {
         : device_{of}, index_{index}, max_size_{max_size} {}
     ~hart_queue() = default;
 
-    // Before the device is started: takes the memory of the ring. False if there is none left.
+    // Before the device is started: takes the memory of the ring, of any size that a device may decide on by itself. False
+    // if there is none left.
     [[nodiscard]] bool allocate(dma_memory& memory) noexcept {
+        constexpr std::uint16_t max_fixed_size = 1024;
+        if (device_.underlying_transport().queue_size_is_fixed()) {
+            max_size_ = max_fixed_size;
+        }
         const queue_memory needed = queue_memory::of(max_size_, device_.is_legacy());
         ring_ = memory.allocate(needed.bytes, needed.alignment);
         return ring_ != nullptr;

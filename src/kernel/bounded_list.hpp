@@ -18,6 +18,7 @@ class bounded_list {
     }
     [[nodiscard]] std::size_t size() const noexcept { return size_; }
     [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
+    [[nodiscard]] bool is_full() const noexcept { return size_ == capacity; }
     // How many items were pushed when the list was full.
     [[nodiscard]] std::size_t dropped() const noexcept { return dropped_; }
     [[nodiscard]] Item& operator[](std::size_t index) noexcept { return items_[index]; }

@@ -219,6 +219,10 @@ void finder::find_on_pci(pci_bus& bus) noexcept {
 }
 
 void finder::add(virtio_device& device, pci_bus* bus, const pci_bus::device* on_bus) noexcept {
+    if (found_.is_full()) {
+        found_.push_back(device); // which counts it
+        return;
+    }
     if (device.is_disk()) {
         name_disk(device, disks_++);
     }
@@ -228,6 +232,9 @@ void finder::add(virtio_device& device, pci_bus* bus, const pci_bus::device* on_
         if (outcome != virtio::error::none) {
             device.failure = device.is_disk() ? block::describe(outcome) : virtio::to_string(outcome);
         }
+    }
+    if (bus != nullptr && device.disk == nullptr && device.rng == nullptr && device.log == nullptr) {
+        bus->stop(*on_bus); // nobody drives it
     }
     if (device.failure != nullptr) {
         console::print("note: %s%s%s cannot be used: %s\n", device.name, device.name[0] != '\0' ? ", " : "",

@@ -39,9 +39,12 @@ void disk_interrupts::fill(connection& made, bool (*serve)(void* connection) noe
     made.owner = this;
     made.masked = [](interrupt_connection& masked, std::uint32_t source, interrupt_storm why) noexcept {
         disk_interrupts& self = *static_cast<connection&>(masked).owner;
-        self.masked_source_ = source;
-        self.storm_ = why;
-        self.masked_message_.post(self.home_); // this may be any hart, in any context
+        // This may be any hart, in any context, and several at once: the first one is reported.
+        if (self.was_masked_once_.exchange(1, std::memory_order_relaxed) == 0) {
+            self.masked_source_ = source;
+            self.storm_ = why;
+            self.masked_message_.post(self.home_);
+        }
     };
 }
 
@@ -114,7 +117,8 @@ void disk_interrupts::prove() noexcept {
     // Both happen by chance, too: with swapped lines, a device completes something just before its own line interrupts;
     // with correct lines, just before another line interrupts for no reason.
     const bool mostly_by_own = by_own >= by_others * 4;
-    if (by_own >= enough && mostly_by_own) {
+    const bool silent = has_silent_queue();
+    if (by_own >= enough && mostly_by_own && !silent) {
         state_ = state::interrupted;
         return;
     }
@@ -126,17 +130,29 @@ void disk_interrupts::prove() noexcept {
         return;
     }
     lost_ += disk_.look_for_completions() ? 1 : 0;
-    if (lost_ >= enough && lost_ > interrupted) {
+    if (lost_ >= enough && (lost_ > interrupted || silent)) {
         if (messages_.empty()) {
             print("note: no interrupt of %s arrives on line %u, which the device tree gives: it is polled\n",
                   name_.data(), tree_line_);
         } else {
-            print("note: no message of %s arrives at the interrupt controller: it is polled\n", name_.data());
+            print("note: messages of %s do not arrive at the interrupt controller: it is polled\n", name_.data());
         }
         poll();
         return;
     }
     poll_again_in(arch::ticks_per_second() / unproven_polls_per_second);
+}
+
+// Whether a queue with a message of its own has completed requests, and none of its messages has arrived. Others prove
+// nothing about it.
+bool disk_interrupts::has_silent_queue() const noexcept {
+    for (std::uint16_t queue = 0; per_queue_ && queue < disk_.properties().queues; ++queue) {
+        const block::queue::counters count = disk_.count(queue);
+        if (count.requests >= enough && count.interrupts == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void disk_interrupts::poll() noexcept {

@@ -69,6 +69,7 @@ class disk_interrupts final {
     void prove() noexcept;
     void poll() noexcept;
     void poll_again_in(arch::ticks span) noexcept;
+    [[nodiscard]] bool has_silent_queue() const noexcept;
     void was_masked() noexcept;
 
     // This many interrupts by the disk's own line prove it, and by other lines disprove it. After this many polls that
@@ -99,9 +100,10 @@ class disk_interrupts final {
     async::executor& home_;
     state state_ = state::unproven;
     bool poll_is_due_ = false;
-    std::uint32_t lost_ = 0;          // completions that polls found
-    arch::ticks span_ = 0;            // between polls
-    std::uint32_t masked_source_ = 0; // with storm_, the content of masked_message_
+    std::uint32_t lost_ = 0;                         // completions that polls found
+    arch::ticks span_ = 0;                           // between polls
+    arch::atomic<std::uint32_t> was_masked_once_{0}; // GCC 12 exchanges words, not bytes
+    std::uint32_t masked_source_ = 0;                // with storm_, the content of masked_message_
     interrupt_storm storm_{};
     poll_timer timer_{*this};
     async::message masked_message_{[](void* self) noexcept { static_cast<disk_interrupts*>(self)->was_masked(); },

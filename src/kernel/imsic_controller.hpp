@@ -33,7 +33,8 @@ class imsic_controller final : public interrupt_controller {
         imsic_controller* controller;
         std::uintptr_t file; // physical address
         std::uint32_t wired_target;
-        bool has_wires; // the APLIC sends messages, and reaches this hart
+        bool has_wires;                          // the APLIC sends messages, and reaches this hart
+        std::uint32_t next_id = software_id + 1; // that is free, with all above it
         // Set when too many messages without a source have arrived: only what has a source is enabled then, and nothing
         // is added.
         arch::atomic<bool> closed{false};
@@ -55,8 +56,9 @@ class imsic_controller final : public interrupt_controller {
     void enable(std::uint32_t source, arch::hart_index hart) noexcept override;
     void mask(std::uint32_t source) noexcept override;
 
-    [[nodiscard]] std::uint32_t free_id(arch::hart_index hart) const noexcept;
-    [[nodiscard]] bool assign(std::uint32_t source, arch::hart_index hart, std::uint32_t id) noexcept;
+    [[nodiscard]] bool has_free_id(arch::hart_index hart) const noexcept;
+    void reserve(std::uint32_t source, arch::hart_index hart) noexcept;
+    [[nodiscard]] bool assign(std::uint32_t source) noexcept;
     void close() noexcept;
 
     arch::aplic wires_;

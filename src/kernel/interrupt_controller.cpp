@@ -108,6 +108,7 @@ void interrupt_controller::check_for_cause(std::uint32_t source, std::uint32_t c
     history.without_cause = claims_left == history.last_without_cause ? history.without_cause + 1 : 1;
     history.last_without_cause = claims_left;
     if (history.without_cause == max_without_cause) {
+        history.without_cause = 0; // source 0 may have to be given up on another hart, too
         give_up(source, interrupt_storm::no_cause);
     }
 }

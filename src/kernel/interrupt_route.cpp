@@ -73,6 +73,7 @@ interrupt_route choose_route(pci_bus& bus, const pci_bus::device& of, virtio::pc
             }
             msix.table.disable();
         }
+        msix.table.disable(); // whatever the firmware has left
         static_cast<void>(transport.try_vectors({}, queues));
     }
     bus.use_line(of);

@@ -1,5 +1,6 @@
 #include "src/kernel/pci_bus.hpp"
 
+#include "arch/riscv64/probe.hpp"
 #include "drivers/pci/enumeration.hpp"
 #include "drivers/pci/placement.hpp"
 #include "drivers/virtio/pci_capabilities.hpp"
@@ -21,6 +22,26 @@ void print_address(const pci::function& of, device_location& where) noexcept {
 }
 
 } // namespace
+
+pci_host_error pci_bus::check(const machine_description& machine) noexcept {
+    const pci_host_description& host = *machine.pci;
+    pci::host_windows windows; // none after an error, which start() reports
+    static_cast<void>(host.read_windows(windows));
+    const auto is_memory = [&machine](std::uint64_t base, std::uint64_t size) {
+        return size != 0 && std::ranges::any_of(machine.memory, [=](const memory_range& bank) {
+                   return base <= bank.base + (bank.size - 1) && bank.base <= base + (size - 1);
+               });
+    };
+    for (const pci::address_window* const each : {&windows.io, &windows.memory32, &windows.memory64}) {
+        if (is_memory(each->cpu_address, each->size)) {
+            return pci_host_error::overlaps_memory;
+        }
+    }
+    if (is_memory(host.registers.base, host.registers.size)) {
+        return pci_host_error::overlaps_memory;
+    }
+    return arch::riscv64::answers(host.registers.base) ? pci_host_error::none : pci_host_error::no_response;
+}
 
 bool pci_bus::find_functions() noexcept {
     pci::enumerate(space_, host_.buses, functions_);
@@ -76,7 +97,7 @@ const char* pci_bus::locate(const pci::function& of, bool is_transitional, devic
     }
     const pci::base_address& bar = of.bars[0];
     if (outcome != virtio::pci_structures_error::not_modern || !is_transitional || bar.kind != pci::bar_kind::io ||
-        !bar.is_placed() || bar.size < legacy_register_bytes) {
+        !of.decodes_io() || bar.size < legacy_register_bytes) {
         return virtio::to_string(outcome);
     }
     where.interface = device_interface::pci_legacy;
@@ -89,6 +110,10 @@ pci::msix_table::open_result pci_bus::msix(const device& of) noexcept {
     const auto function = std::ranges::find_if(
         functions_, [&](const pci::function& each) { return each.address == of.location.function; });
     return pci::msix_table::open(space_, *function);
+}
+
+void pci_bus::stop(const device& of) noexcept {
+    pci::disable(space_, of.location.function);
 }
 
 void pci_bus::use_line(const device& of) noexcept {

@@ -6,6 +6,7 @@
 #include "drivers/pci/msix.hpp"
 #include "drivers/virtio/features.hpp"
 #include "src/kernel/device_location.hpp"
+#include "src/kernel/machine_description.hpp"
 #include "src/kernel/pci_host_description.hpp"
 
 #include <array>
@@ -28,6 +29,10 @@ class pci_bus {
         : host_{host}, space_{host.registers.base, host.registers.size, host.buses} {}
     pci_bus(const pci_bus&) = delete;
     pci_bus& operator=(const pci_bus&) = delete;
+
+    // Whether the host bridge of the machine, whose tree may be wrong, can be looked at: its addresses are not those of
+    // memory, and something responds there. Memory is not translated yet.
+    [[nodiscard]] static pci_host_error check(const machine_description& machine) noexcept;
 
     // Finds all functions. Returns whether there is a VIRTIO device among them. Once, before start().
     [[nodiscard]] bool find_functions() noexcept;
@@ -52,6 +57,9 @@ class pci_bus {
 
     // The MSI-X table of a device that for_each_virtio() has found; nothing is wrong if it has none.
     [[nodiscard]] pci::msix_table::open_result msix(const device& of) noexcept;
+
+    // Ends its access to memory, its interrupts, and the access to its registers.
+    void stop(const device& of) noexcept;
 
     // Lets the device interrupt by its pin.
     void use_line(const device& of) noexcept;

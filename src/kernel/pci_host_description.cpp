@@ -25,6 +25,9 @@ std::size_t cells_in(const property& list) noexcept {
     return list.value().size() / sizeof(std::uint32_t);
 }
 
+// What the page tables reach (Sv48, the lower half).
+constexpr std::uint64_t max_physical_address = std::uint64_t{1} << 47;
+
 void keep_larger(pci::address_window& window, const pci::address_window& other) noexcept {
     window = other.size > window.size ? other : window;
 }
@@ -96,6 +99,9 @@ pci_host_error pci_host_description::read_windows(pci::host_windows& windows) co
             wraps(in_parent) || wraps({bus_address, in_parent.size}) ? std::nullopt : host.physical(in_parent);
         if (!physical || wraps(*physical)) {
             return pci_host_error::ranges_damaged;
+        }
+        if (physical->base + (physical->size - 1) >= max_physical_address) {
+            continue; // it could not be mapped
         }
         const pci::address_window window{bus_address, physical->base, physical->size};
         switch (space) {
@@ -175,6 +181,10 @@ std::string_view text(pci_host_error error) noexcept {
         return "the bus-range of the PCI host bridge in the device tree is not two ascending numbers below 256"sv;
     case pci_host_error::ranges_damaged:
         return "the PCI host bridge of the device tree has malformed ranges, or ranges without a physical address"sv;
+    case pci_host_error::overlaps_memory:
+        return "the PCI host bridge of the device tree has registers or ranges within the machine's memory"sv;
+    case pci_host_error::no_response:
+        return "nothing responds at the address that the device tree gives to the registers of the PCI host bridge"sv;
     case pci_host_error::no_memory_window:
         return "the PCI host bridge of the device tree has no memory window in its ranges: no device can be placed"sv;
     }

@@ -18,6 +18,8 @@ enum class pci_host_error : std::uint8_t {
     bus_range_damaged,
     ranges_damaged,
     no_memory_window,
+    overlaps_memory,
+    no_response,
 };
 
 // One sentence that names the cause and, where there is one, the remedy. Static storage.

@@ -165,9 +165,9 @@ void protect_memory(const machine_description& machine, memory& memory,
     map_device(machine.uart ? machine.uart->registers : memory_range{});
     map_device(machine.test_finisher.value_or(memory_range{}));
     if (machine.pci && machine.pci->outcome == pci_host_error::none && machine.pci->is_used) {
-        pci::host_windows windows;
+        map_device(machine.pci->registers);
+        pci::host_windows windows; // none after an error, which pci_bus reports
         if (machine.pci->read_windows(windows) == pci_host_error::none) {
-            map_device(machine.pci->registers);
             for (const pci::address_window* const window : {&windows.io, &windows.memory32, &windows.memory64}) {
                 map_device({window->cpu_address, window->size});
             }

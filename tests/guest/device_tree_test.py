@@ -149,7 +149,16 @@ class Tree:
     qemu: tuple[str, ...] = ()
 
 
+
+
+def pci_host_at(address: int) -> Callable[[str], str]:
+    """The registers of the PCI host bridge elsewhere, for one bus."""
+    return substitute(r"(pci@\w+ \{[^}]*?\breg = <)[^>]*>", rf"\g<1>0 {address:#x} 0 0x100000>")
+
+
 NOT_THE_PLICS = 700
+PCI_DISK = tuple(f"--qemu-arg={word}" for word in (
+    "-blockdev", "driver=null-co,node-name=on-pci,size=1048576,read-zeroes=on", "-device", "virtio-blk-pci,drive=on-pci"))
 TREES = [
     Tree("as it is", lambda source: source),
     Tree("interrupts-extended", in_slots(extended)),
@@ -181,6 +190,13 @@ TREES = [
       for which in ("first", "last") for routing in ("on", "any")),
     Tree("one line for all", in_slots(with_line(lambda _: 8)),
          notes=(r"vdb interrupts on line 7|no interrupt of vdb arrives on line 8|",)),
+    Tree("a PCI host bridge where nothing responds", pci_host_at(NOWHERE),
+         notes=("devices on PCI are left out: nothing responds at the address",)),
+    Tree("a PCI host bridge in memory", pci_host_at(0x88000000),
+         notes=("devices on PCI are left out: .* within the machine's memory",)),
+    Tree("a PCI host bridge without ranges", substitute(r"(pci@\w+ \{[^}]*?)\branges = <[^>]*>;", r"\1"),
+         arguments=("info", "--disk=1M"), qemu=PCI_DISK, says=("^vdb, PCI 00:01.0: cannot be used: ", "^vda, slot 0x10008000: block"),
+         notes=("devices on PCI cannot be used: .* malformed ranges", "vdb, PCI 00:01.0 cannot be used: .*")),
     Tree("a slot where nothing answers", further_slot(NOWHERE, 9),
          notes=(rf"slot {NOWHERE:#x} cannot be used: no device responds at this address",)),
     Tree("a slot where nothing answers, shown", further_slot(NOWHERE, 9), arguments=("info", "--disk=1M"),

@@ -97,8 +97,14 @@ class imsic_model {
         const std::uint32_t id = top(own);
         own.pending.erase(id);
         update(machine_.selected_hart());
+        if (lost_during_claim != 0) { // it arrives, and its interrupt is taken down with that of the claimed one
+            own.pending.insert(std::exchange(lost_during_claim, 0));
+            lines_.set(machine_.selected_hart(), false);
+        }
         return std::uint64_t{id} << 16 | id;
     }
+    bool has_pending() const { return top(files_[machine_.selected_hart()]) != 0; }
+    std::uint32_t lost_during_claim = 0; // of the next claim, as QEMU before 9.1 may do it; 0: none
     std::uint64_t software_register = 0; // of the last hart that opened
     std::vector<arch::hart_index> software_handled;
 

@@ -251,7 +251,7 @@ BOOST_AUTO_TEST_CASE(a_wire_that_stays_high_is_served_again) {
 BOOST_AUTO_TEST_CASE(a_wire_has_one_hart) {
     with_imsic w;
     BOOST_TEST(w.interrupts.connect(3, interrupt_target::all_harts, w.first));
-    BOOST_TEST(w.aplic.target(3) >> 18 == 0U);
+    BOOST_TEST((w.aplic.target(3) >> 18) == 0U);
     BOOST_TEST(!w.interrupts.connect(3, 1, w.first));
     // A second device, of another hart, shares the first one's.
     w.host.select_hart(1);

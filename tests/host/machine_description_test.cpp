@@ -139,7 +139,9 @@ BOOST_AUTO_TEST_CASE(a_damaged_aplic_or_imsic_is_refused) {
              {"riscv,group-index-bits", {8}},
              {"riscv,group-index-shift", {56}},
              {"riscv,group-index-shift", {}}}) {
-        BOOST_TEST(with(true, [&](auto& aia) { aia.imsic_more = {{name, value}}; }) == error::imsic_damaged);
+        BOOST_TEST(with(true, [&name = name, &value = value](auto& aia) {
+                       aia.imsic_more = {{name, value}};
+                   }) == error::imsic_damaged);
     }
     // The group's bits in the middle of the hart's.
     BOOST_TEST(with(true, [](auto& aia) {

@@ -131,7 +131,7 @@ BOOST_AUTO_TEST_CASE(a_change_of_the_capacity_is_seen_in_every_way) {
         BOOST_TEST_CONTEXT(how) {
             world w{of_way(how)};
             w.start_all();
-            for (const std::uint64_t sectors : {1234, 4000}) {
+            for (const std::uint64_t sectors : {1234UL, 4000UL}) {
                 w.model().set_capacity(sectors);
                 w.settle();
                 BOOST_TEST(w.disk().properties().capacity == sectors);

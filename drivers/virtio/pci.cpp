@@ -72,7 +72,7 @@ bool pci_transport::try_vectors(pci_vectors vectors, std::uint16_t queues) noexc
     if (!accepted) {
         use_vectors({});
     }
-    per_queue_ = accepted && vectors.count > 1 && vectors.count == queues + 1;
+    per_queue_ = accepted && (vectors.count > 2 || (vectors.count == 2 && queues == 1));
     return accepted;
 }
 

@@ -25,7 +25,7 @@ enum class indirect : std::uint64_t {
 
 // The register of an array that has the bit of that identity.
 [[nodiscard]] constexpr indirect register_of(indirect array, std::uint32_t id) noexcept {
-    return static_cast<indirect>(static_cast<std::uint64_t>(array) + id / ids_per_register * 2);
+    return static_cast<indirect>(static_cast<std::uint64_t>(array) + std::uint64_t{id / ids_per_register} * 2);
 }
 
 #ifdef __riscv

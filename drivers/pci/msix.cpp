@@ -120,7 +120,7 @@ void msix_table::mask_all() const noexcept {
 }
 
 bool msix_table::is_pending(std::uint16_t index) const noexcept {
-    return (arch::mmio_read32(pending_ + index / 32 * 4) >> index % 32 & 1) != 0;
+    return (arch::mmio_read32(pending_ + std::uintptr_t{4} * (index / 32)) >> index % 32 & 1) != 0;
 }
 
 void msix_table::begin() const noexcept {

@@ -351,7 +351,7 @@ class interrupt_files {
         files.guest_bits_ = bits("riscv,guest-index-bits"sv, 0, 7);
         files.hart_bits_ = bits("riscv,hart-index-bits"sv, hart_bits_for_count, 15);
         files.group_bits_ = bits("riscv,group-index-bits"sv, 0, 7);
-        files.group_shift_ = bits("riscv,group-index-shift"sv, 2 * interrupt_file_shift, 55);
+        files.group_shift_ = bits("riscv,group-index-shift"sv, std::uint64_t{2} * interrupt_file_shift, 55);
         const bool valid = files.guest_bits_ != invalid && files.hart_bits_ != invalid &&
                            files.group_bits_ != invalid && files.group_shift_ != invalid &&
                            (files.group_bits_ == 0 || files.group_shift_ >= files.hart_shift() + files.hart_bits_);

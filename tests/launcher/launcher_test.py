@@ -342,7 +342,7 @@ class CommandLine(LauncherTest):
         self.assertIn("\nif=none,id=vde,discard=unmap,file=" + URI.replace(",", ",,") + "\n", text)
         devices = [word for word in words if word.startswith("virtio-blk-device")]
         token = devices[0].split(",")[2].removeprefix("serial=inflight0-")
-        self.assertRegex(token, "^[0-9a-f]{10}$")
+        self.assertRegex(token, "^[0-9a-f]{8}$")
         self.assertEqual(
             devices,
             [f"virtio-blk-device,drive=vd{'abcde'[i]},serial=inflight{i}-{token},num-queues=1" for i in range(5)],
@@ -368,7 +368,7 @@ class CommandLine(LauncherTest):
         self.assertRegex(
             self.value("-device", "info", "--disk", "null:1M", "--queues", "4", "--queue-size", "64",
                        "--device", "event_idx=off", "--device", "bus=a,b"),
-            r"\Avirtio-blk-device,drive=vda,serial=[0-9a-z-]{20},num-queues=4,queue-size=64,event_idx=off,bus=a,,b\Z",
+            r"\Avirtio-blk-device,drive=vda,serial=[0-9a-z-]{18},num-queues=4,queue-size=64,event_idx=off,bus=a,,b\Z",
         )
 
     def test_iothread(self) -> None:

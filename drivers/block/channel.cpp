@@ -267,9 +267,10 @@ bool channel::poll() noexcept {
     return true;
 }
 
+// While the channel holds, it takes completions and submits nothing.
 bool channel::poll_slow_path() noexcept {
-    if (stopped_) [[unlikely]] {
-        return poll_while_holding();
+    if (stopped_ && !holds_) [[unlikely]] {
+        return false;
     }
     if (configuration_changed_.load(std::memory_order_relaxed)) [[unlikely]] {
         configuration_changed_.store(false, std::memory_order_relaxed);
@@ -287,38 +288,19 @@ bool channel::poll_slow_path() noexcept {
         }
         found |= outcome == queue::drained::something;
     }
-    if (found && !waiting_.empty()) {
+    if (stopped_) [[unlikely]] {
+        report_if_idle();
+    } else if (found && !waiting_.empty()) {
         push_waiting();
     }
     return found;
 }
 
-// Of a channel that is stopped.
-bool channel::poll_while_holding() noexcept {
-    if (!holds_) {
-        return false;
-    }
-    if (configuration_changed_.load(std::memory_order_relaxed)) {
-        configuration_changed_.store(false, std::memory_order_relaxed);
-        recovery_->request(recovery::cause::configuration);
-        return true;
-    }
-    bool found = false;
-    for (queue* each = first_; each != nullptr; each = each->sibling) {
-        if (each->ring().armed()) {
-            continue; // an interrupt will tell
-        }
-        const queue::drained outcome = each->drain(*executor_);
-        if (outcome == queue::drained::protocol_violation) {
-            return violates();
-        }
-        found |= outcome == queue::drained::something;
-    }
+void channel::report_if_idle() noexcept {
     if (reports_idle_ && !is_busy()) {
         reports_idle_ = false;
         recovery_->request(recovery::cause::write_cache);
     }
-    return found;
 }
 
 // Returns true if there was anything to publish.
@@ -399,24 +381,15 @@ bool channel::arm_and_publish() noexcept {
     return work;
 }
 
-bool channel::arm_while_holding() noexcept {
-    if (!holds_) {
-        return false;
-    }
-    bool work = configuration_changed_.load(std::memory_order_relaxed);
-    for_each_queue([&work](queue& each) { work |= each.ring().arm(); });
-    return work;
-}
-
 bool channel::arm_and_publish_slow_path() noexcept {
-    if (stopped_) [[unlikely]] {
-        return arm_while_holding();
+    if (stopped_ && !holds_) [[unlikely]] {
+        return false;
     }
     bool work = configuration_changed_.load(std::memory_order_relaxed);
     bool published = false;
     for_each_queue([this, &work, &published](queue& each) {
         work |= each.ring().arm();
-        published |= publish(each);
+        published |= !stopped_ && publish(each);
     });
     if (published) {
         end_publishing();

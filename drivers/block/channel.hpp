@@ -129,8 +129,7 @@ class alignas(512) channel final : private async::completion_source,
   private:
     [[gnu::noinline]] bool arm_and_publish_slow_path() noexcept;
     [[gnu::noinline]] bool poll_slow_path() noexcept;
-    [[gnu::noinline]] bool poll_while_holding() noexcept;
-    [[gnu::noinline]] bool arm_while_holding() noexcept;
+    [[gnu::noinline]] void report_if_idle() noexcept;
     [[gnu::noinline]] bool violates() noexcept;
     [[gnu::noinline]] bool drain_rest(std::size_t used) noexcept;
     [[gnu::noinline]] bool push_waiting_after_poll() noexcept;

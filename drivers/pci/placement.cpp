@@ -148,6 +148,10 @@ void disable(configuration_space& space, function_address where) noexcept {
     set_command(space, where, decoding_and_bus_master, command_bit::intx_disable);
 }
 
+void isolate(configuration_space& space, function_address where) noexcept {
+    set_command(space, where, command_bit::bus_master, command_bit::intx_disable);
+}
+
 void set_intx(configuration_space& space, function_address where, bool enabled) noexcept {
     set_command(space, where, command_bit::intx_disable, enabled ? 0U : unsigned{command_bit::intx_disable});
 }

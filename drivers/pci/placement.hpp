@@ -43,6 +43,9 @@ std::uint16_t enable(configuration_space& space, const function& of) noexcept;
 // Turns off decoding, bus master and INTx.
 void disable(configuration_space& space, function_address where) noexcept;
 
+// Turns off bus master, which ends messages too, and INTx. The function's registers can still be read.
+void isolate(configuration_space& space, function_address where) noexcept;
+
 // Lets the function interrupt by its pin, or not. With MSI-X enabled it does not, either way.
 void set_intx(configuration_space& space, function_address where, bool enabled) noexcept;
 

@@ -25,12 +25,11 @@ struct starter {
 };
 
 // `on_pci`: the device's transport if it is on PCI.
-interrupt_route route_of(const virtio_device& device, const starter& with, virtio::pci_transport* on_pci,
-                         message_use use) noexcept {
-    if (on_pci == nullptr) {
-        return {.line = device.line, .messages = {}, .is_per_queue = false};
+void set_route(virtio_device& device, const starter& with, virtio::pci_transport* on_pci, message_use use) noexcept {
+    if (on_pci != nullptr) {
+        device.route =
+            choose_route(*with.bus, *with.on_bus, *on_pci, use, with.wanted.queues, with.interrupts, with.from);
     }
-    return choose_route(*with.bus, *with.on_bus, *on_pci, use, with.wanted.queues, with.interrupts, with.from);
 }
 
 virtio::error start_disk(virtio_device& device, const starter& with) noexcept {
@@ -43,14 +42,14 @@ virtio::error start_disk(virtio_device& device, const starter& with) noexcept {
     if (notes == nullptr) {
         return virtio::error::out_of_memory;
     }
-    const interrupt_route route = route_of(device, with, on_pci, message_use::per_queue);
+    set_route(device, with, on_pci, message_use::per_queue);
     const std::span messages = with.from.create<disk_interrupts::connection>(
-        route.messages.size(), [](std::size_t) { return disk_interrupts::connection{}; });
-    if (messages.size() != route.messages.size()) {
+        device.route.messages.size(), [](std::size_t) { return disk_interrupts::connection{}; });
+    if (messages.size() != device.route.messages.size()) {
         return virtio::error::out_of_memory;
     }
     disk_interrupts* const line =
-        with.from.emplace<disk_interrupts>(std::string_view{device.name}, *disk, route, messages);
+        with.from.emplace<disk_interrupts>(std::string_view{device.name}, *disk, device.route, messages);
     if (line == nullptr) {
         return virtio::error::out_of_memory;
     }
@@ -109,13 +108,13 @@ virtio::error start_entropy(virtio_device& device, const starter& with) noexcept
     if (connection == nullptr) {
         return virtio::error::out_of_memory;
     }
-    const interrupt_route route = route_of(device, with, on_pci, message_use::one);
+    set_route(device, with, on_pci, message_use::one);
     const std::uint32_t timeout = with.wanted.request_timeout;
     const std::uint32_t seconds = timeout != 0 ? timeout : forever_in_seconds;
     const virtio::error outcome = rng->start(with.from, seconds * arch::ticks_per_second(), with.wanted.features_off);
     if (outcome == virtio::error::none) {
         device.rng = rng;
-        if (!connect_one_queue(route, with, *connection)) {
+        if (!connect_one_queue(device.route, with, *connection)) {
             console::print("note: %s has no interrupt that the interrupt controller knows: it returns nothing\n",
                            device.name);
         }
@@ -131,12 +130,12 @@ virtio::error start_log(virtio_device& device, const starter& with) noexcept {
     if (connection == nullptr) {
         return virtio::error::out_of_memory;
     }
-    const interrupt_route route = route_of(device, with, on_pci, message_use::one);
+    set_route(device, with, on_pci, message_use::one);
     const virtio::error outcome = log->start(with.from, with.wanted.features_off);
     if (outcome == virtio::error::none) {
         device.log = log;
         console::open_log(*log);
-        if (!connect_one_queue(route, with, *connection)) {
+        if (!connect_one_queue(device.route, with, *connection)) {
             console::print("note: %s has no interrupt that the interrupt controller knows: it is written at the end\n",
                            device.name);
         }
@@ -187,7 +186,7 @@ void finder::find_on_mmio(const machine_description& machine) noexcept {
         const virtio_slot& slot = machine.virtio[i];
         virtio_device device;
         device.location.registers = slot.registers.base;
-        device.line = slot.interrupt;
+        device.route.line = slot.interrupt;
         std::snprintf(device.location.text, sizeof device.location.text, "slot 0x%lx", slot.registers.base);
         if (!arch::riscv64::answers(slot.registers.base)) {
             device.failure = "no device responds at this address, which the device tree gives to a VIRTIO device";
@@ -212,7 +211,7 @@ void finder::find_on_pci(pci_bus& bus) noexcept {
         virtio_device device;
         device.id = on_bus.id;
         device.location = on_bus.location;
-        device.line = on_bus.line;
+        device.route.line = on_bus.line;
         device.failure = on_bus.failure;
         add(device, &bus, &on_bus);
     });
@@ -221,6 +220,9 @@ void finder::find_on_pci(pci_bus& bus) noexcept {
 void finder::add(virtio_device& device, pci_bus* bus, const pci_bus::device* on_bus) noexcept {
     if (found_.is_full()) {
         found_.push_back(device); // which counts it
+        if (bus != nullptr) {
+            bus->stop(*on_bus);
+        }
         return;
     }
     if (device.is_disk()) {

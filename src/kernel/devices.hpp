@@ -23,7 +23,7 @@ namespace inflight::kernel {
 struct virtio_device {
     virtio::device_id id = virtio::device_id::none;
     device_location location;
-    std::uint32_t line = 0; // source of the device's line at the interrupt controller; 0: none
+    interrupt_route route; // how it interrupts, or would
     char name[8] = ""; // "vda" and so on for a disk, "rng0" for a source of entropy, "log"; empty for another device
     const char* failure = nullptr;         // why the device is unusable, in static storage; nullptr: it is usable
     block::disk* disk = nullptr;           // nullptr: not a disk, or unusable

@@ -28,7 +28,7 @@ disk_interrupts::disk_interrupts(std::string_view name, block::disk& of, const i
         const bool is_configuration = i == 0 && messages.size() > 1;
         fill(messages[i], is_configuration ? serve_configuration : per_queue_ ? serve_queue : serve_all);
         messages[i].message = route.messages[i];
-        messages[i].queue = static_cast<std::uint16_t>(is_configuration ? 0 : i - 1);
+        messages[i].queue = static_cast<std::uint16_t>(i == 0 ? 0 : i - 1);
         messages[i].may_stray = false;
     }
 }

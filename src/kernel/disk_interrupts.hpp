@@ -40,11 +40,6 @@ class disk_interrupts final {
     // Once: connects the interrupts and starts the timer. Messages go to their harts whatever the target.
     void begin(interrupt_controller& by, interrupt_target target) noexcept;
 
-    // The message of configuration changes, then those of the queues; or one of all queues; or one of everything. Empty:
-    // the disk has a line.
-    [[nodiscard]] std::span<const connection> messages() const noexcept { return messages_; }
-    [[nodiscard]] bool has_message_per_queue() const noexcept { return per_queue_; }
-
     // With a message for each queue: how many interrupts of a queue were taken by a hart that does not own it.
     [[nodiscard]] std::uint64_t taken_elsewhere(std::uint16_t queue) const noexcept {
         return messages_[queue + std::size_t{1}].taken_elsewhere.load(std::memory_order_relaxed);

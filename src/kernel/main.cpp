@@ -103,13 +103,12 @@ pci_bus* find_pci_bus(machine_description& machine) noexcept {
         console::print("note: devices on PCI are left out: %s\n", text(machine.pci->outcome).data());
         return nullptr;
     }
-    if (const pci_host_error outcome = pci_bus::check(machine); outcome != pci_host_error::none) {
+    static pci_bus bus{machine};
+    const pci_host_error outcome = bus.find_functions();
+    if (outcome != pci_host_error::none) {
         console::print("note: devices on PCI are left out: %s\n", text(outcome).data());
-        machine.pci->is_used = false;
-        return nullptr;
     }
-    static pci_bus bus{*machine.pci};
-    machine.pci->is_used = bus.find_functions();
+    machine.pci->is_used = outcome == pci_host_error::none && bus.has_virtio();
     return machine.pci->is_used ? &bus : nullptr;
 }
 

@@ -16,6 +16,8 @@ namespace {
 // The registers of the legacy interface up to the device-specific configuration (VIRTIO 1.2, 4.1.4.10).
 constexpr std::uint64_t legacy_register_bytes = 20;
 
+constexpr std::uint32_t capacity_bytes = 8; // the first field of a disk's configuration (5.2.4)
+
 void print_address(const pci::function& of, device_location& where) noexcept {
     std::snprintf(where.text, sizeof where.text, "PCI %02x:%02x.%u", of.address.bus, of.address.device,
                   of.address.function);
@@ -23,30 +25,38 @@ void print_address(const pci::function& of, device_location& where) noexcept {
 
 } // namespace
 
-pci_host_error pci_bus::check(const machine_description& machine) noexcept {
-    const pci_host_description& host = *machine.pci;
-    pci::host_windows windows; // none after an error, which start() reports
-    static_cast<void>(host.read_windows(windows));
-    const auto is_memory = [&machine](std::uint64_t base, std::uint64_t size) {
-        return size != 0 && std::ranges::any_of(machine.memory, [=](const memory_range& bank) {
-                   return base <= bank.base + (bank.size - 1) && bank.base <= base + (size - 1);
-               });
-    };
+bool pci_bus::is_memory(std::uint64_t base, std::uint64_t size) const noexcept {
+    return size != 0 && std::ranges::any_of(machine_.memory, [=](const memory_range& bank) {
+               return base <= bank.base + (bank.size - 1) && bank.base <= base + (size - 1);
+           });
+}
+
+pci_host_error pci_bus::find_functions() noexcept {
+    if (is_memory(host_.registers.base, host_.registers.size)) {
+        return pci_host_error::overlaps_memory;
+    }
+    if (!arch::riscv64::answers(host_.registers.base)) {
+        return pci_host_error::no_response;
+    }
+    pci::enumerate(space_, host_.buses, functions_);
+    return pci_host_error::none;
+}
+
+bool pci_bus::has_virtio() const noexcept {
+    return std::ranges::any_of(functions_,
+                               [](const pci::function& each) { return virtio::identify_pci(each).is_virtio; });
+}
+
+// There are none after an error.
+pci_host_error pci_bus::read_windows(pci::host_windows& windows) const noexcept {
+    const pci_host_error outcome = host_.read_windows(windows);
     for (const pci::address_window* const each : {&windows.io, &windows.memory32, &windows.memory64}) {
         if (is_memory(each->cpu_address, each->size)) {
+            windows = {};
             return pci_host_error::overlaps_memory;
         }
     }
-    if (is_memory(host.registers.base, host.registers.size)) {
-        return pci_host_error::overlaps_memory;
-    }
-    return arch::riscv64::answers(host.registers.base) ? pci_host_error::none : pci_host_error::no_response;
-}
-
-bool pci_bus::find_functions() noexcept {
-    pci::enumerate(space_, host_.buses, functions_);
-    return std::ranges::any_of(functions_,
-                               [](const pci::function& each) { return virtio::identify_pci(each).is_virtio; });
+    return outcome;
 }
 
 void pci_bus::start() noexcept {
@@ -55,7 +65,7 @@ void pci_bus::start() noexcept {
                        max_functions);
     }
     pci::host_windows windows;
-    if (const pci_host_error outcome = host_.read_windows(windows); outcome != pci_host_error::none) {
+    if (const pci_host_error outcome = read_windows(windows); outcome != pci_host_error::none) {
         console::print("note: devices on PCI cannot be used: %s\n", text(outcome).data());
     }
     pci::place(space_, windows, functions_);
@@ -81,6 +91,11 @@ bool pci_bus::find_virtio(const pci::function& candidate, device& found) noexcep
         return true;
     }
     found.failure = locate(candidate, identity.is_transitional, found.location);
+    if (found.failure == nullptr && found.id == virtio::device_id::block &&
+        found.location.interface == device_interface::pci && found.location.structures.device_length < capacity_bytes) {
+        found.failure =
+            "the device-specific configuration of the disk has no room for its capacity: the device is broken";
+    }
     if (found.failure == nullptr) {
         pci::enable(space_, candidate);
         found.line = host_.interrupt_source(candidate.root_device, candidate.root_pin);
@@ -113,7 +128,7 @@ pci::msix_table::open_result pci_bus::msix(const device& of) noexcept {
 }
 
 void pci_bus::stop(const device& of) noexcept {
-    pci::disable(space_, of.location.function);
+    pci::isolate(space_, of.location.function);
 }
 
 void pci_bus::use_line(const device& of) noexcept {

@@ -25,17 +25,18 @@ class pci_bus {
         std::uint32_t line = 0; // source of its interrupt pin at the machine's controller; 0: none
     };
 
-    explicit pci_bus(const pci_host_description& host) noexcept
-        : host_{host}, space_{host.registers.base, host.registers.size, host.buses} {}
+    // Of a machine that has a usable host bridge.
+    explicit pci_bus(const machine_description& machine) noexcept
+        : machine_{machine}, host_{*machine.pci}, space_{host_.registers.base, host_.registers.size, host_.buses} {}
     pci_bus(const pci_bus&) = delete;
     pci_bus& operator=(const pci_bus&) = delete;
 
-    // Whether the host bridge of the machine, whose tree may be wrong, can be looked at: its addresses are not those of
-    // memory, and something responds there. Memory is not translated yet.
-    [[nodiscard]] static pci_host_error check(const machine_description& machine) noexcept;
+    // Finds all functions. Fails if the tree is wrong about the registers of the host bridge: they are within memory, or
+    // nothing responds there. Once, before start(), and before memory is translated.
+    [[nodiscard]] pci_host_error find_functions() noexcept;
 
-    // Finds all functions. Returns whether there is a VIRTIO device among them. Once, before start().
-    [[nodiscard]] bool find_functions() noexcept;
+    // Whether there is a VIRTIO device among them.
+    [[nodiscard]] bool has_virtio() const noexcept;
 
     // Gives all functions their addresses. Prints a note for what cannot be used. Once.
     void start() noexcept;
@@ -58,7 +59,7 @@ class pci_bus {
     // The MSI-X table of a device that for_each_virtio() has found; nothing is wrong if it has none.
     [[nodiscard]] pci::msix_table::open_result msix(const device& of) noexcept;
 
-    // Ends its access to memory, its interrupts, and the access to its registers.
+    // Ends the device's access to memory, and its interrupts.
     void stop(const device& of) noexcept;
 
     // Lets the device interrupt by its pin.
@@ -70,6 +71,10 @@ class pci_bus {
     [[nodiscard]] bool find_virtio(const pci::function& candidate, device& found) noexcept;
     [[nodiscard]] const char* locate(const pci::function& of, bool is_transitional, device_location& where) noexcept;
 
+    [[nodiscard]] bool is_memory(std::uint64_t base, std::uint64_t size) const noexcept;
+    [[nodiscard]] pci_host_error read_windows(pci::host_windows& windows) const noexcept;
+
+    const machine_description& machine_;
     const pci_host_description& host_;
     pci::ecam space_;
     std::array<pci::function, max_functions> storage_;

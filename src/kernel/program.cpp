@@ -133,8 +133,8 @@ void print_queues_json(const virtio_device& device) noexcept {
         console::print("%s{\"requests\":%lu,\"notifications\":%lu,\"interrupts\":%lu,\"short_lengths\":%lu,\"hart\":%u",
                        i == 0 ? "" : ",", queue.requests, queue.notifications, queue.interrupts, queue.short_lengths,
                        static_cast<unsigned>(i % arch::harts()));
-        if (const disk_interrupts& interrupts = *device.interrupts; interrupts.has_message_per_queue()) {
-            console::print(",\"interrupts_elsewhere\":%lu", interrupts.taken_elsewhere(i));
+        if (device.route.is_per_queue) {
+            console::print(",\"interrupts_elsewhere\":%lu", device.interrupts->taken_elsewhere(i));
         }
         console::write("}");
     }

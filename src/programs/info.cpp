@@ -5,7 +5,6 @@
 
 #include <cstdio>
 #include <iterator>
-#include <string_view>
 
 namespace inflight::kernel {
 
@@ -130,27 +129,25 @@ void print_one_queue_json(const virtio_device& device, const Driver& driver) noe
           driver.queue_size(), driver.device().offered(), driver.device().accepted());
 }
 
-// How the device interrupts.
-void print_interrupts(const virtio_device& device) noexcept {
-    const disk_interrupts* const interrupts = device.interrupts;
-    if (interrupts == nullptr || interrupts->messages().empty()) {
-        print("interrupt %u\n", device.line);
+void print_interrupts(const interrupt_route& route) noexcept {
+    if (route.messages.empty()) {
+        print("interrupt %u\n", route.line);
         return;
     }
-    const std::span<const disk_interrupts::connection> messages = interrupts->messages();
-    print("%lu message%s (MSI-X)\n", messages.size(), messages.size() == 1 ? "" : "s");
-    for (std::size_t vector = 0; vector < messages.size(); ++vector) {
-        const interrupt_message& each = messages[vector].message;
-        const char* const purpose = messages.size() == 1                  ? "everything"
-                                    : vector == 0                         ? "configuration"
-                                    : interrupts->has_message_per_queue() ? "queue"
-                                                                          : "all queues";
-        char label[24];
-        std::snprintf(label, sizeof label, "%s", purpose);
-        if (purpose == std::string_view{"queue"}) {
-            std::snprintf(label, sizeof label, "queue %u", messages[vector].queue);
+    const std::size_t count = route.messages.size();
+    print("%lu message%s (MSI-X)\n", count, count == 1 ? "" : "s");
+    for (std::size_t vector = 0; vector < count; ++vector) {
+        char purpose[24];
+        if (vector != 0 && route.is_per_queue) {
+            std::snprintf(purpose, sizeof purpose, "queue %lu", vector - 1);
+        } else {
+            std::snprintf(purpose, sizeof purpose, "%s",
+                          vector != 0  ? "all queues"
+                          : count == 1 ? "everything"
+                                       : "configuration");
         }
-        print("  %-18s vector %lu, id %u of hart %u\n", label, vector, each.data, each.hart);
+        const interrupt_message& each = route.messages[vector];
+        print("  %-18s vector %lu, id %u of hart %u\n", purpose, vector, each.data, each.hart);
     }
 }
 
@@ -160,16 +157,13 @@ void print_location_json(const virtio_device& device) noexcept {
     if (!device.location.is_pci()) {
         print("\"address\":%lu,\"version\":%u,", device.location.registers, device.location.is_legacy() ? 1 : 2);
     }
-    print("\"interrupt\":%u", device.line);
-    if (device.interrupts != nullptr) {
-        print(",\"messages\":[");
-        bool first = true;
-        for (const disk_interrupts::connection& each : device.interrupts->messages()) {
-            print("%s{\"hart\":%u,\"id\":%u}", first ? "" : ",", each.message.hart, each.message.data);
-            first = false;
-        }
-        print("]");
+    print("\"interrupt\":%u,\"messages\":[", device.route.line);
+    const char* separator = "";
+    for (const interrupt_message& each : device.route.messages) {
+        print("%s{\"hart\":%u,\"id\":%u}", separator, each.hart, each.data);
+        separator = ",";
     }
+    print("]");
 }
 
 // As ./run --interrupts has them, and as people write them.
@@ -244,7 +238,7 @@ async::task<bool> run_info(const environment& here) {
         }
         print("%s (device id %u), %s, ", virtio::to_string(device.id), static_cast<unsigned>(device.id),
               to_string(device.location.interface));
-        print_interrupts(device);
+        print_interrupts(device.route);
         if (device.disk != nullptr) {
             print_disk(device);
             block::virtio_blk::lifetime life{};

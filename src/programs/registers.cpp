@@ -343,6 +343,10 @@ void print_configuration(const virtio_device& device, std::uint64_t features, st
     }
 }
 
+void print_head() noexcept {
+    print("  %-5s  %-30s %-3s %-10s  meaning\n", "at", "name", "", "value");
+}
+
 // Of the MMIO transport.
 void print_mmio(const virtio_device& device) noexcept {
     print("%s%s%s: registers of VIRTIO over MMIO", device.name, device.name[0] != '\0' ? ", " : "",
@@ -354,7 +358,7 @@ void print_mmio(const virtio_device& device) noexcept {
     const std::uint32_t layout = read_register(device, identity[1]);
     const bool legacy = layout == 1;
     print(", %s\n", legacy ? "the legacy layout (4.2.4)" : "4.2.2");
-    print("  %-5s  %-30s %-3s %-10s  meaning\n", "at", "name", "", "value");
+    print_head();
     print_rows(device, identity);
     if (layout != 1 && layout != 2) {
         print("  the rest is not looked at: %s\n", device.failure != nullptr ? device.failure : "an unknown layout");
@@ -381,6 +385,12 @@ const char* type_of_structure(std::uint8_t type) noexcept {
     }
 }
 
+// The control register of the capability at that offset (PCI Local Bus 3.0, 6.8.2.3).
+std::uint16_t msix_control(pci::configuration_space& space, pci::function_address function, std::uint16_t at) noexcept {
+    return space.read16(function, static_cast<std::uint16_t>(at + 2));
+}
+constexpr std::uint16_t msix_enabled = 0x8000;
+
 // The capabilities of the function (4.1.4).
 void print_capabilities(const virtio_device& device, pci::configuration_space& space) noexcept {
     print(" capabilities in the configuration space\n");
@@ -389,8 +399,9 @@ void print_capabilities(const virtio_device& device, pci::configuration_space& s
         const std::uint16_t at = each.offset();
         print("  0x%03x  ", at);
         if (each.id() == pci::capability_id::msix) {
-            print("MSI-X, %u vectors, %s\n", (space.read16(function, at + 2) & 0x7ffu) + 1,
-                  (space.read16(function, at + 2) & 0x8000u) != 0 ? "enabled" : "not enabled");
+            const std::uint16_t control = msix_control(space, function, at);
+            print("MSI-X, %u vectors, %s\n", (control & 0x7ffu) + 1,
+                  (control & msix_enabled) != 0 ? "enabled" : "not enabled");
         } else if (each.id() != pci::capability_id::vendor_specific || at > 0xf0) {
             print("id 0x%02x\n", each.id());
         } else {
@@ -449,6 +460,7 @@ void print_pci(const virtio_device& device, pci::configuration_space& space) noe
         return;
     }
     print(legacy ? " I/O registers of BAR 0, at 0x%lx\n" : " common configuration, at 0x%lx\n", registers_of(device));
+    print_head();
     const selectors& with = legacy ? legacy_pci : modern_pci;
     const std::uint64_t features = print_features(device, with);
     print_rows(device, legacy ? std::span<const register_row>{legacy_pci_device} : common_configuration);
@@ -461,7 +473,7 @@ void print_pci(const virtio_device& device, pci::configuration_space& space) noe
     }
     // The vectors are there while MSI-X is enabled, and move what follows (4.1.4.10).
     const std::uint16_t msix = pci::find_capability(space, device.location.function, pci::capability_id::msix);
-    const bool vectors = msix != 0 && (space.read16(device.location.function, msix + 2) & 0x8000u) != 0;
+    const bool vectors = msix != 0 && (msix_control(space, device.location.function, msix) & msix_enabled) != 0;
     const std::uint32_t offset = vectors ? 24 : 20;
     if (device.location.register_bytes >= offset + bytes_of_fields(device)) {
         print_configuration(device, features, device.location.registers + offset, offset);
@@ -469,9 +481,9 @@ void print_pci(const virtio_device& device, pci::configuration_space& space) noe
 }
 
 async::task<bool> run_registers(const environment& here) {
-    print("R: the driver reads it. W: the driver writes it, so it has no value to show. In brackets: only with a "
-          "feature\n"
-          "that the driver does not accept\n");
+    print("R: the driver reads it. W: the driver writes it, so it has no value to show. In brackets: it is not read "
+          "here,\n"
+          "because it needs a feature that the driver does not accept, or because a read changes it\n");
     for (const virtio_device& device : here.devices) {
         if (device.location.is_pci()) {
             print_pci(device, here.pci->space());

@@ -639,6 +639,13 @@ PCI = [
          says=("cfg_type 1, BAR 4, offset 0x0, 4096 bytes: common configuration$", "^  0x012  num_queues +R +0x0002",
                "^  0x014  device_status +RW  0x0f +bits: ACKNOWLEDGE DRIVER DRIVER_OK FEATURES_OK$",
                "^ queue 1 \\(queue_select = 1\\)$", "^  0x000  capacity +R +2048 ")),
+    # A device that nobody drives: its registers are its own, and not all ones.
+    Case("pci-registers-of-another-device", ("registers", *qemu("-device", "virtio-balloon-pci,disable-legacy=on")),
+         says=("^PCI 00:01.0: registers of VIRTIO over PCI", "^  0x014  device_status +RW  0x00 +bits: none: the device was reset$",
+               "^  0x012  num_queues +R +0x000[1-9]")),
+    Case("pci-info-of-one-queue", ("info", "--transport=pci", "--interrupts=imsic", *qemu("-device", "virtio-rng-pci")),
+         says=("^rng0, PCI 00:01.0: entropy .*, 1 message \\(MSI-X\\)$", "^  everything +vector 0, id [0-9]+ of hart 0$"),
+         guest=("devices.0.messages.# == 1", "devices.0.messages.0.hart == 0", "devices.0.interrupt == 0")),
     Case("pci-registers-legacy", ("registers", "--disk=1M", "--transport=pci-legacy"),
          says=("^ I/O registers of BAR 0, at 0x3001000$", "^  0x012  device_status +RW  0x07", "^  0x014  capacity +R +2048 ")),
     Case("pci-panic", ("crash", "--disk=1M", "--transport=pci", "--interrupts=imsic", "--harts=2"), status=101,

@@ -292,6 +292,8 @@ BOOST_AUTO_TEST_CASE(disable_and_intx) {
     BOOST_TEST(bus.bus.is_bus_master(device));
     pci::set_intx(bus.space, found.address, true);
     BOOST_TEST(device.command() == (memory_decoding | bus_master));
+    pci::isolate(bus.space, found.address);
+    BOOST_TEST(device.command() == (memory_decoding | intx_disable));
     pci::disable(bus.space, found.address);
     BOOST_TEST(device.command() == intx_disable);
 }

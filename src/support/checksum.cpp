@@ -63,19 +63,36 @@ inline std::uint64_t load64(const std::byte* from) noexcept {
     return value;
 }
 
-// The remainder of `crc` followed by `data`.
-std::uint32_t forward_crc(std::uint32_t crc, std::span<const std::byte> data) noexcept {
+std::uint32_t forward_step(std::uint32_t crc, std::byte next) noexcept {
+    return (crc << 8) ^ forward[0][(crc >> 24) ^ std::to_integer<std::uint32_t>(next)];
+}
+
+// Whether the next byte is where a word may be. Elsewhere the load of a word may be eight loads.
+bool aligned(const std::byte* next) noexcept {
+    return reinterpret_cast<std::uintptr_t>(next) % 8 == 0;
+}
+
+// The remainder of `data`. Zeroes in front change nothing, and a sparse disk is full of them.
+std::uint32_t forward_crc(std::span<const std::byte> data) noexcept {
     const std::byte* next = data.data();
     std::size_t left = data.size();
+    std::uint32_t crc = 0;
+    for (; left != 0 && !aligned(next); --left, ++next) {
+        crc = forward_step(crc, *next);
+    }
+    if (crc == 0) {
+        for (; left >= 8 && load64(std::assume_aligned<8>(next)) == 0; left -= 8, next += 8) {
+        }
+    }
     for (; left >= 8; left -= 8, next += 8) {
-        const std::uint64_t word = load64(next); // the first byte is the lowest
+        const std::uint64_t word = load64(std::assume_aligned<8>(next)); // the first byte is the lowest
         const std::uint32_t head = crc ^ std::uint32_t{__builtin_bswap32(static_cast<std::uint32_t>(word))};
         crc = forward[7][head >> 24] ^ forward[6][(head >> 16) & 0xff] ^ forward[5][(head >> 8) & 0xff] ^
               forward[4][head & 0xff] ^ forward[3][(word >> 32) & 0xff] ^ forward[2][(word >> 40) & 0xff] ^
               forward[1][(word >> 48) & 0xff] ^ forward[0][word >> 56];
     }
     for (; left != 0; --left, ++next) {
-        crc = (crc << 8) ^ forward[0][(crc >> 24) ^ std::to_integer<std::uint32_t>(*next)];
+        crc = forward_step(crc, *next);
     }
     return crc;
 }
@@ -84,11 +101,11 @@ std::uint32_t reflected_step(const crc_tables& by, std::uint32_t crc, std::byte 
     return (crc >> 8) ^ by[0][(crc ^ std::to_integer<std::uint32_t>(next)) & 0xff];
 }
 
-// The remainder of `crc` followed by `data`. Words are loaded where they are aligned: elsewhere a load may be eight.
+// The remainder of `crc` followed by `data`.
 std::uint32_t reflected_crc(const crc_tables& by, std::uint32_t crc, std::span<const std::byte> data) noexcept {
     const std::byte* next = data.data();
     std::size_t left = data.size();
-    for (; left != 0 && reinterpret_cast<std::uintptr_t>(next) % 8 != 0; --left, ++next) {
+    for (; left != 0 && !aligned(next); --left, ++next) {
         crc = reflected_step(by, crc, *next);
     }
     for (; left >= 8; left -= 8, next += 8) {
@@ -131,7 +148,7 @@ std::uint32_t shift_by(std::uint64_t bytes) noexcept {
 
 void posix_cksum::add(std::uint64_t offset, std::span<const std::byte> piece) noexcept {
     const std::uint64_t behind = total_ - offset - piece.size();
-    sum_ ^= multiply(forward_crc(0, piece), shift_by(behind));
+    sum_ ^= multiply(forward_crc(piece), shift_by(behind));
 }
 
 // POSIX appends the length, lowest byte first and without leading zeroes, and complements.

@@ -167,6 +167,18 @@ BOOST_AUTO_TEST_CASE(cksum_by_pieces_is_the_remainder_bit_by_bit) {
 
 // A disk may be longer than 4 GiB. The polynomial is primitive, so x to the power of 2^32 - 1 is 1, and a byte followed by
 // k * (2^32 - 1) + n zeroes has the remainder of a byte followed by n: which the reference can say.
+// As of a sparse disk: pieces that are zero, begin with zeroes, or have them in the middle, at any alignment.
+BOOST_AUTO_TEST_CASE(zeroes_between_data_count_as_zeroes) {
+    auto chances = chance(18);
+    for (int run = 0; run < 300; ++run) {
+        std::vector<std::byte> data(pick<std::size_t>(chances, 0, 3000));
+        for (std::size_t at = 0; at < data.size(); at += pick<std::size_t>(chances, 1, 200)) {
+            data[at] = static_cast<std::byte>(chances());
+        }
+        BOOST_REQUIRE(cksum_in_pieces(chances, data, 12) == bitwise_cksum(data));
+    }
+}
+
 BOOST_AUTO_TEST_CASE(cksum_of_something_very_long) {
     auto chances = chance(17);
     for (int run = 0; run < 200; ++run) {

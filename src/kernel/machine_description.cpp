@@ -676,12 +676,10 @@ std::string_view text(machine_error error) noexcept {
                "msi-parent property: boot with a PLIC instead (aia=none)"sv;
     case machine_error::imsic_damaged:
         return "the IMSIC node of the device tree has a malformed reg, riscv,num-ids, interrupts-extended, or index "
-               "bits "
-               "property: boot without it (aia=aplic or aia=none)"sv;
+               "bits property: boot without it (aia=aplic or aia=none)"sv;
     case machine_error::imsic_without_hart:
         return "the IMSIC has no interrupt file for any enabled hart that announces the extension Ssaia: boot without "
-               "it "
-               "(aia=aplic or aia=none)"sv;
+               "it (aia=aplic or aia=none)"sv;
     case machine_error::no_supervisor_context:
         return "the interrupt controller has no supervisor context for any enabled hart: boot with harts that have that mode"sv;
     case machine_error::bootargs_damaged: return "the property bootargs in /chosen does not end in a NUL"sv;

@@ -12,6 +12,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,8 +61,9 @@ def main() -> int:
         words = shlex.split(command)
         if words[0] == "./run" and not BUILDS_ITS_OWN.intersection(words):
             words.insert(1, "--no-build")
+        started = time.monotonic()
         ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
-        print(f"{'ok' if ended.returncode == 0 else 'FAILED'}: {command}")
+        print(f"{'ok' if ended.returncode == 0 else 'FAILED'}, {time.monotonic() - started:.1f} s: {command}")
         if ended.returncode != 0:
             print(ended.stdout[-2000:], ended.stderr[-2000:], sep="\n")
             failed += 1

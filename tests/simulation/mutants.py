@@ -462,6 +462,20 @@ KILLERS = {
 }
 
 
+# The units of such a folder are compiled as one, which reads their headers once; some use names of others.
+TOGETHER = {"async", "drivers/block", "drivers/pci", "drivers/virtio", "tests/simulation"}
+ALONE = {"mmio.cpp", "pci_capabilities.cpp"}
+
+
+def parts_of(units):
+    """What is compiled at a time: the name of its object, and its units."""
+    parts = {}
+    for unit in units:
+        name = str(unit.parent if str(unit.parent) in TOGETHER and unit.name not in ALONE else unit)
+        parts.setdefault(name, []).append(unit)
+    return parts
+
+
 def killer_of(mutant):
     return mutant[4] if len(mutant) > 4 else "simulation"
 
@@ -470,15 +484,16 @@ def build(tree, which, units):
     """Compiles these units and links; the message of the compiler if that fails, else None."""
     killer = KILLERS[which]
 
-    def object_of(unit):
-        return f"{which}.{str(unit).replace('/', '.')}.o"
-
-    for unit in units:
-        done = subprocess.run([COMPILER, *killer.flags, "-c", str(unit), "-o", object_of(unit)], cwd=tree, text=True,
-                              capture_output=True, check=False)
-        if done.returncode != 0:
-            return done.stderr
-    objects = [object_of(unit) for unit in killer.units(tree)]
+    objects = []
+    for part, all_units in parts_of(killer.units(tree)).items():
+        name = f"{which}.{part.replace('/', '.')}"
+        objects.append(f"{name}.o")
+        if any(unit in units for unit in all_units):
+            (tree / f"{name}.cpp").write_text("".join(f'#include "{unit}"\n' for unit in all_units))
+            done = subprocess.run([COMPILER, *killer.flags, "-c", f"{name}.cpp", "-o", f"{name}.o"], cwd=tree, text=True,
+                                  capture_output=True, check=False)
+            if done.returncode != 0:
+                return done.stderr
     libraries = ["-lboost_unit_test_framework"] if BOOST in killer.flags else []
     done = subprocess.run([COMPILER, *objects, *libraries, "-o", f"run-{which}"], cwd=tree, text=True,
                           capture_output=True, check=False)

@@ -54,7 +54,9 @@
 //     void        mmio_write8/16/32(std::uintptr_t address, value)
 //
 //   order of memory that a device shares, each fence named for its purpose; the column is RISC-V's. docs/memory-order.md
-//   lists every use with its partner
+//   lists every use with its partner. The order is the one that devices observe, hardware too, and not only other harts:
+//   the drivers accept ORDER_PLATFORM because of that. Where a machine has weaker fences for harts alone (Arm: those of
+//   the inner shareable domain), a port must not take these
 //     void        fence_publish()             rw,w   earlier accesses before the write of the index that publishes them
 //     void        fence_consume()             r,rw   the read of an index before the accesses to what it publishes
 //     void        fence_full()                rw,rw  the write of our index or request before the read of the other side's

@@ -66,13 +66,12 @@ mmio_identity identify_mmio(std::uintptr_t registers) noexcept {
     return slot;
 }
 
-// ACCESS_PLATFORM: the device's addresses are physical ones here (no IOMMU on this path), so accepting it promises
-// nothing that is not kept. Not accepted: IN_ORDER, NOTIFICATION_DATA (not built), ORDER_PLATFORM (the
-// fences of arch.hpp order memory, not device memory; see RSVD-08), RING_RESET (QEMU offers it over MMIO and does not
-// do it).
+// ACCESS_PLATFORM: the device's addresses are those of dma_memory, so accepting it promises nothing that is not kept.
+// ORDER_PLATFORM: the fences of arch.hpp order for devices, always (docs/memory-order.md). Not accepted: IN_ORDER,
+// NOTIFICATION_DATA (not built), RING_RESET (QEMU offers it over MMIO and does not do it).
 feature_set mmio_transport::supported_features() const noexcept {
     return feature::version_1 | feature::indirect_desc | feature::event_idx | feature::access_platform |
-           feature::ring_packed;
+           feature::ring_packed | feature::order_platform;
 }
 
 bool mmio_transport::reset() noexcept {

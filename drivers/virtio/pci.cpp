@@ -120,7 +120,7 @@ error pci_transport::set_vectors(std::uint16_t index) noexcept {
 // As mmio_transport.
 feature_set pci_transport::supported_features() const noexcept {
     return feature::version_1 | feature::indirect_desc | feature::event_idx | feature::access_platform |
-           feature::ring_packed;
+           feature::ring_packed | feature::order_platform;
 }
 
 bool pci_transport::reset() noexcept {

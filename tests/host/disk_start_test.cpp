@@ -369,14 +369,14 @@ BOOST_AUTO_TEST_CASE(of_all_features_only_those_on_the_list_are_accepted) {
             world w{of_version(version, [&](auto& c) {
                 c.features = ~std::uint64_t{0};
                 c.zoned_model = zoned;
-                c.tolerated.insert("RSVD-07"); // ORDER_PLATFORM: see RSVD-08
             })};
             BOOST_TEST(w.start() == error::none);
             std::uint64_t list = bit(bits::size_max) | bit(bits::seg_max) | bit(bits::read_only) | bit(bits::blk_size) |
                                  bit(bits::flush) | bit(bits::topology) | bit(bits::config_wce) | bit(bits::mq) |
                                  bit(bits::write_zeroes) | bit(bits::indirect_desc) | bit(bits::event_idx) |
                                  bit(bits::geometry) | bit(bits::lifetime) | bit(bits::secure_erase);
-            list |= version == 2 ? bit(bits::version_1) | bit(bits::access_platform) | bit(bits::ring_packed)
+            list |= version == 2 ? bit(bits::version_1) | bit(bits::access_platform) | bit(bits::ring_packed) |
+                                       bit(bits::order_platform)
                                  : bit(bits::any_layout);
             BOOST_TEST((w.model().accepted() & ~bit(bits::discard)) == list);
             exercise(w);

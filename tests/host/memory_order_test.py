@@ -5,6 +5,7 @@ A place is a fence, an atomic operation stronger than relaxed, or a memory order
 sources of arch/, async/, drivers/ and src/. Every place has one row in the document, every row names one place that
 exists, and the partners that a row names name it in turn. An atomic operation without an explicit order is an error,
 because its default is seq_cst and no reader can tell whether that was meant. The comment of a fence stands above its line.
+The fences of the RISC-V ports order at least what arch/arch.hpp promises.
 
 With --list, prints the places, too.
 """
@@ -19,6 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = ROOT / "docs" / "memory-order.md"
 FOLDERS = ("arch", "async", "drivers", "src")
 SUFFIXES = (".hpp", ".cpp", ".S", ".h", ".inc")
+CONTRACT = "arch/arch.hpp"
+PORTS = ("arch/riscv64/machine.hpp", "tests/consumer/port/machine.hpp")
 # Partners without a row, because they are not in our code.
 OUTSIDE = {"device", "firmware", "hardware", "dependency", "callers", "none"}
 
@@ -259,9 +262,28 @@ def check(texts: dict[str, str], document: str) -> list[str]:
     return wrong
 
 
+def check_ports(contract: str, ports: dict[str, str]) -> list[str]:
+    """Every fence of a port that orders less than the contract says, or is not there, a line each."""
+    wrong: list[str] = []
+    promised = re.findall(r"void +(fence_\w+)\(\) +([iorw]+),([iorw]+) ", contract)
+    if len(promised) != 5:
+        wrong.append(f"{CONTRACT} promises {len(promised)} fences, not 5")
+    for path, text in ports.items():
+        for name, before, after in promised:
+            body = re.search(rf"void {name}\(\) noexcept {{\s*asm volatile\(\"fence ([iorw]+), ([iorw]+)\"", text)
+            if body is None:
+                wrong.append(f"{path}: {name} is not a single fence")
+            elif not (set(before) <= set(body[1]) and set(after) <= set(body[2])):
+                wrong.append(f"{path}: {name} is {body[1]},{body[2]}, and {CONTRACT} promises {before},{after}")
+    return wrong
+
+
 def main() -> int:
     """0 if the document and the code agree."""
     wrong = check(sources(), DOCUMENT.read_text(encoding="utf-8") if DOCUMENT.exists() else "")
+    wrong += check_ports(
+        (ROOT / CONTRACT).read_text(encoding="utf-8"), {port: (ROOT / port).read_text(encoding="utf-8") for port in PORTS}
+    )
     print("\n".join(wrong))
     return 1 if wrong else 0
 

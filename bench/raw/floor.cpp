@@ -43,7 +43,7 @@ floor_result run_floor(block::disk& disk, queue_row which, std::uint32_t depth, 
     const auto publish_all = [&] {
         for (std::uint32_t q = which.first; q < end; q += which.stride) {
             if (virtio::virtqueue& ring = ring_of(q); ring.has_unpublished() && ring.publish()) {
-                disk.unsafe_transport().notify(static_cast<std::uint16_t>(q));
+                disk.unsafe_transport().notify(static_cast<std::uint16_t>(q), ring.next_available());
                 ++result.notifications;
             }
         }

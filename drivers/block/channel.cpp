@@ -311,7 +311,7 @@ inline bool channel::publish(queue& own) noexcept {
     if (own.publish()) {
         own.notified();
         trace::record(trace::event::notify, own.track);
-        transport_->notify(own.index);
+        transport_->notify(own.index, own.ring().next_available());
     }
     return true;
 }
@@ -373,7 +373,7 @@ bool channel::arm_and_publish() noexcept {
         available, [ this, only ]() __attribute__((always_inline)) {
             only->notified();
             trace::record(trace::event::notify, only->track);
-            virtio::notify(registers_, only->index);
+            virtio::notify(registers_, [only] { return only->ring().split().next_available(); });
         });
     if (!watchdog_.watches()) [[unlikely]] {
         return begin_to_watch(work);

@@ -22,6 +22,7 @@ inline constexpr feature_set ring_packed = feature_set{1} << 34;
 inline constexpr feature_set in_order = feature_set{1} << 35;
 inline constexpr feature_set order_platform = feature_set{1} << 36;
 inline constexpr feature_set notification_data = feature_set{1} << 38;
+inline constexpr feature_set notif_config_data = feature_set{1} << 39; // PCI only
 inline constexpr feature_set ring_reset = feature_set{1} << 40;
 } // namespace feature
 

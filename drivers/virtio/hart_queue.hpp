@@ -124,7 +124,7 @@ class hart_queue : private async::completion_source {
     void publish() noexcept override {
         if (is_open_ && queue_.has_unpublished()) {
             if (queue_.publish()) {
-                device_.underlying_transport().notify(index_);
+                device_.underlying_transport().notify(index_, queue_.next_available());
             }
             published();
         }

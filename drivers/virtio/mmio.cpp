@@ -67,11 +67,11 @@ mmio_identity identify_mmio(std::uintptr_t registers) noexcept {
 }
 
 // ACCESS_PLATFORM: the device's addresses are those of dma_memory, so accepting it promises nothing that is not kept.
-// ORDER_PLATFORM: the fences of arch.hpp order for devices, always (docs/memory-order.md). Not accepted: IN_ORDER,
-// NOTIFICATION_DATA (not built), RING_RESET (QEMU offers it over MMIO and does not do it).
+// ORDER_PLATFORM: the fences of arch.hpp order for devices, always (docs/memory-order.md). Not accepted: IN_ORDER (not
+// built), NOTIF_CONFIG_DATA (MMIO has no register for it), RING_RESET (QEMU offers it over MMIO and does not do it).
 feature_set mmio_transport::supported_features() const noexcept {
     return feature::version_1 | feature::indirect_desc | feature::event_idx | feature::access_platform |
-           feature::ring_packed | feature::order_platform;
+           feature::ring_packed | feature::order_platform | feature::notification_data;
 }
 
 bool mmio_transport::reset() noexcept {
@@ -105,6 +105,7 @@ feature_set mmio_transport::offered_features() noexcept {
 }
 
 void mmio_transport::accept_features(feature_set accepted) noexcept {
+    notifies_with_data_ = (accepted & feature::notification_data) != 0;
     arch::mmio_write32(registers_ + driver_features_sel, 0);
     arch::mmio_write32(registers_ + driver_features, low(accepted));
     arch::mmio_write32(registers_ + driver_features_sel, 1);
@@ -155,19 +156,22 @@ error mmio_transport::enable_queue(std::uint16_t index, std::uint16_t size, cons
     return error::none;
 }
 
-void mmio_transport::notify(std::uint16_t index) noexcept {
-    virtio::notify(registers_of_fast_path(index), index);
+void mmio_transport::notify(std::uint16_t index, std::uint16_t next) noexcept {
+    virtio::notify(registers_of_fast_path(index), [next] { return next; });
 }
 
 interrupt_cause mmio_transport::acknowledge_interrupt() noexcept {
     return virtio::acknowledge_interrupt(registers_of_fast_path(0));
 }
 
-fast_path_registers mmio_transport::registers_of_fast_path(std::uint16_t) const noexcept {
-    return {.queue_notify = registers_ + queue_notify,
+fast_path_registers mmio_transport::registers_of_fast_path(std::uint16_t index) const noexcept {
+    const std::uintptr_t notify_at = registers_ + queue_notify;
+    return {.queue_notify = notifies_with_data_ ? 0 : notify_at,
             .queue_notify_16 = 0,
+            .queue_notify_with_data = notifies_with_data_ ? notify_at : 0,
             .interrupt_status = registers_ + interrupt_status,
-            .interrupt_ack = registers_ + interrupt_ack};
+            .interrupt_ack = registers_ + interrupt_ack,
+            .queue = index};
 }
 
 // ANY_LAYOUT must be accepted when offered (LEG-13), though the framing is the fixed one either way.

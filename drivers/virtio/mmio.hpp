@@ -40,13 +40,16 @@ class mmio_transport : public transport {
     [[nodiscard]] error queue_size_max(std::uint16_t index, std::uint32_t& size) noexcept override;
     [[nodiscard]] error enable_queue(std::uint16_t index, std::uint16_t size,
                                      const queue_addresses& where) noexcept override;
-    void notify(std::uint16_t index) noexcept override;
+    void notify(std::uint16_t index, std::uint16_t next) noexcept override;
     [[nodiscard]] interrupt_delivery interrupts() const noexcept override { return interrupt_delivery::shared_line; }
     interrupt_cause acknowledge_interrupt() noexcept override;
     [[nodiscard]] fast_path_registers registers_of_fast_path(std::uint16_t index) const noexcept override;
 
   protected:
     std::uintptr_t registers_;
+
+  private:
+    bool notifies_with_data_ = false; // NOTIFICATION_DATA is accepted
 };
 
 // Version 1: pages instead of addresses, no FEATURES_OK, no generation; the rest is the same.

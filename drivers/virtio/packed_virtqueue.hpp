@@ -73,6 +73,16 @@ class packed_virtqueue {
     // Whether the device would want a notification if publish() were called now. A hint: no fence orders it.
     [[nodiscard]] bool publish_would_notify() const noexcept;
 
+    // After publish(): where the next chain is going to be, slot and wrap counter, which a notification may carry (2.9).
+    [[nodiscard]] std::uint16_t next_available() const noexcept {
+        const bool wrap = available_flags_ == packed_word::available;
+        if (next_ == ring_end_) { // and the next lap has the other wrap counter
+            return wrap ? std::uint16_t{0} : std::uint16_t{event_suppression::wrap};
+        }
+        return static_cast<std::uint16_t>(static_cast<std::uint32_t>(next_ - ring_) |
+                                          (wrap ? event_suppression::wrap : 0));
+    }
+
     // How many used descriptors are waiting. Looks at no more than there are chains in flight.
     [[nodiscard]] std::size_t used_count() const noexcept;
 

@@ -10,21 +10,22 @@ namespace inflight::virtio {
 namespace {
 
 // Fields of the common configuration structure (VIRTIO 1.2, 4.1.4.3), each accessed at its own width.
-constexpr std::uintptr_t device_feature_select = 0; // 32 bits
-constexpr std::uintptr_t device_feature = 4;        // 32
-constexpr std::uintptr_t driver_feature_select = 8; // 32
-constexpr std::uintptr_t driver_feature = 12;       // 32
-constexpr std::uintptr_t config_msix_vector = 16;   // 16
-constexpr std::uintptr_t device_status = 20;        // 8
-constexpr std::uintptr_t config_generation = 21;    // 8
-constexpr std::uintptr_t queue_select = 22;         // 16
-constexpr std::uintptr_t queue_size_field = 24;     // 16
-constexpr std::uintptr_t queue_msix_vector = 26;    // 16
-constexpr std::uintptr_t queue_enable = 28;         // 16
-constexpr std::uintptr_t queue_notify_off = 30;     // 16
-constexpr std::uintptr_t queue_desc = 32;           // 64, as two of 32
-constexpr std::uintptr_t queue_driver = 40;         // 64
-constexpr std::uintptr_t queue_device = 48;         // 64
+constexpr std::uintptr_t device_feature_select = 0;    // 32 bits
+constexpr std::uintptr_t device_feature = 4;           // 32
+constexpr std::uintptr_t driver_feature_select = 8;    // 32
+constexpr std::uintptr_t driver_feature = 12;          // 32
+constexpr std::uintptr_t config_msix_vector = 16;      // 16
+constexpr std::uintptr_t device_status = 20;           // 8
+constexpr std::uintptr_t config_generation = 21;       // 8
+constexpr std::uintptr_t queue_select = 22;            // 16
+constexpr std::uintptr_t queue_size_field = 24;        // 16
+constexpr std::uintptr_t queue_msix_vector = 26;       // 16
+constexpr std::uintptr_t queue_enable = 28;            // 16
+constexpr std::uintptr_t queue_notify_off = 30;        // 16
+constexpr std::uintptr_t queue_desc = 32;              // 64, as two of 32
+constexpr std::uintptr_t queue_driver = 40;            // 64
+constexpr std::uintptr_t queue_device = 48;            // 64
+constexpr std::uintptr_t queue_notif_config_data = 56; // 16
 
 // Registers of the legacy interface (4.1.4.10). The device-specific configuration follows them: behind the vectors, which
 // exist while MSI-X is enabled.
@@ -117,10 +118,18 @@ error pci_transport::set_vectors(std::uint16_t index) noexcept {
 
 // ---- initialisation ----
 
-// As mmio_transport.
+// As mmio_transport. Two features need a structure that has room for them, and a device that offers them has to have it
+// (4.1.4.3, 4.1.4.4.1); one that has not is taken without.
 feature_set pci_transport::supported_features() const noexcept {
-    return feature::version_1 | feature::indirect_desc | feature::event_idx | feature::access_platform |
-           feature::ring_packed | feature::order_platform;
+    feature_set features = feature::version_1 | feature::indirect_desc | feature::event_idx | feature::access_platform |
+                           feature::ring_packed | feature::order_platform;
+    if (where_.notify % sizeof(std::uint32_t) == 0 && where_.notify_off_multiplier % sizeof(std::uint32_t) == 0) {
+        features |= feature::notification_data;
+    }
+    if (where_.common_length >= queue_notif_config_data + sizeof(std::uint16_t)) {
+        features |= feature::notif_config_data;
+    }
+    return features;
 }
 
 bool pci_transport::reset() noexcept {
@@ -156,6 +165,7 @@ feature_set pci_transport::offered_features() noexcept {
 }
 
 void pci_transport::accept_features(feature_set accepted) noexcept {
+    accepted_ = accepted;
     arch::mmio_write32(where_.common + driver_feature_select, 0);
     arch::mmio_write32(where_.common + driver_feature, static_cast<std::uint32_t>(accepted));
     arch::mmio_write32(where_.common + driver_feature_select, 1);
@@ -209,10 +219,13 @@ error pci_transport::enable_queue(std::uint16_t index, std::uint16_t size, const
     arch::mmio_write16(registers_.queue_select, index);
     const std::uint64_t notify_at =
         std::uint64_t{arch::mmio_read16(where_.common + queue_notify_off)} * where_.notify_off_multiplier;
-    if (notify_at + sizeof index > where_.notify_length) {
+    const std::size_t width = has(feature::notification_data) ? sizeof(std::uint32_t) : sizeof(std::uint16_t);
+    if (notify_at + width > where_.notify_length) {
         return error::notify_out_of_range;
     }
-    notify_[index] = where_.notify + static_cast<std::uintptr_t>(notify_at);
+    notify_[index] = {
+        .address = where_.notify + static_cast<std::uintptr_t>(notify_at),
+        .queue = has(feature::notif_config_data) ? arch::mmio_read16(where_.common + queue_notif_config_data) : index};
     arch::mmio_write16(where_.common + queue_size_field, size);
     const error outcome = set_vectors(index);
     if (outcome != error::none) {
@@ -227,12 +240,19 @@ error pci_transport::enable_queue(std::uint16_t index, std::uint16_t size, const
     return error::none;
 }
 
-void pci_transport::notify(std::uint16_t index) noexcept {
-    virtio::notify(registers_of_fast_path(index), index);
+void pci_transport::notify(std::uint16_t index, std::uint16_t next) noexcept {
+    virtio::notify(registers_of_fast_path(index), [next] { return next; });
 }
 
 fast_path_registers pci_transport::registers_of_fast_path(std::uint16_t index) const noexcept {
-    return {.queue_notify = 0, .queue_notify_16 = notify_[index], .interrupt_status = 0, .interrupt_ack = 0};
+    const notification& of_queue = notify_[index];
+    const bool with_data = has(feature::notification_data);
+    return {.queue_notify = 0,
+            .queue_notify_16 = with_data ? 0 : of_queue.address,
+            .queue_notify_with_data = with_data ? of_queue.address : 0,
+            .interrupt_status = 0,
+            .interrupt_ack = 0,
+            .queue = of_queue.queue};
 }
 
 // ---- interrupts ----
@@ -322,7 +342,7 @@ error legacy_pci_transport::queue_size_max(std::uint16_t index, std::uint32_t& s
 // The rings follow from the address of the first by the legacy layout (2.7.2), so only that one is told.
 error legacy_pci_transport::enable_queue(std::uint16_t index, std::uint16_t, const queue_addresses& where) noexcept {
     arch::mmio_write16(registers_.queue_select, index);
-    notify_[index] = window_ + legacy::queue_notify;
+    notify_[index] = {.address = window_ + legacy::queue_notify, .queue = index};
     const error outcome = set_vectors(index);
     if (outcome != error::none) {
         return outcome;

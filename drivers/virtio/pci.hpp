@@ -64,7 +64,7 @@ class pci_transport : public transport {
     [[nodiscard]] error queue_size_max(std::uint16_t index, std::uint32_t& size) noexcept override;
     [[nodiscard]] error enable_queue(std::uint16_t index, std::uint16_t size,
                                      const queue_addresses& where) noexcept override;
-    void notify(std::uint16_t index) noexcept override;
+    void notify(std::uint16_t index, std::uint16_t next) noexcept override;
     [[nodiscard]] fast_path_registers registers_of_fast_path(std::uint16_t index) const noexcept override;
     [[nodiscard]] interrupt_delivery interrupts() const noexcept override {
         return per_queue_ ? interrupt_delivery::per_queue : interrupt_delivery::shared_line;
@@ -90,9 +90,14 @@ class pci_transport : public transport {
 
     pci_structures where_;
     common_registers registers_;
-    std::array<std::uintptr_t, max_queues> notify_{}; // addresses, by queue
+    struct notification {
+        std::uintptr_t address = 0;
+        std::uint16_t queue = 0; // what it names, see fast_path_registers
+    };
+    std::array<notification, max_queues> notify_{}; // by queue
 
   private:
+    [[nodiscard]] bool has(feature_set bits) const noexcept { return (accepted_ & bits) == bits; }
     [[nodiscard]] bool has_config(std::size_t offset, std::size_t width) const noexcept;
     [[nodiscard]] bool accepts_vectors(std::uint16_t queues) noexcept;
     [[nodiscard]] bool configuration_may_have_changed() noexcept;
@@ -100,6 +105,7 @@ class pci_transport : public transport {
     pci_vectors vectors_;
     bool per_queue_ = false;
     bool configuration_vector_set_ = false; // since the last reset
+    feature_set accepted_ = 0;
     // Of acknowledge_interrupt(), with one vector.
     arch::atomic<std::uint32_t> generation_seen_{~0U};
     arch::atomic<bool> needs_reset_told_{false}; // and nobody has looked at the status since

@@ -62,6 +62,9 @@ class split_virtqueue {
     [[nodiscard]] std::size_t in_flight_published() const noexcept { return published_ - taken_; }
     [[nodiscard]] bool has_unpublished() const noexcept { return available() != published_; }
 
+    // The available index that was published, which a notification may carry (2.9).
+    [[nodiscard]] std::uint16_t next_available() const noexcept { return low16(published_); }
+
     // How many used chains were taken since lay_out().
     [[nodiscard]] std::size_t taken() const noexcept { return taken_; }
 

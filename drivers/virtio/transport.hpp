@@ -89,12 +89,17 @@ struct buffer {
 
 // The registers that a batch of requests takes, for inline code. 0: the transport has none of that kind.
 struct fast_path_registers {
-    std::uintptr_t queue_notify = 0;    // 32 bits (MMIO)
-    std::uintptr_t queue_notify_16 = 0; // 16 bits (PCI), if queue_notify is 0
+    std::uintptr_t queue_notify = 0;           // 32 bits (MMIO)
+    std::uintptr_t queue_notify_16 = 0;        // 16 bits (PCI), if queue_notify is 0
+    std::uintptr_t queue_notify_with_data = 0; // 32 bits, with NOTIFICATION_DATA, if both are 0
     std::uintptr_t interrupt_status = 0;
     std::uintptr_t interrupt_ack = 0;
+    std::uint16_t queue =
+        0; // what a notification names: the queue's index, or with NOTIF_CONFIG_DATA what the device says
 
-    [[nodiscard]] bool can_notify() const noexcept { return (queue_notify | queue_notify_16) != 0; }
+    [[nodiscard]] bool can_notify() const noexcept {
+        return (queue_notify | queue_notify_16 | queue_notify_with_data) != 0;
+    }
 };
 
 class transport {
@@ -144,8 +149,9 @@ class transport {
     [[nodiscard]] virtual error enable_queue(std::uint16_t index, std::uint16_t size,
                                              const queue_addresses& where) noexcept = 0;
 
-    // Tells the device that queue `index` has new buffers; orders all earlier writes to memory before that.
-    virtual void notify(std::uint16_t index) noexcept = 0;
+    // Tells the device that queue `index` has new buffers; orders all earlier writes to memory before that. `next` is
+    // the queue's virtqueue::next_available(), which NOTIFICATION_DATA passes on.
+    virtual void notify(std::uint16_t index, std::uint16_t next) noexcept = 0;
 
     [[nodiscard]] virtual interrupt_delivery interrupts() const noexcept = 0;
 
@@ -163,13 +169,18 @@ class transport {
     ~transport() = default;
 };
 
-inline void notify(const fast_path_registers& registers, std::uint16_t index) noexcept {
+// `next()` is called only if the device wants to know virtqueue::next_available() (VIRTIO 1.2, 2.9).
+template <typename Next>
+[[gnu::always_inline]] inline void notify(const fast_path_registers& registers, Next&& next) noexcept {
     // The published index before the doorbell: pairs with the device's read of the index after it.
     arch::fence_doorbell();
     if (registers.queue_notify != 0) [[likely]] {
-        arch::mmio_write32(registers.queue_notify, index);
+        arch::mmio_write32(registers.queue_notify, registers.queue);
+    } else if (registers.queue_notify_16 != 0) [[likely]] {
+        arch::mmio_write16(registers.queue_notify_16, registers.queue);
     } else {
-        arch::mmio_write16(registers.queue_notify_16, index);
+        const std::uint32_t position = next();
+        arch::mmio_write32(registers.queue_notify_with_data, registers.queue | position << 16);
     }
 }
 

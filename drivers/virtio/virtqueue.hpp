@@ -95,6 +95,11 @@ class virtqueue {
     // Shows the device all that was made available. True if it wants a notification for that.
     [[nodiscard]] bool publish() noexcept { return is_packed_ ? packed_.publish() : split_.publish(); }
 
+    // After publish(): what a notification of the queue carries beside its number, with NOTIFICATION_DATA (2.9).
+    [[nodiscard]] std::uint16_t next_available() const noexcept {
+        return is_packed_ ? packed_.next_available() : split_.next_available();
+    }
+
     static constexpr std::size_t protocol_violation = ~std::size_t{0};
 
     // How many used buffers for_each_used() may take now; protocol_violation if the device claims to have used more

@@ -88,6 +88,8 @@ constexpr choice<virtio::feature_set> optional_features[] = {
     {"ring_packed", virtio::feature::ring_packed},
     {"access_platform", virtio::feature::access_platform},
     {"order_platform", virtio::feature::order_platform},
+    {"notification_data", virtio::feature::notification_data},
+    {"notif_config_data", virtio::feature::notif_config_data},
     {"seg_max", 1u << 2},
     {"geometry", 1u << 4},
     {"flush", 1u << 9},
@@ -229,8 +231,9 @@ constexpr known_option known_options[] = {
      "a power of two from 4 to 32768"},
     {"features_off",
      [](std::string_view value, options& parsed) noexcept { return parse_features(value, parsed.features_off); },
-     "a list, with commas, of event_idx, indirect_desc, ring_packed, access_platform, order_platform, seg_max, geometry, "
-     "flush, topology, config_wce, mq, discard, write_zeroes, lifetime, secure_erase"},
+     "a list, with commas, of event_idx, indirect_desc, ring_packed, access_platform, order_platform, "
+     "notification_data, notif_config_data, seg_max, geometry, flush, topology, config_wce, mq, discard, write_zeroes, "
+     "lifetime, secure_erase"},
     {"interrupts",
      [](std::string_view value, options& parsed) noexcept { return parse_choice(value, routings, parsed.interrupts); },
      "one of on (hart 0 takes them), any (the first hart to claim), off"},

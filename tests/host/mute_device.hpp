@@ -54,7 +54,7 @@ struct mute_device final : virtio::transport {
         queue_size = size;
         return virtio::error::none;
     }
-    void notify(std::uint16_t) noexcept override {}
+    void notify(std::uint16_t, std::uint16_t) noexcept override {}
     virtio::interrupt_delivery interrupts() const noexcept override { return virtio::interrupt_delivery::shared_line; }
     virtio::interrupt_cause acknowledge_interrupt() noexcept override { return {.bits = std::exchange(cause, 0)}; }
 

@@ -92,6 +92,8 @@ class random_work {
                     features &= ~bits::bit(number);
             if (c.version == 2 && seed_ % 3 == 0) // drawn from nothing, so that older seeds stay what they were
                 features |= bits::bit(bits::ring_packed);
+            if (c.version == 2 && seed_ % 7 < 4) // as above
+                features |= bits::bit(bits::order_platform) | bits::bit(bits::notification_data);
             if (c.blk_size == 512 && chance(20))
                 features &= ~bits::bit(bits::blk_size);
             if (chance(50)) {

@@ -20,7 +20,7 @@ inline virtio::pci_structures structures_of(const model::virtio_blk_model& devic
     using registers = model::pci_configuration;
     const std::uintptr_t base = device.configuration().base;
     return {.common = base + registers::common,
-            .common_length = 56,
+            .common_length = 60,
             .isr = base + registers::isr,
             .device = base + registers::device,
             .device_length = device.configuration().pci->device_length,

@@ -414,6 +414,8 @@ BOOST_AUTO_TEST_CASE(random_work_comes_out_right_on_pci) {
                                          c.queue_size_max = std::bit_floor(c.queue_size_max);
                                      c.pci.emplace().vectors = static_cast<std::uint16_t>(c.queues + 1);
                                      c.pci->notify_multiplier = seed % 2 == 0 ? 4 : 0;
+                                     if (c.version == 2 && seed % 3 != 0)
+                                         offer(c, bits::notif_config_data);
                                  }
                                  const std::uint16_t counts[] = {0, 1, 2, 8};
                                  s.vectors = counts[seed / 2 % 4];

@@ -191,6 +191,10 @@ std::uint16_t virtio_blk_model::notify_off(unsigned queue) const {
     return pci_->notify_off(queue);
 }
 
+std::uint16_t virtio_blk_model::notif_data(unsigned queue) const {
+    return pci_->notif_data(queue);
+}
+
 // ---- at the will of the test
 
 void virtio_blk_model::release(std::size_t requests) {

@@ -83,9 +83,8 @@ struct blk_configuration {
     // What the checks let pass.
     unsigned max_descriptors = 0;              // of one request (SPLIT-03, PACK-06, PACK-14); 0: no bound
     std::uint64_t superfluous_permitted = ~0U; // notifications per queue
-    // Rows of the table that the driver deviates from by decision: it need not use packed rings, and bit 39 has no
-    // carrier on MMIO.
-    std::set<std::string, std::less<>> tolerated{"RSVD-06", "RSVD-13"};
+    // Rows of the table that the driver deviates from by decision: it need not use packed rings.
+    std::set<std::string, std::less<>> tolerated{"RSVD-06"};
 };
 
 // What a callback is told of a request.
@@ -244,6 +243,7 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
     std::uint64_t messages(std::uint16_t vector) const;
     std::uint32_t notify_length() const; // of the notification structure
     std::uint16_t notify_off(unsigned queue) const;
+    std::uint16_t notif_data(unsigned queue) const; // what a notification names with that feature
 
     // What happens now, by the will of the test.
     void release(std::size_t requests = ~std::size_t{0}); // completes held requests, oldest first (or at random)

@@ -50,6 +50,10 @@ std::uint16_t virtio_blk_model::pci_front::notify_off(unsigned queue) const {
                                       queue); // not the queue's number, which it need not be
 }
 
+std::uint16_t virtio_blk_model::pci_front::notif_data(unsigned queue) const {
+    return static_cast<std::uint16_t>(0xb00f - 3 * queue); // above the number of any queue
+}
+
 std::uint32_t virtio_blk_model::pci_front::notify_length() const {
     return static_cast<std::uint32_t>((device_.queues_.size() - 1) * configuration_.notify_multiplier + 4);
 }
@@ -163,7 +167,10 @@ std::uint32_t virtio_blk_model::pci_front::read_field(std::uint64_t meaning) {
     case configuration_vector: return read_vector(&configuration_vector_);
     case queue_vector: return read_vector(selected_vector(false));
     case num_queues: return static_cast<std::uint32_t>(device_.queues_.size());
-    case notify_data: return 0;
+    case notify_data:
+        return device_.selected_queue(meaning, false, 0) != nullptr && device_.accepted(feature::notif_config_data)
+                   ? notif_data(device_.queue_sel_)
+                   : 0;
     case model::notify_off:
         if (device_.selected_queue(meaning, false, 0) == nullptr)
             return 0;
@@ -222,7 +229,7 @@ void virtio_blk_model::pci_front::notify(std::uint64_t offset, unsigned width, s
     const bool with_data = device_.accepted(feature::notification_data);
     if (width != (with_data ? 4U : 2U))
         return device_.report(with_data ? "PCI-40" : "PCI-39", "a notification of " + std::to_string(width) + " bytes");
-    const std::uint32_t index = value & 0xffff;
+    const bool config_data = device_.accepted(feature::notif_config_data);
     const auto address_of = [this](unsigned queue) {
         return std::uint64_t{notify_off(queue)} * configuration_.notify_multiplier;
     };
@@ -231,16 +238,25 @@ void virtio_blk_model::pci_front::notify(std::uint64_t offset, unsigned width, s
         is_address = is_address || address_of(queue) == offset;
     if (!is_address)
         return device_.report("PCI-46", "a notification at " + std::to_string(offset) + ", the address of no queue");
-    if (index >= device_.queues_.size() || address_of(index) != offset)
-        return device_.report(with_data ? "PCI-42" : "PCI-41",
-                              "a notification of queue " + std::to_string(index) + " at " + std::to_string(offset));
-    device_.write_queue_notify(value);
+    const std::optional<unsigned> queue = named(value);
+    if (!queue || address_of(*queue) != offset)
+        return device_.report(config_data ? (with_data ? "PCI-44" : "PCI-43") : (with_data ? "PCI-42" : "PCI-41"),
+                              "a notification of " + std::to_string(value & 0xffff) + " at " + std::to_string(offset));
+    device_.write_queue_notify((value & 0xffff'0000) | *queue);
+}
+
+std::optional<unsigned> virtio_blk_model::pci_front::named(std::uint32_t value) const {
+    for (unsigned queue = 0; queue < device_.queues_.size(); ++queue) {
+        const std::uint32_t name = device_.accepted(feature::notif_config_data) ? notif_data(queue) : queue;
+        if (name == (value & 0xffff))
+            return queue;
+    }
+    return std::nullopt;
 }
 
 std::optional<unsigned> virtio_blk_model::pci_front::notified(std::uint64_t offset, std::uint32_t value) const {
     const bool notifies = legacy() ? offset == 16 : offset >= pci_configuration::notify;
-    const std::uint32_t index = value & 0xffff;
-    return notifies && index < device_.queues_.size() ? std::optional<unsigned>{index} : std::nullopt;
+    return notifies ? named(value) : std::nullopt;
 }
 
 // ---- queues

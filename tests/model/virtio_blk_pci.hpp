@@ -24,6 +24,7 @@ class virtio_blk_model::pci_front {
     [[nodiscard]] std::size_t window_bytes() const;
     [[nodiscard]] std::uint32_t notify_length() const;
     [[nodiscard]] std::uint16_t notify_off(unsigned queue) const;
+    [[nodiscard]] std::uint16_t notif_data(unsigned queue) const;
 
     std::uint32_t read(std::uint64_t offset, unsigned width);
     void write(std::uint64_t offset, unsigned width, std::uint32_t value);
@@ -70,6 +71,8 @@ class virtio_blk_model::pci_front {
     void write_field(std::uint64_t meaning, std::uint32_t value);
     std::uint32_t read_isr();
     void notify(std::uint64_t offset, unsigned width, std::uint32_t value);
+    // The queue that the low half of a notification names.
+    [[nodiscard]] std::optional<unsigned> named(std::uint32_t value) const;
     void enable_queue(std::uint32_t value);
     vector_field* selected_vector(bool write);
     std::uint32_t read_vector(vector_field*);

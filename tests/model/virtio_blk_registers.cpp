@@ -65,8 +65,8 @@ bool is_address(std::uint64_t offset) {
     return offset >= reg::queue_desc_low && offset <= reg::queue_device_high;
 }
 
-// Bits that a driver for MMIO and this device type may accept, whatever is offered.
-std::uint64_t acceptable_features(bool modern) {
+// Bits that a driver for this bus and device type may accept, whatever is offered.
+std::uint64_t acceptable_features(bool modern, bool on_pci) {
     using namespace feature;
     std::uint64_t bits = bit(indirect_desc) | bit(event_idx);
     for (const unsigned number : {size_max, seg_max, geometry, read_only, blk_size, flush, topology, config_wce, mq,
@@ -78,6 +78,8 @@ std::uint64_t acceptable_features(bool modern) {
             bits |= bit(number);
     else
         bits |= bit(barrier) | bit(scsi) | bit(notify_on_empty) | bit(any_layout);
+    if (modern && on_pci)
+        bits |= bit(notif_config_data);
     return bits;
 }
 
@@ -424,7 +426,7 @@ void virtio_blk_model::check_accepted_features() {
         report("INIT-04", "not all words of DriverFeatures were written");
     if ((accepted_ & ~offered_) != 0)
         report("FEAT-01", "accepted and not offered: " + hexadecimal(accepted_ & ~offered_));
-    std::uint64_t strange = accepted_ & offered_ & ~acceptable_features(modern());
+    std::uint64_t strange = accepted_ & offered_ & ~acceptable_features(modern(), pci_ != nullptr);
     const struct {
         unsigned number;
         const char* id;
@@ -445,13 +447,14 @@ void virtio_blk_model::check_accepted_features() {
         unsigned number;
         const char* id;
         bool of_modern, of_legacy;
-    } wanted[] = {{version_1, "RSVD-01", true, false},         {access_platform, "RSVD-03", true, false},
-                  {ring_packed, "RSVD-06", true, false},       {order_platform, "RSVD-07", true, false},
-                  {notif_config_data, "RSVD-13", true, false}, {read_only, "BLK-07", true, true},
-                  {any_layout, "LEG-13", false, true}};
+    } wanted[] = {{version_1, "RSVD-01", true, false},   {access_platform, "RSVD-03", true, false},
+                  {ring_packed, "RSVD-06", true, false}, {order_platform, "RSVD-07", true, false},
+                  {read_only, "BLK-07", true, true},     {any_layout, "LEG-13", false, true}};
     for (const auto& each : wanted)
         if ((modern() ? each.of_modern : each.of_legacy) && offers(each.number) && !accepted(each.number))
             report(each.id, "bit " + std::to_string(each.number) + " is offered and not accepted");
+    if (pci_ && modern() && offers(notif_config_data) && !accepted(notif_config_data)) // MMIO has no carrier for it
+        report("RSVD-13", "NOTIF_CONFIG_DATA is offered and not accepted");
 }
 
 // ---- queues

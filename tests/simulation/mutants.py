@@ -48,6 +48,7 @@ LIMITS = "drivers/block/limits.cpp"
 ADMISSION = "drivers/block/admission.cpp"
 MMIO = "drivers/virtio/mmio.cpp"
 PCI = "drivers/virtio/pci.cpp"
+TRANSPORT = "drivers/virtio/transport.hpp"
 HART_QUEUE = "drivers/virtio/hart_queue.hpp"
 ENTROPY = "drivers/entropy/entropy.cpp"
 CONSOLE = "drivers/console/console_log.cpp"
@@ -390,12 +391,31 @@ MUTANTS = [
     (PCI, "    return arch::mmio_read16(field) == vector;\n", "    return true;\n", "a vector that was refused is counted on", "virtio-pci"),
     (PCI, "    configuration_vector_set_ = false;\n", "", "after a reset nobody tells of changes of the configuration", "virtio-pci"),
     (PCI, "vectors_.count > 2 ? 1 + index : last", "last", "a queue interrupts for another", "virtio-pci"),
-    (PCI, "notify_at + sizeof index > where_.notify_length", "notify_at + 1 > where_.notify_length",
+    (PCI, "notify_at + width > where_.notify_length", "notify_at + 1 > where_.notify_length",
      "a notification goes beyond its structure", "virtio-pci"),
     (PCI, "width <= where_.device_length - offset", "true", "a field is read beyond the configuration", "virtio-pci"),
     (PCI, "return changed || needs_reset;", "return changed;", "a device with one vector asks for a reset in vain", "virtio-pci"),
     (PCI, "return changed || needs_reset;", "return needs_reset;", "a change of a device with one vector is not seen", "virtio-pci"),
     (PCI, "at = vectors().count != 0 ? ", "at = vectors().count == 0 ? ", "a legacy configuration is looked for elsewhere", "virtio-pci"),
+
+    # ---- features of ring and transport
+    (TRANSPORT, "registers.queue | position << 16", "registers.queue", "a notification says nothing of the ring", "features"),
+    (RING, "next_available() const noexcept { return low16(published_); }", "next_available() const noexcept { return low16(taken_); }",
+     "a notification names an index that is not the published one", "features"),
+    ("drivers/virtio/packed_virtqueue.hpp", "        if (next_ == ring_end_) { // and the next lap", "        if (false) { // and the next lap",
+     "at the end of a packed ring a notification names a slot that does not exist", "features"),
+    ("drivers/virtio/packed_virtqueue.hpp", "            return wrap ? std::uint16_t{0} : std::uint16_t{event_suppression::wrap};",
+     "            return wrap ? std::uint16_t{event_suppression::wrap} : std::uint16_t{0};",
+     "at the end of a packed ring a notification has the wrap counter of the lap that ends", "features"),
+    (MMIO, "    notifies_with_data_ = (accepted & feature::notification_data) != 0;\n", "", "NOTIFICATION_DATA is accepted and nothing else", "features"),
+    (PCI, "const bool with_data = has(feature::notification_data);", "const bool with_data = false;",
+     "NOTIFICATION_DATA is accepted on PCI and nothing else", "features"),
+    (PCI, "has(feature::notification_data) ? sizeof(std::uint32_t) : sizeof(std::uint16_t);", "sizeof(std::uint16_t);",
+     "notification data goes beyond its structure", "features"),
+    (PCI, " && where_.notify_off_multiplier % sizeof(std::uint32_t) == 0", "", "notification data at an odd address", "features"),
+    (PCI, "? arch::mmio_read16(where_.common + queue_notif_config_data)", "? index", "a notification names the index where the device wants something else", "features"),
+    (PCI, "where_.common_length >= queue_notif_config_data + sizeof(std::uint16_t)", "true", "a field is read that the device does not have", "features"),
+    (PCI, "feature::ring_packed | feature::order_platform;", "feature::ring_packed;", "ORDER_PLATFORM is not accepted", "features"),
 ]
 
 SOURCES = ["arch", "async", "drivers", "include", "tests/model", "tests/simulation", "tests/host", "tests/interleavings"]
@@ -447,6 +467,9 @@ KILLERS = {
     "virtio-pci": Killer([*HOST, BOOST], ["tests/model"],
                          ["arch/host/machine.cpp", "tests/host/main.cpp", "tests/host/virtio_pci_test.cpp"],
                          ["--color_output=no"]),
+    "features": Killer([*HOST, BOOST], ["tests/model"],
+                       ["arch/host/machine.cpp", "tests/host/main.cpp", "tests/host/ring_features_test.cpp"],
+                       ["--color_output=no"]),
     "timers": Killer([*HOST, BOOST], [],
                      ["arch/host/machine.cpp", "tests/host/main.cpp", "tests/host/async/scheduler_test.cpp"],
                      ["--color_output=no", "--run_test=scheduler_tests"]),

@@ -47,6 +47,10 @@ blk_configuration configuration_of(run_context& in, unsigned number) {
     if (configuration.version == 2 && in.host.seed() % 3 == 0) { // as above
         features |= bits::bit(bits::ring_packed);
     }
+    if (configuration.version == 2 && in.host.seed() % 7 < 4) { // as above
+        features |= bits::bit(bits::order_platform) | bits::bit(bits::notification_data);
+        features |= on_pci ? bits::bit(bits::notif_config_data) : 0;
+    }
     configuration.features = features;
     if (on_pci) {
         configuration.pci.emplace().vectors = static_cast<std::uint16_t>(configuration.queues + 1);

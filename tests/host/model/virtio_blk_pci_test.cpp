@@ -76,6 +76,7 @@ class raw_pci_driver : public raw_driver {
         return get16(legacy() ? 22 : 26) == vector;
     }
     void select(unsigned index) { put16(legacy() ? 14 : 22, index); }
+    const virtio_blk_model& device() const { return device_; }
     void put_halves(std::uint64_t offset, const void* memory) {
         const std::uint64_t address = machine_.device_address(memory);
         put32(offset, address);
@@ -423,6 +424,12 @@ BOOST_AUTO_TEST_CASE(wrong_notifications_are_reported) {
     const auto with_data = [](blk_configuration& c) {
         c.features = usual_and(feature::notification_data);
     };
+    const auto with_config_data = [](blk_configuration& c) {
+        c.features = usual_and(feature::notif_config_data);
+    };
+    const auto with_both = [](blk_configuration& c) {
+        c.features = usual_and(feature::notif_config_data) | feature::bit(feature::notification_data);
+    };
     std::vector<rule> rules = {
         {"PCI-39", "of 32 bits", {}, running([](raw_pci_driver& d) {
              d.submit();
@@ -447,6 +454,22 @@ BOOST_AUTO_TEST_CASE(wrong_notifications_are_reported) {
         {"PCI-42", "another queue's number, with NOTIFICATION_DATA", with_data, running([](raw_pci_driver& d) {
              d.submit();
              d.put32(d.notify_at[0], 1 | 1 << 16);
+         })},
+        {"PCI-43", "the queue's number, with NOTIF_CONFIG_DATA", with_config_data, running([](raw_pci_driver& d) {
+             d.submit();
+             d.put16(d.notify_at[0], 0);
+         })},
+        {"PCI-43", "another queue's data", with_config_data, running([](raw_pci_driver& d) {
+             d.submit();
+             d.put16(d.notify_at[0], d.device().notif_data(1));
+         })},
+        {"PCI-44", "the queue's number, with both", with_both, running([](raw_pci_driver& d) {
+             d.submit();
+             d.put32(d.notify_at[0], 1 << 16);
+         })},
+        {"NOTE-02", "another index, with both", with_both, running([](raw_pci_driver& d) {
+             d.submit();
+             d.put32(d.notify_at[0], d.device().notif_data(0) | 2 << 16);
          })},
         {"PCI-46", "no queue's address", {}, running([](raw_pci_driver& d) {
              d.submit();

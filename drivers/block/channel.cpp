@@ -289,18 +289,28 @@ bool channel::poll_slow_path() noexcept {
         found |= outcome == queue::drained::something;
     }
     if (stopped_) [[unlikely]] {
-        report_if_idle();
+        report_if_drained();
     } else if (found && !waiting_.empty()) {
         push_waiting();
     }
     return found;
 }
 
-void channel::report_if_idle() noexcept {
-    if (reports_idle_ && !is_busy()) {
-        reports_idle_ = false;
-        recovery_->request(recovery::cause::write_cache);
+void channel::report_if_drained() noexcept {
+    if (reports_drained_ && is_drained()) {
+        reports_drained_ = false;
+        recovery_->request(recovery_->causes() & recovery::cause::when_drained);
     }
+}
+
+// Of a channel that holds: whether nothing is in flight here that has to end first.
+bool channel::is_drained() noexcept {
+    const bool all = (recovery_->causes() & recovery::cause::write_cache) != 0;
+    bool drained = true;
+    for_each_queue([all, &drained](queue& each) {
+        drained = drained && (each.in_flight() == 0 || !(all || each.reset_requested()));
+    });
+    return drained;
 }
 
 // Returns true if there was anything to publish.
@@ -444,11 +454,27 @@ void channel::woken() noexcept {
 // Publishes what was submitted, so that no request is older than the time for which the device has had it.
 void channel::look_for_lost_interrupts() noexcept {
     if (!stopped_ || holds_) {
-        for_each_queue(
-            [this](queue& each) { counters_.lost_interrupts += each.ring().mark_if_interrupt_lost() ? 1 : 0; });
+        bool stopped = false; // the interrupts of a queue have
+        for_each_queue([this, &stopped](queue& each) { stopped |= interrupt_lost(each); });
         static_cast<void>(poll());
         publish();
+        if (stopped) {
+            recovery_->request(recovery::cause::queue_reset);
+        }
     }
+}
+
+// Returns true if it has requested a reset of the queue.
+bool channel::interrupt_lost(queue& own) noexcept {
+    if (!own.ring().mark_if_interrupt_lost()) {
+        return false;
+    }
+    ++counters_.lost_interrupts;
+    if (!own.interrupt_was_lost() || !properties_.can_reset_queues) {
+        return false;
+    }
+    own.request_reset();
+    return true;
 }
 
 bool channel::is_busy() noexcept {
@@ -519,9 +545,13 @@ void channel::obey(recovery::command next) noexcept {
         if (recovery_->was_reset()) {
             watchdog_.forgive();
             resubmission{*recovery_, waiting_, *executor_}.take_back(first_);
-            if (!recovery_->lost()) { // a device that has not confirmed its reset may still read the chains
-                for_each_queue([](queue& each) { each.build(); });
-            }
+        }
+        if (!recovery_->lost()) { // a device that has not confirmed its reset may still read the chains
+            for_each_queue([](queue& each) {
+                if (!each.is_built()) {
+                    each.build();
+                }
+            });
         }
         resume();
         break;
@@ -540,8 +570,8 @@ void channel::quiesce() noexcept {
 // Quiesced, but what is in flight completes.
 void channel::hold() noexcept {
     holds_ = true;
-    reports_idle_ = is_busy();
-    if (reports_idle_) {
+    reports_drained_ = !is_drained();
+    if (is_busy()) {
         watchdog_.begin();
     }
 }

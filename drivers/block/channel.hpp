@@ -129,7 +129,7 @@ class alignas(512) channel final : private async::completion_source,
   private:
     [[gnu::noinline]] bool arm_and_publish_slow_path() noexcept;
     [[gnu::noinline]] bool poll_slow_path() noexcept;
-    [[gnu::noinline]] void report_if_idle() noexcept;
+    [[gnu::noinline]] void report_if_drained() noexcept;
     [[gnu::noinline]] bool violates() noexcept;
     [[gnu::noinline]] bool drain_rest(std::size_t used) noexcept;
     [[gnu::noinline]] bool push_waiting_after_poll() noexcept;
@@ -148,7 +148,9 @@ class alignas(512) channel final : private async::completion_source,
     void wake_capacity_waiters() noexcept;
 
     void look_for_lost_interrupts() noexcept override;
+    [[nodiscard]] bool interrupt_lost(queue& own) noexcept;
     [[nodiscard]] bool is_busy() noexcept override;
+    [[nodiscard]] bool is_drained() noexcept;
     [[nodiscard]] std::uint64_t completed() noexcept override;
     bool grow_older(std::uint32_t old) noexcept override;
     void is_late(bool whole_device) noexcept override;
@@ -203,10 +205,10 @@ class alignas(512) channel final : private async::completion_source,
     recovery* recovery_;
     virtio::transport* transport_;
     virtio::fast_path_registers registers_;
-    bool stopped_ = true;       // the rings must not be used: the device is being changed, or it is lost
-    bool holds_ = false;        // stopped, but completions are taken
-    bool reports_idle_ = false; // of a channel that holds: it has something in flight, and is to tell when it has not
-    bool quiesced_ = true;      // the properties of the device are being rewritten; do not judge by them
+    bool stopped_ = true;          // the rings must not be used: the device is being changed, or it is lost
+    bool holds_ = false;           // stopped, but completions are taken
+    bool reports_drained_ = false; // of a channel that holds: it is not drained, and is to tell when it is
+    bool quiesced_ = true;         // the properties of the device are being rewritten; do not judge by them
     arch::atomic<bool> configuration_changed_{false};
     wait_line waiting_;
     counters counters_{};

@@ -333,11 +333,23 @@ error disk::configure(dma_memory* memory) noexcept {
         const std::uint16_t wanted = std::min<std::uint16_t>(options_.queues, max_queues);
         properties_.queues = std::clamp<std::uint16_t>(properties_.queues, 1, std::max<std::uint16_t>(wanted, 1));
     }
+    properties_.can_reset_queues = device_.has(virtio::feature::ring_reset) && !queue_resets_fail_;
     outcome = set_up_queues(memory);
     if (outcome == error::none && memory != nullptr && channels_ == nullptr && !open_channels(*memory)) {
         return error::out_of_memory;
     }
     return outcome;
+}
+
+virtio::queue_format disk::format_of_queues() const noexcept {
+    return device_.format_of_queues(queue::chain_length(options_.queue_size, device_.has(virtio::feature::ring_packed),
+                                                        device_.has(virtio::feature::indirect_desc)));
+}
+
+// Gives the device a queue that is empty, of the size that it has.
+error disk::give(queue& to_device, const virtio::queue_format& format) noexcept {
+    to_device.reset(format, options_.strict_lengths);
+    return device_.enable_queue(to_device.index, to_device.ring().size(), to_device.ring().addresses());
 }
 
 error disk::set_up_queues(dma_memory* memory) noexcept {
@@ -349,8 +361,7 @@ error disk::set_up_queues(dma_memory* memory) noexcept {
         queue.track = track_.queue(i);
         queue.on_short_length([](void* self) noexcept { static_cast<disk*>(self)->short_length(); }, this);
         const std::uint16_t has = queue.is_allocated() ? queue.ring().size() : 0;
-        const virtio::queue_format format = device_.format_of_queues(
-            queue::chain_length(options_.queue_size, device_.has(virtio::feature::ring_packed), indirect));
+        const virtio::queue_format format = format_of_queues();
         std::uint16_t size = 0;
         const std::uint16_t at_least = has != 0 ? has : format.packed ? min_packed_size : min_split_size;
         error outcome = device_.queue_size(i, format, at_least, has != 0 ? has : options_.queue_size, size);
@@ -379,8 +390,7 @@ error disk::set_up_queues(dma_memory* memory) noexcept {
         }
         seg_max = std::min(seg_max, queue.segments());
         limit_range_segments(properties_, queue.ranges());
-        queue.reset(format, options_.strict_lengths);
-        outcome = device_.enable_queue(i, size, queue.ring().addresses());
+        outcome = give(queue, format);
         if (outcome != error::none) {
             return outcome;
         }
@@ -455,12 +465,46 @@ void disk::count_capacity_change(std::uint64_t before) noexcept {
     properties_.capacity_changes += properties_.capacity != before ? 1 : 0;
 }
 
-bool disk::is_idle() noexcept {
-    std::size_t in_flight = 0;
+bool disk::is_drained(recovery::causes_t causes) noexcept {
+    const bool all = (causes & recovery::cause::write_cache) != 0;
     for (const queue& each : queues()) {
-        in_flight += each.in_flight();
+        if ((all || each.reset_requested()) && each.in_flight() != 0) {
+            return false;
+        }
     }
-    return in_flight == 0;
+    return true;
+}
+
+// An interrupt that does not come any more leaves its queue slow, but working, so the device can be asked to give all of
+// it back: then the queue alone is reset, no request is executed twice, and the other queues keep what they have.
+bool disk::reset_queues() noexcept {
+    const std::uint64_t before = queue_resets_;
+    for (queue& each : queues()) {
+        if (each.reset_requested() && reset_queue(each) != error::none) {
+            queue_resets_fail_ = true;
+            return false;
+        }
+    }
+    if (queue_resets_ != before) { // else the device was reset meanwhile
+        report(disk_event::queues_reset);
+    }
+    return true;
+}
+
+// Nothing of the ring is touched before the device has confirmed that it does not use it any more.
+error disk::reset_queue(queue& drained) noexcept {
+    if (!device_.reset_queue(drained.index)) {
+        return error::queue_in_use;
+    }
+    const virtio::queue_format format = format_of_queues();
+    const std::uint16_t has = drained.ring().size();
+    std::uint16_t size = 0;
+    error outcome = device_.queue_size(drained.index, format, has, has, size);
+    if (outcome == error::none) {
+        outcome = give(drained, format);
+    }
+    queue_resets_ += outcome == error::none ? 1 : 0;
+    return outcome;
 }
 
 void disk::switch_write_cache() noexcept {
@@ -480,7 +524,8 @@ disk::counters disk::count() const noexcept {
                  .forwarded = 0,
                  .protocol_violations = 0,
                  .resets = recovery_.resets(),
-                 .lost_interrupts = 0};
+                 .lost_interrupts = 0,
+                 .queue_resets = queue_resets_};
     for (arch::hart_index hart = 0; hart < harts_; ++hart) {
         const block::channel::counters& of_hart = channels_[hart].count();
         sum.waited += of_hart.waited;

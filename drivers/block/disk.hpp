@@ -46,6 +46,7 @@ enum class disk_event : std::uint8_t {
     reset_ended,   // the device works again
     lost,          // the reset failed: disk::failure() returns why
     short_lengths, // a used length was too short, for the first time. The status byte decides
+    queues_reset,  // interrupts had stopped; only the queues that send them were reset, and nothing was in flight there
 };
 
 struct disk_options {
@@ -82,6 +83,7 @@ class disk final : private recovery::target {
         std::uint64_t protocol_violations; // times the device broke the rules of a ring
         std::uint64_t resets;              // times the device was reset while in use
         std::uint64_t lost_interrupts;     // times something was found that an interrupt should have told of
+        std::uint64_t queue_resets;        // times a queue was reset by itself
     };
 
     // How many resets in a row a device may ask for without completing anything before it is lost.
@@ -213,8 +215,9 @@ class disk final : private recovery::target {
     [[nodiscard]] bool reset(recovery::causes_t causes) noexcept override;
     void reset_ended() noexcept override;
     void read_configuration() noexcept override;
-    [[nodiscard]] bool is_idle() noexcept override;
+    [[nodiscard]] bool is_drained(recovery::causes_t causes) noexcept override;
     void switch_write_cache() noexcept override;
+    [[nodiscard]] bool reset_queues() noexcept override;
     void resumed() noexcept override { write_cache_.resumed(); }
 
     [[nodiscard]] status set_writeback(bool enabled) noexcept;
@@ -230,6 +233,9 @@ class disk final : private recovery::target {
     [[nodiscard]] virtio::error set_up(dma_memory* memory) noexcept;
     [[nodiscard]] virtio::error configure(dma_memory* memory) noexcept;
     [[nodiscard]] virtio::error set_up_queues(dma_memory* memory) noexcept;
+    [[nodiscard]] virtio::queue_format format_of_queues() const noexcept;
+    [[nodiscard]] virtio::error give(queue& to_device, const virtio::queue_format& format) noexcept;
+    [[nodiscard]] virtio::error reset_queue(queue& drained) noexcept;
     [[nodiscard]] bool asks_for_resets_only(recovery::causes_t causes) noexcept;
     [[nodiscard]] bool open_channels(dma_memory& memory) noexcept;
     [[nodiscard]] bool interrupted_before_start(virtio::interrupt_cause cause) noexcept;
@@ -250,6 +256,8 @@ class disk final : private recovery::target {
     disk_properties properties_{};
     virtio::error failure_ = virtio::error::none;
 
+    bool queue_resets_fail_ = false; // the device offers RING_RESET and does not do it
+    std::uint64_t queue_resets_ = 0;
     std::uint32_t fruitless_resets_ = 0; // in a row, asked for by the device
     std::uint64_t completed_then_ = 0;   // when the device was last reset
 

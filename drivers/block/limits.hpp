@@ -45,6 +45,7 @@ struct disk_properties {
     bool write_cache; // what is written is lost with the power unless flush() has ended after it
     bool can_flush;   // else every write is durable when it ends, and flush() has nothing to do
     bool can_switch_write_cache;
+    bool can_reset_queues; // one by one (RING_RESET), as far as is known
     bool legacy;
     std::uint16_t queues;
     std::uint16_t queue_size;

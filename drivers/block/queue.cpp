@@ -85,10 +85,21 @@ void queue::reset(const virtio::queue_format& format, bool strict_lengths) noexc
     trusts_length_ = !format.legacy; // legacy devices report what they like (LEG-11, BLKL-04)
     strict_lengths_ = strict_lengths;
     slots_.clear_free();
+    is_built_ = false;
+    reset_requested_ = false;
+    lost_in_a_row_ = 0;
 }
 
 void queue::build() noexcept {
     slots_.free_all([](slot& each) { each.shape = no_shape; });
+    is_built_ = true;
+}
+
+bool queue::interrupt_was_lost() noexcept {
+    const std::uint64_t have_come = ring_.interrupts();
+    lost_in_a_row_ = have_come == interrupts_then_ ? lost_in_a_row_ + 1 : 1;
+    interrupts_then_ = have_come;
+    return lost_in_a_row_ >= lost_until_reset;
 }
 
 // Lays out the chain and the header of a free slot for requests of this type with `segments` data descriptors, all but

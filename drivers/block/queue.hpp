@@ -59,6 +59,16 @@ class queue {
     // Makes all slots free, after the device has been given the queue and before anything is submitted. The chain of a
     // slot is built when the slot is first used, so that a large queue costs nothing until it is needed.
     void build() noexcept;
+    [[nodiscard]] bool is_built() const noexcept { return is_built_; } // since the last reset()
+
+    // An interrupt of this queue was lost. True if it is time for a reset of the queue: `lost_until_reset` were lost and
+    // none has come meanwhile.
+    static constexpr std::uint32_t lost_until_reset = 3;
+    [[nodiscard]] bool interrupt_was_lost() noexcept;
+
+    // The queue is to be reset by itself when nothing is in flight here; until reset().
+    void request_reset() noexcept { reset_requested_ = true; }
+    [[nodiscard]] bool reset_requested() const noexcept { return reset_requested_; }
 
     [[nodiscard]] virtio::virtqueue& ring() noexcept { return ring_; }
 
@@ -354,6 +364,10 @@ class queue {
     std::uint64_t short_lengths_ = 0;
     bool trusts_length_ = true;   // at all: a length that is too long is a protocol violation
     bool strict_lengths_ = false; // a length that is too short fails the request
+    bool is_built_ = false;
+    bool reset_requested_ = false;
+    std::uint32_t lost_in_a_row_ = 0;
+    std::uint64_t interrupts_then_ = 0; // when one was lost
 
     void (*short_length_call_)(void* context) noexcept = nullptr;
     void* short_length_context_ = nullptr;

@@ -39,9 +39,13 @@ void recovery::begin() noexcept {
 
 // All channels are quiesced. Nothing that the device was given is touched before it has confirmed its reset.
 void recovery::change() noexcept {
-    causes_ = pending_ | (holds_ ? cause::write_cache : 0);
+    causes_ = pending_ | held_;
     pending_ = 0;
-    was_reset_ = !lost() && (causes_ & ~cause::without_reset) != 0;
+    was_reset_ = !lost() && (causes_ & ~cause::without_reset) != 0; // and a device that was reset has nothing
+    held_ = !lost() && !was_reset_ && !device_->is_drained(causes_) ? causes_ & cause::when_drained : 0;
+    if (!lost() && !was_reset_ && held_ == 0 && (causes_ & cause::queue_reset) != 0) {
+        was_reset_ = !device_->reset_queues();
+    }
     if (was_reset_) {
         ++resets_;
         lost_.store(!device_->reset(causes_), std::memory_order_relaxed);
@@ -49,11 +53,8 @@ void recovery::change() noexcept {
     } else if (!lost() && (causes_ & cause::configuration) != 0) {
         device_->read_configuration();
     }
-    if ((causes_ & cause::write_cache) != 0) {
-        holds_ = !lost() && !was_reset_ && !device_->is_idle(); // a device that was reset has nothing
-        if (!holds_) {
-            device_->switch_write_cache();
-        }
+    if ((causes_ & cause::write_cache) != 0 && held_ == 0) {
+        device_->switch_write_cache();
     }
 }
 
@@ -91,11 +92,11 @@ void recovery::reported() noexcept {
     if (state_ == state::quiescing) {
         change();
         state_ = state::resuming;
-        command_all(holds_ ? command::hold : command::resume);
+        command_all(held_ != 0 ? command::hold : command::resume);
         return;
     }
     state_ = state::running;
-    if (!holds_) {
+    if (held_ == 0) {
         device_->resumed();
     }
     if (pending_ != 0) {

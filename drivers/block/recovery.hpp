@@ -1,5 +1,5 @@
-// What concerns the whole device: a reset, or a change of its configuration. All channels are quiesced for it, each on
-// its hart.
+// What concerns the whole device: a reset, or a change of its configuration or of its queues. All channels are quiesced
+// for it, each on its hart.
 //
 //                request(cause), from any hart
 //     running ─────────────────────────────────► quiescing    each channel: obey(quiesce), then it reports
@@ -9,9 +9,9 @@
 //        │ the last report                           │
 //        └────────────────────────────────────── resuming     each channel: obey(resume), then it reports
 //
-// The write cache may only be switched while nothing is in flight. If something is, the channels obey(hold) in place of
-// resume: they take completions and submit nothing. The last one that has nothing in flight any more requests the
-// recovery again.
+// The write cache may only be switched while nothing is in flight, and a queue reset by itself while it has nothing in
+// flight. If something is, the channels obey(hold) in place of resume: they take completions and submit nothing. Each one
+// that has nothing left to wait for requests the recovery again.
 //
 // A request may come at any time. While the channels quiesce, it joins this recovery; later, it begins another one
 // after the last report. The state machine runs on the home hart of the device. What it publishes for the channels
@@ -39,8 +39,10 @@ class recovery {
         static constexpr causes_t protocol_violation = 8; // the device broke the rules of a ring
         static constexpr causes_t device_late = 16;       // the device has made no progress for the time limit
         static constexpr causes_t write_cache = 32;       // the write cache is to be switched
+        static constexpr causes_t queue_reset = 64;       // queues are to be reset by themselves
 
-        static constexpr causes_t without_reset = configuration | write_cache;
+        static constexpr causes_t when_drained = write_cache | queue_reset;
+        static constexpr causes_t without_reset = configuration | when_drained;
     };
 
     enum class command : std::uint8_t { open, quiesce, hold, resume };
@@ -64,11 +66,16 @@ class recovery {
         // Reads again what may change in the configuration of a live device.
         virtual void read_configuration() noexcept = 0;
 
-        // Whether no channel has anything in flight.
-        [[nodiscard]] virtual bool is_idle() noexcept = 0;
+        // Whether nothing is in flight that has to end before what these causes ask for: for the write cache anything,
+        // for the reset of queues what is in those queues.
+        [[nodiscard]] virtual bool is_drained(causes_t causes) noexcept = 0;
 
         // Called while nothing is in flight, or the device is lost.
         virtual void switch_write_cache() noexcept = 0;
+
+        // Resets by themselves the queues for which that was requested, and which have nothing in flight. False if the
+        // device has to be reset instead.
+        [[nodiscard]] virtual bool reset_queues() noexcept = 0;
 
         // All channels have resumed. Not quiesced.
         virtual void resumed() noexcept = 0;
@@ -149,7 +156,7 @@ class recovery {
     causes_t causes_ = 0;
     bool was_reset_ = false;
     bool quiesces_for_reset_ = false;
-    bool holds_ = false; // the write cache is to be switched, and something is in flight
+    causes_t held_ = 0; // of when_drained: what waits for something in flight
     std::uint64_t resets_ = 0;
     arch::atomic<bool> lost_{false};
 

@@ -114,6 +114,9 @@ class device {
         return transport_.enable_queue(index, size, where);
     }
 
+    // Resets queue `index` of a live device, as the transport does; enable_queue() gives it to the device again.
+    [[nodiscard]] bool reset_queue(std::uint16_t index) noexcept { return transport_.reset_queue(index); }
+
     // For notifications, which a queue sends once per round.
     [[nodiscard]] transport& underlying_transport() noexcept { return transport_; }
 

@@ -31,6 +31,7 @@ constexpr std::uintptr_t device_status = 0x070;
 constexpr std::uintptr_t queue_desc_low = 0x080;
 constexpr std::uintptr_t queue_driver_low = 0x090;
 constexpr std::uintptr_t queue_device_low = 0x0a0;
+constexpr std::uintptr_t queue_reset = 0x0c0;
 constexpr std::uintptr_t config_generation = 0x0fc;
 constexpr std::uintptr_t config = 0x100;
 
@@ -67,11 +68,12 @@ mmio_identity identify_mmio(std::uintptr_t registers) noexcept {
 }
 
 // ACCESS_PLATFORM: the device's addresses are those of dma_memory, so accepting it promises nothing that is not kept.
-// ORDER_PLATFORM: the fences of arch.hpp order for devices, always (docs/memory-order.md). Not accepted: IN_ORDER (not
-// built), NOTIF_CONFIG_DATA (MMIO has no register for it), RING_RESET (QEMU offers it over MMIO and does not do it).
+// ORDER_PLATFORM: the fences of arch.hpp order for devices, always (docs/memory-order.md). RING_RESET: whether a
+// queue was reset is looked at, because QEMU offers it over MMIO and does not do it. Not accepted: NOTIF_CONFIG_DATA, for
+// which MMIO has no register.
 feature_set mmio_transport::supported_features() const noexcept {
     return feature::version_1 | feature::indirect_desc | feature::event_idx | feature::access_platform |
-           feature::ring_packed | feature::order_platform | feature::notification_data;
+           feature::ring_packed | feature::order_platform | feature::notification_data | feature::ring_reset;
 }
 
 bool mmio_transport::reset() noexcept {
@@ -154,6 +156,18 @@ error mmio_transport::enable_queue(std::uint16_t index, std::uint16_t size, cons
     arch::fence_doorbell();
     arch::mmio_write32(registers_ + queue_ready, 1);
     return error::none;
+}
+
+bool mmio_transport::reset_queue(std::uint16_t index) noexcept {
+    arch::mmio_write32(registers_ + queue_sel, index);
+    arch::mmio_write32(registers_ + queue_reset, 1);
+    arch::time_limit patience{arch::ticks_per_second()};
+    while (arch::mmio_read32(registers_ + queue_reset) != 0) {
+        if (patience.is_over()) {
+            return false;
+        }
+    }
+    return arch::mmio_read32(registers_ + queue_ready) == 0;
 }
 
 void mmio_transport::notify(std::uint16_t index, std::uint16_t next) noexcept {

@@ -40,6 +40,7 @@ class mmio_transport : public transport {
     [[nodiscard]] error queue_size_max(std::uint16_t index, std::uint32_t& size) noexcept override;
     [[nodiscard]] error enable_queue(std::uint16_t index, std::uint16_t size,
                                      const queue_addresses& where) noexcept override;
+    [[nodiscard]] bool reset_queue(std::uint16_t index) noexcept override;
     void notify(std::uint16_t index, std::uint16_t next) noexcept override;
     [[nodiscard]] interrupt_delivery interrupts() const noexcept override { return interrupt_delivery::shared_line; }
     interrupt_cause acknowledge_interrupt() noexcept override;

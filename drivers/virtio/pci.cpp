@@ -26,6 +26,7 @@ constexpr std::uintptr_t queue_desc = 32;              // 64, as two of 32
 constexpr std::uintptr_t queue_driver = 40;            // 64
 constexpr std::uintptr_t queue_device = 48;            // 64
 constexpr std::uintptr_t queue_notif_config_data = 56; // 16
+constexpr std::uintptr_t queue_reset = 58;             // 16
 
 // Registers of the legacy interface (4.1.4.10). The device-specific configuration follows them: behind the vectors, which
 // exist while MSI-X is enabled.
@@ -118,7 +119,7 @@ error pci_transport::set_vectors(std::uint16_t index) noexcept {
 
 // ---- initialisation ----
 
-// As mmio_transport. Two features need a structure that has room for them, and a device that offers them has to have it
+// As mmio_transport. Three features need a structure that has room for them, and a device that offers them has to have it
 // (4.1.4.3, 4.1.4.4.1); one that has not is taken without.
 feature_set pci_transport::supported_features() const noexcept {
     feature_set features = feature::version_1 | feature::indirect_desc | feature::event_idx | feature::access_platform |
@@ -128,6 +129,9 @@ feature_set pci_transport::supported_features() const noexcept {
     }
     if (where_.common_length >= queue_notif_config_data + sizeof(std::uint16_t)) {
         features |= feature::notif_config_data;
+    }
+    if (where_.common_length >= queue_reset + sizeof(std::uint16_t)) {
+        features |= feature::ring_reset;
     }
     return features;
 }
@@ -238,6 +242,19 @@ error pci_transport::enable_queue(std::uint16_t index, std::uint16_t size, const
     arch::fence_doorbell();
     arch::mmio_write16(where_.common + queue_enable, 1);
     return error::none;
+}
+
+// The queue has lost its vector, which enable_queue() sets again.
+bool pci_transport::reset_queue(std::uint16_t index) noexcept {
+    arch::mmio_write16(registers_.queue_select, index);
+    arch::mmio_write16(where_.common + queue_reset, 1);
+    arch::time_limit patience{arch::ticks_per_second()};
+    while (arch::mmio_read16(where_.common + queue_reset) != 0) {
+        if (patience.is_over()) {
+            return false;
+        }
+    }
+    return arch::mmio_read16(where_.common + queue_enable) == 0;
 }
 
 void pci_transport::notify(std::uint16_t index, std::uint16_t next) noexcept {

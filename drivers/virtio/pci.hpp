@@ -64,6 +64,7 @@ class pci_transport : public transport {
     [[nodiscard]] error queue_size_max(std::uint16_t index, std::uint32_t& size) noexcept override;
     [[nodiscard]] error enable_queue(std::uint16_t index, std::uint16_t size,
                                      const queue_addresses& where) noexcept override;
+    [[nodiscard]] bool reset_queue(std::uint16_t index) noexcept override;
     void notify(std::uint16_t index, std::uint16_t next) noexcept override;
     [[nodiscard]] fast_path_registers registers_of_fast_path(std::uint16_t index) const noexcept override;
     [[nodiscard]] interrupt_delivery interrupts() const noexcept override {

@@ -149,6 +149,12 @@ class transport {
     [[nodiscard]] virtual error enable_queue(std::uint16_t index, std::uint16_t size,
                                              const queue_addresses& where) noexcept = 0;
 
+    // Resets queue `index` of a live device, with RING_RESET (VIRTIO 1.2, 2.6.1), and waits for that as reset() does. The
+    // device has given back all that the queue had, because not every device forgets it (docs/limits.md). True if it was
+    // reset, which is looked for: the queue is as before enable_queue(). False if the device has ignored it, or has not
+    // ended it in time.
+    [[nodiscard]] virtual bool reset_queue(std::uint16_t) noexcept { return false; }
+
     // Tells the device that queue `index` has new buffers; orders all earlier writes to memory before that. `next` is
     // the queue's virtqueue::next_available(), which NOTIFICATION_DATA passes on.
     virtual void notify(std::uint16_t index, std::uint16_t next) noexcept = 0;

@@ -28,6 +28,9 @@ void disk_notes::print(block::disk_event what) const noexcept {
     case block::disk_event::short_lengths:
         console::print("note: %s reports used lengths that are too short: its status bytes are believed\n", name_);
         break;
+    case block::disk_event::queues_reset:
+        console::print("note: interrupts of %s had stopped: the queues that send them were reset\n", name_);
+        break;
     }
 }
 

@@ -90,6 +90,7 @@ constexpr choice<virtio::feature_set> optional_features[] = {
     {"order_platform", virtio::feature::order_platform},
     {"notification_data", virtio::feature::notification_data},
     {"notif_config_data", virtio::feature::notif_config_data},
+    {"ring_reset", virtio::feature::ring_reset},
     {"seg_max", 1u << 2},
     {"geometry", 1u << 4},
     {"flush", 1u << 9},
@@ -232,7 +233,8 @@ constexpr known_option known_options[] = {
     {"features_off",
      [](std::string_view value, options& parsed) noexcept { return parse_features(value, parsed.features_off); },
      "a list, with commas, of event_idx, indirect_desc, ring_packed, access_platform, order_platform, "
-     "notification_data, notif_config_data, seg_max, geometry, flush, topology, config_wce, mq, discard, write_zeroes, "
+     "notification_data, notif_config_data, ring_reset, seg_max, geometry, flush, topology, config_wce, mq, discard, "
+     "write_zeroes, "
      "lifetime, secure_erase"},
     {"interrupts",
      [](std::string_view value, options& parsed) noexcept { return parse_choice(value, routings, parsed.interrupts); },

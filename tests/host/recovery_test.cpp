@@ -23,6 +23,7 @@ constexpr causes_t needs_reset_bit = recovery::cause::needs_reset;
 constexpr causes_t late = recovery::cause::device_late;
 constexpr causes_t violation = recovery::cause::protocol_violation;
 constexpr causes_t write_cache = recovery::cause::write_cache;
+constexpr causes_t queue_reset = recovery::cause::queue_reset;
 
 // A device, two harts with a part each, and what happened to them.
 class two_harts final : recovery::target {
@@ -67,6 +68,7 @@ class two_harts final : recovery::target {
     bool asks_for_reset = false; // DEVICE_NEEDS_RESET
     bool survives = true;
     bool busy = false;             // something is in flight
+    bool resets_queues = true;     // by themselves
     std::vector<causes_t> changes; // the causes of each reset and reading
     std::vector<bool> resets;      // which of them were resets
     std::string log;
@@ -156,9 +158,19 @@ class two_harts final : recovery::target {
         was_reset = false;
         happens("read");
     }
-    bool is_idle() noexcept override {
+    bool is_drained(causes_t causes) noexcept override {
         check_quiesced();
+        BOOST_TEST(causes == under_test.causes());
         return !busy;
+    }
+    bool reset_queues() noexcept override {
+        check_quiesced();
+        BOOST_TEST(!busy);
+        BOOST_TEST(!under_test.lost());
+        changed_for = under_test.causes();
+        was_reset = false;
+        happens("reset queues");
+        return resets_queues;
     }
     void switch_write_cache() noexcept override {
         check_quiesced();
@@ -376,6 +388,50 @@ BOOST_AUTO_TEST_CASE(a_reset_ends_the_wait_for_the_write_cache) {
             w.settle();
             BOOST_TEST(w.take_log() == "quiesce 0, quiesce 1, switch, resume 0, resume 1");
         }
+    }
+}
+
+BOOST_AUTO_TEST_CASE(queues_are_reset_by_themselves_when_they_are_drained) {
+    for (const arch::hart_index from : {0U, 1U}) {
+        two_harts w;
+        w.settle();
+        w.take_log();
+        w.request(from, queue_reset);
+        w.settle();
+        BOOST_TEST(w.take_log() == "quiesce 0, quiesce 1, reset queues, resume 0, resume 1");
+        BOOST_TEST(!w.under_test.quiesces_for_reset());
+        BOOST_TEST(w.under_test.resets() == 0U);
+
+        w.busy = true;
+        w.request(from, queue_reset);
+        w.settle();
+        BOOST_TEST(w.take_log() == "quiesce 0, quiesce 1, hold 0, hold 1");
+        BOOST_TEST(w.under_test.causes() == queue_reset);
+        w.request(0, write_cache); // both wait
+        w.settle();
+        BOOST_TEST(w.take_log() == "quiesce 0, quiesce 1, hold 0, hold 1");
+        w.busy = false;
+        w.request(1, queue_reset);
+        w.settle();
+        BOOST_TEST(w.take_log() == "quiesce 0, quiesce 1, reset queues, switch, resume 0, resume 1");
+
+        // What the device does not do for its queues is done with the device, and then it is over.
+        w.resets_queues = false;
+        w.request(from, queue_reset);
+        w.settle();
+        BOOST_TEST(w.take_log() == "quiesce 0, quiesce 1, reset queues, reset, reset ended, resume 0, resume 1");
+        BOOST_TEST(w.under_test.resets() == 1U);
+        w.request(0, queue_reset | late); // a reset of the device is one of its queues
+        w.settle();
+        BOOST_TEST(w.take_log() == a_reset);
+        w.survives = false;
+        w.request(0, late);
+        w.settle();
+        w.take_log();
+        w.request(0, queue_reset);
+        w.settle();
+        BOOST_TEST(w.under_test.lost());
+        BOOST_TEST(w.take_log() == "quiesce 0, quiesce 1, resume 0, resume 1");
     }
 }
 

@@ -92,7 +92,7 @@ bool is_accepted(unsigned number, const place& where) {
 }
 
 constexpr unsigned numbers[] = {bits::access_platform, bits::order_platform, bits::notification_data,
-                                bits::notif_config_data};
+                                bits::notif_config_data, bits::ring_reset};
 
 } // namespace
 
@@ -151,6 +151,8 @@ BOOST_AUTO_TEST_CASE(what_has_no_room_in_the_structures_is_not_accepted) {
         {bits::notif_config_data, [](auto& at) { at.common_length = 58; }, true},
         {bits::notif_config_data, [](auto& at) { at.common_length = 57; }, false},
         {bits::notif_config_data, [](auto& at) { at.common_length = 56; }, false},
+        {bits::ring_reset, [](auto& at) { at.common_length = 60; }, true},
+        {bits::ring_reset, [](auto& at) { at.common_length = 59; }, false},
     };
     world w{at_place({bus::pci, 0, false, true}, 0)};
     for (const auto& row : rows) {

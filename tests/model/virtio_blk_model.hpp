@@ -9,7 +9,7 @@
 // BUFFER (header and data stay as they are while the device has them), CONSUME (used elements and status bytes are read
 // after a fence that follows the look at the index, or at the flags, that told of them), OWNER (the driver leaves the
 // device event suppression structure of a packed ring alone), DOORBELL and ACKNOWLEDGE (the fences of those names are
-// where they must be), NOTIFY (more superfluous notifications than permitted), IDLE (something is left at the end of a
+// where they must be), DRAINED (a queue that is reset by itself has no requests), NOTIFY (more superfluous notifications than permitted), IDLE (something is left at the end of a
 // test); MODEL is something that this model cannot follow.
 #pragma once
 

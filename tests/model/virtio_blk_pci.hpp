@@ -31,6 +31,7 @@ class virtio_blk_model::pci_front {
 
     // The device has been reset: no vector is set.
     void reset();
+    void forget_vector(unsigned queue) { queue_vectors_[queue] = {}; } // the queue has been reset
     // What a queue has without any write of the driver's.
     void preset(virtqueue&) const;
     void check_driver_ok();

@@ -523,6 +523,8 @@ std::uint32_t virtio_blk_model::read_queue_register(std::uint64_t offset) {
         }
         forget_queue(*queue);
         queue->enabled_before = true;
+        if (pci_)
+            pci_->forget_vector(queue_sel_);
         return 0;
     default: return 0;
     }
@@ -553,6 +555,8 @@ void virtio_blk_model::write_queue_register(std::uint64_t offset, std::uint32_t 
             return report("VQR-04", "QueueReset is written without RING_RESET");
         if (value != 1)
             return report("MMIO-21", "QueueReset is written with another value than 1");
+        if (!queue->in_flight.empty() || (queue->live && queue->ring->has_waiting()))
+            report("DRAINED", title(*queue) + "is reset while it has requests");
         if (behave.queue_reset_ignored)
             return;
         queue->resetting = true;

@@ -224,7 +224,8 @@ async::task<void> run_floor_of(const job_run& run, floor_result& into) {
 bool has_floor(const job_run& run, const block::disk& disk) noexcept {
     const job& what = run.description();
     return !run.failed() && reads(what.rw) && !writes(what.rw) && what.filename_count <= 1 &&
-           what.bs[0].largest() <= disk.properties().size_max && run.came_from().hart < disk.properties().queues;
+           what.bs[0].largest() <= disk.properties().size_max && run.came_from().hart < disk.properties().queues &&
+           (disk.properties().accepted & virtio::feature::in_order) == 0;
 }
 
 // ---- groups ----

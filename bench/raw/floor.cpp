@@ -12,6 +12,9 @@ floor_result run_floor(block::disk& disk, queue_row which, std::uint32_t depth, 
                        std::byte* buffers, arch::ticks deadline, std::uint64_t ios,
                        async::publish_timing& timing) noexcept {
     const block::disk_properties& properties = disk.properties();
+    if ((properties.accepted & virtio::feature::in_order) != 0) {
+        return {};
+    }
     const std::uint64_t blocks = properties.capacity * block::sector_size / block_size;
     const std::uint32_t own = (properties.queues - which.first + which.stride - 1) / which.stride;
     const std::uint32_t end = which.first + std::min(own, depth) * which.stride;

@@ -29,7 +29,8 @@ struct queue_row {
 // is no coroutine, no request, no authentication and no interrupt. It polls as often as the runtime does, and publishes
 // when `timing` says, because neither is a cost of the runtime. `timing` adapts, and is kept from one run to the next.
 // Runs until `deadline`, or for `ios` reads if those end before. Nothing else may use the queues. `buffers` has a
-// block for each read in flight. The depth is limited to what the queues hold.
+// block for each read in flight. The depth is limited to what the queues hold. With IN_ORDER, whose order it does not
+// keep, it does nothing.
 floor_result run_floor(block::disk& disk, queue_row which, std::uint32_t depth, std::uint32_t block_size,
                        std::byte* buffers, arch::ticks deadline, std::uint64_t ios,
                        async::publish_timing& timing) noexcept;

@@ -593,8 +593,8 @@ void channel::resume() noexcept {
     if (capacity_has_changed || stopped_) {
         wake_capacity_waiters();
     }
-    const bool is_quick =
-        first_ != nullptr && !has_several_queues() && !first_->ring().is_packed() && registers_.can_notify();
+    const bool is_quick = first_ != nullptr && !has_several_queues() && !first_->ring().is_packed() &&
+                          !first_->ring().is_in_order() && registers_.can_notify();
     only_ = !stopped_ && is_quick ? first_ : nullptr;
     if (!stopped_ && memory_->is_direct()) {
         admission_.open(properties_);

@@ -343,6 +343,7 @@ error disk::configure(dma_memory* memory) noexcept {
 
 virtio::queue_format disk::format_of_queues() const noexcept {
     return device_.format_of_queues(queue::chain_length(options_.queue_size, device_.has(virtio::feature::ring_packed),
+                                                        device_.has(virtio::feature::in_order),
                                                         device_.has(virtio::feature::indirect_desc)));
 }
 

@@ -27,15 +27,16 @@ status to_status(std::uint8_t byte) noexcept {
 
 } // namespace
 
-// A packed ring has no descriptors that stay where they are, so a table is the shorter way there for any size.
-std::uint16_t queue::chain_length(std::uint32_t size, bool packed, bool indirect) noexcept {
-    return indirect && (packed || size < roomy_size) ? 1 : 3;
+// A packed ring has no descriptors that stay where they are, so a table is the shorter way there for any size. With
+// IN_ORDER the descriptors of a ring are used one after another, whose number three does not divide.
+std::uint16_t queue::chain_length(std::uint32_t size, bool packed, bool in_order, bool indirect) noexcept {
+    return indirect && (packed || in_order || size < roomy_size) ? 1 : 3;
 }
 
 bool queue::allocate(dma_memory& memory, std::uint16_t size, const virtio::queue_format& format, bool indirect,
                      std::uint32_t segments, std::uint32_t ranges) noexcept {
     size_ = size;
-    stride_ = chain_length(size, format.packed, indirect);
+    stride_ = chain_length(size, format.packed, format.in_order, indirect);
     table_entries_ = indirect ? segments + 2 : 0;
     const std::uint32_t slots = size / stride_;
 
@@ -314,7 +315,32 @@ queue::drained queue::drain(async::executor& hart) noexcept {
     if (used == virtio::virtqueue::protocol_violation) [[unlikely]] {
         return drained::protocol_violation;
     }
-    return drain_rest(hart, used);
+    return ring_.is_in_order() ? drain_in_order(hart, used) : drain_rest(hart, used);
+}
+
+// As drain_rest(). Of a batch only the last request has a used length; each has its status byte, which was poisoned.
+queue::drained queue::drain_in_order(async::executor& hart, std::size_t used) noexcept {
+    virtio::split_virtqueue::batch batch{.chains = 0, .length = 0};
+    while (used != 0) {
+        {
+            async::executor::many_ready ready{hart};
+            used -= slots_.expect_in_order(
+                ring_.split(), batch,
+                used, [&](slot & done) __attribute__((always_inline)) { return complete_expected(done, ready); });
+        }
+        if (used == 0) {
+            break;
+        }
+        const bool honest = slots_.check_in_order(
+            ring_.split(), batch, used, [this, &hart](slot& done, std::uint32_t length, bool reserved) noexcept {
+                return complete_checked(done, length, reserved, hart);
+            });
+        if (!honest) {
+            return drained::protocol_violation;
+        }
+        --used;
+    }
+    return drained::something;
 }
 
 // A look at the most plain case first. The rest begins with a piece, or with what is late, of a length that was not

@@ -43,7 +43,8 @@ class queue {
     queue& operator=(const queue&) = delete;
 
     // How many descriptors of the ring a request takes where a ring may have `size` descriptors.
-    [[nodiscard]] static std::uint16_t chain_length(std::uint32_t size, bool packed, bool indirect) noexcept;
+    [[nodiscard]] static std::uint16_t chain_length(std::uint32_t size, bool packed, bool in_order,
+                                                    bool indirect) noexcept;
 
     // Takes its memory, once; a later reset() uses it again. `size` is as device::queue_size() gives it, at least 3.
     // `ranges` is the largest number of them in one device request. False if no memory is left.
@@ -341,6 +342,7 @@ class queue {
     [[nodiscard]] shared_segment* shared_segments(const slot& of) noexcept {
         return shared_ + std::size_t{of.id} / stride_ * segments();
     }
+    [[gnu::noinline]] drained drain_in_order(async::executor& hart, std::size_t used) noexcept;
     // Returns false if the device says that it has failed.
     [[gnu::always_inline]] bool complete_expected(slot& done, async::executor::many_ready& ready) noexcept {
         if (done.memory->status.load() != virtio_blk::status_byte::ok) [[unlikely]] {

@@ -25,12 +25,18 @@ const char* feature_name(unsigned bit) noexcept {
 }
 
 virtio::feature_set wanted_features(virtio::feature_set offered, virtio::feature_set off) noexcept {
-    virtio::feature_set wanted = known_features & ~off;
+    virtio::feature_set wanted = (known_features | virtio::feature::in_order) & ~off;
     if ((offered & wanted & feature::flush) == 0) {
         wanted &= ~feature::config_wce; // useless without, and not to be offered alone (5.2.5.2)
     }
     if ((offered & feature::zoned) != 0) {
         wanted &= ~feature::discard; // not to be accepted from a host-managed device (BLKZ-02), and it may be one
+    }
+    // IN_ORDER asks for descriptors in the order of the ring: one for each request, which points to a table. Not built for
+    // packed rings.
+    if ((offered & ~off & (virtio::feature::indirect_desc | virtio::feature::ring_packed)) !=
+        virtio::feature::indirect_desc) {
+        wanted &= ~virtio::feature::in_order;
     }
     return wanted;
 }

@@ -24,7 +24,9 @@ error device::negotiate(feature_set offered, feature_set chosen) noexcept {
             return error::features_refused;
         }
     } else {
-        const feature_set allowed = (chosen & feature::of_device_types) | transport_.supported_features();
+        // In which order buffers are made available is up to the driver of the device type.
+        const feature_set for_driver = feature::of_device_types | feature::in_order;
+        const feature_set allowed = (chosen & for_driver) | transport_.supported_features();
         offered_ = offered;
         accepted_ = offered & allowed & (~features_off_ | feature::version_1);
     }

@@ -37,7 +37,8 @@ class device {
     // Steps 1 to 8, once.
     //
     // `choose(offered)` returns the features of the device type that the driver accepts: its allow-list, of which what
-    // is not offered is dropped. The features of ring and transport come from the transport. Of all of them
+    // is not offered is dropped. The features of ring and transport come from the transport, but for IN_ORDER, which the
+    // driver chooses, too. Of all of them
     // `features_off` are not accepted. `configure()` is step 7: it returns an error, and calls read_configuration(),
     // queue_size() and enable_queue(). Both may be called several times, because a device may set DEVICE_NEEDS_RESET at
     // any time (2.1.2).
@@ -97,6 +98,7 @@ class device {
         return {.legacy = is_legacy(),
                 .event_idx = has(feature::event_idx),
                 .packed = has(feature::ring_packed),
+                .in_order = has(feature::in_order),
                 .chain_length = chain_length};
     }
 

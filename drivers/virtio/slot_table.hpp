@@ -79,6 +79,7 @@ class slot_table {
     // Makes all slots free, the lowest first, and calls build(slot) for each. Nothing is in flight.
     template <typename Build>
     void free_all(Build&& build) noexcept {
+        last_free_ = slots_there_are_ != 0 ? &slot(slots_there_are_ - 1) : &none;
         for (std::uint32_t i = slots_there_are_; i-- > 0;) {
             Slot& each = slot(i);
             build(each);
@@ -151,6 +152,47 @@ class slot_table {
         return honest;
     }
 
+    // With IN_ORDER, where slots are taken and become free in the order of their ids: takes used buffers that are exactly
+    // what was expected of them, visit(slot) for each, which returns false to leave a buffer to check_in_order(). `batch`
+    // is left with what was not taken of it, and is empty at first. Returns how many were taken of the `count` that
+    // virtqueue::begin_drain() has returned.
+    template <typename Visit>
+    std::size_t expect_in_order(split_virtqueue& ring, split_virtqueue::batch& batch, std::size_t count,
+                                Visit&& visit) noexcept {
+        std::size_t taken = 0;
+        while (taken != count) {
+            if (batch.chains == 0) {
+                batch = ring.next_batch(count - taken);
+            }
+            Slot& next = slots_[ring.next_id()];
+            const std::uint64_t length = batch.chains > 1 ? next.expected_length() : batch.length; // used whole
+            if (batch.chains == 0 || length != next.expected || !visit(next)) {
+                break;
+            }
+            take_in_order(ring, batch, next);
+            ++taken;
+        }
+        return taken;
+    }
+
+    // The same for one buffer, which may be anything; visit as for_each_checked(). Returns false if the device has
+    // violated the protocol.
+    template <typename Visit>
+    [[nodiscard]] bool check_in_order(split_virtqueue& ring, split_virtqueue::batch& batch, std::size_t count,
+                                      Visit&& visit) noexcept {
+        if (batch.chains == 0) {
+            batch = ring.next_batch(count);
+        }
+        Slot& next = slots_[ring.next_id()];
+        // Whatever the batch says, it ends within `count`, so the chain was published and not used before.
+        if (batch.chains == 0 || !next.in_flight() ||
+            !visit(next, static_cast<std::uint32_t>(batch.length), batch.chains > 1)) {
+            return false;
+        }
+        take_in_order(ring, batch, next);
+        return true;
+    }
+
     // Takes back what is in flight, after the device was reset or lost: take(slot) for each. The slots do not become
     // free.
     template <typename Take>
@@ -207,6 +249,15 @@ class slot_table {
         free_ = &done;
     }
 
+    void take_in_order(split_virtqueue& ring, split_virtqueue::batch& batch, Slot& done) noexcept {
+        ring.take_next();
+        --batch.chains;
+        done.expected = Slot::not_in_flight;
+        done.next_free = &none;
+        (full() ? free_ : last_free_->next_free) = &done;
+        last_free_ = &done;
+    }
+
     template <bool checks_published, typename Ring, typename Visit>
     [[gnu::always_inline]] inline std::size_t take_expected(Ring& ring, std::size_t count, Visit&& visit) noexcept {
         if constexpr (checks_published) {
@@ -247,6 +298,7 @@ class slot_table {
     }
 
     Slot* free_ = &none;
+    Slot* last_free_ = &none;                       // with IN_ORDER
     Slot* first_unpublished_ = &none;               // see mark_unpublished()
     std::size_t marked_at_ = Slot::never_available; // how many chains were published when slots were last marked
     Slot* slots_ = nullptr;                         // by id; those between slots are never in use

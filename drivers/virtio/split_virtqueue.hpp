@@ -153,6 +153,29 @@ class split_virtqueue {
         return took;
     }
 
+    // With IN_ORDER, a used chain stands for a batch: all chains from the next one up to the one that it names (2.7.9).
+    // All chains have one descriptor, and are made available in the order of the table, so the number of a chain since
+    // lay_out() is its id.
+    struct batch {
+        std::size_t chains;   // 0: it names none that can be used
+        std::uint64_t length; // of the last chain; those before it were used whole. Widened as in for_each_used()
+    };
+
+    // The next batch, of at most `count` chains, which used_count() has returned and is not 0, after one fence_consume()
+    // since.
+    [[nodiscard]] batch next_batch(std::size_t count) const noexcept {
+        const std::size_t next = next_id();
+        const std::uint64_t id = widened(used_[next].id.load()); // once, because the device may write it again
+        const std::size_t chains = ((id - next) & (size_ - 1u)) + 1;
+        return {.chains = id < size_ && chains <= count ? chains : 0, .length = widened(used_[next].length.load())};
+    }
+    // The id of the chain that is used next. take_next() takes it.
+    [[nodiscard]] std::uint16_t next_id() const noexcept { return low16(taken_ & (size_ - 1u)); }
+    void take_next() noexcept {
+        ++taken_;
+        next_used_ = used_ + next_id();
+    }
+
     // The used index at which used_count() is 0. used_index() is for any hart, interrupt handlers too: if it returns
     // another value than that, the device has used a chain since.
     [[nodiscard]] std::size_t used_position() const noexcept { return taken_; }

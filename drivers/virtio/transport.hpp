@@ -77,6 +77,7 @@ struct queue_format {
     bool legacy = false;
     bool event_idx = false;
     bool packed = false;
+    bool in_order = false;          // buffers are used in the order in which they were made available
     std::uint16_t chain_length = 1; // of a packed queue: how many descriptors of the ring each chain takes
 };
 

@@ -4,6 +4,7 @@ namespace inflight::virtio {
 
 void virtqueue::lay_out(std::byte* memory, std::uint16_t size, const queue_format& format) noexcept {
     is_packed_ = format.packed;
+    is_in_order_ = format.in_order;
     if (is_packed_) {
         split_.lay_out_nothing(memory);
         packed_.lay_out(memory, size, format.chain_length, format.event_idx);

@@ -41,6 +41,10 @@ class virtqueue {
     void lay_out(std::byte* memory, std::uint16_t size, const queue_format& format) noexcept;
 
     [[nodiscard]] bool is_packed() const noexcept { return is_packed_; }
+
+    // With IN_ORDER: a split ring, whose used chains are taken by next_batch().
+    [[nodiscard]] bool is_in_order() const noexcept { return is_in_order_; }
+
     [[nodiscard]] queue_addresses addresses() const noexcept {
         return is_packed_ ? packed_.addresses() : split_.addresses();
     }
@@ -233,6 +237,7 @@ class virtqueue {
     split_virtqueue split_;
     packed_virtqueue packed_;
     bool is_packed_ = false;
+    bool is_in_order_ = false;
     arch::atomic<std::uint64_t> awaited_{not_armed};
     arch::atomic<std::uint64_t> interrupts_{0};
 };

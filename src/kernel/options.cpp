@@ -86,6 +86,7 @@ constexpr choice<virtio::feature_set> optional_features[] = {
     {"event_idx", virtio::feature::event_idx},
     {"indirect_desc", virtio::feature::indirect_desc},
     {"ring_packed", virtio::feature::ring_packed},
+    {"in_order", virtio::feature::in_order},
     {"access_platform", virtio::feature::access_platform},
     {"order_platform", virtio::feature::order_platform},
     {"notification_data", virtio::feature::notification_data},
@@ -232,10 +233,9 @@ constexpr known_option known_options[] = {
      "a power of two from 4 to 32768"},
     {"features_off",
      [](std::string_view value, options& parsed) noexcept { return parse_features(value, parsed.features_off); },
-     "a list, with commas, of event_idx, indirect_desc, ring_packed, access_platform, order_platform, "
+     "a list, with commas, of event_idx, indirect_desc, ring_packed, in_order, access_platform, order_platform, "
      "notification_data, notif_config_data, ring_reset, seg_max, geometry, flush, topology, config_wce, mq, discard, "
-     "write_zeroes, "
-     "lifetime, secure_erase"},
+     "write_zeroes, lifetime, secure_erase"},
     {"interrupts",
      [](std::string_view value, options& parsed) noexcept { return parse_choice(value, routings, parsed.interrupts); },
      "one of on (hart 0 takes them), any (the first hart to claim), off"},

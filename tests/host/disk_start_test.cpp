@@ -386,8 +386,8 @@ BOOST_AUTO_TEST_CASE(of_all_features_only_those_on_the_list_are_accepted) {
 BOOST_AUTO_TEST_CASE(strange_bits_one_by_one_are_ignored) {
     const std::uint64_t known = bit(bits::size_max) | bit(bits::read_only) | bit(bits::access_platform) |
                                 bit(bits::ring_packed) | bit(bits::order_platform) | bit(bits::notification_data) |
-                                bit(bits::ring_reset) | bit(bits::any_layout) | bit(bits::lifetime) |
-                                bit(bits::secure_erase);
+                                bit(bits::ring_reset) | bit(bits::in_order) | bit(bits::any_layout) |
+                                bit(bits::lifetime) | bit(bits::secure_erase);
     unsigned strange = 0;
     for (const std::uint32_t version : versions)
         for (unsigned number = 0; number < (version == 2 ? 64U : 32U); ++number) {

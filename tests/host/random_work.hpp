@@ -92,7 +92,10 @@ class random_work {
                     features &= ~bits::bit(number);
             if (c.version == 2 && seed_ % 3 == 0) // drawn from nothing, so that older seeds stay what they were
                 features |= bits::bit(bits::ring_packed);
-            if (c.version == 2 && seed_ % 7 < 4) // as above
+            if (c.version == 2 &&
+                seed_ % 4 == 1) // as above; the driver drops it where it has no tables, or packed rings
+                features |= bits::bit(bits::in_order);
+            if (c.version == 2 && seed_ % 7 < 4)
                 features |= bits::bit(bits::order_platform) | bits::bit(bits::notification_data);
             if (c.blk_size == 512 && chance(20))
                 features &= ~bits::bit(bits::blk_size);
@@ -152,6 +155,7 @@ class random_work {
         b.used_without_write = seed_ % 2 == 0; // as QEMU does it
         b.used_descriptor_noise = seed_ % 4 < 2;
         b.interrupt_each_lap = seed_ % 8 < 4;
+        b.in_order_batches = seed_ % 8 < 6;
         if (chance(40))
             for (unsigned n = 0; n < 40; ++n)
                 b.bad_sectors.insert(below(4096));

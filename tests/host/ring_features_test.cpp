@@ -88,11 +88,11 @@ void use(world& w) {
 
 // Whether a feature that is offered there is one that the driver accepts.
 bool is_accepted(unsigned number, const place& where) {
-    return number != bits::notif_config_data || where.on == bus::pci;
+    return number == bits::notif_config_data ? where.on == bus::pci : number != bits::in_order || !where.packed;
 }
 
-constexpr unsigned numbers[] = {bits::access_platform, bits::order_platform, bits::notification_data,
-                                bits::notif_config_data, bits::ring_reset};
+constexpr unsigned numbers[] = {bits::access_platform,   bits::order_platform, bits::notification_data,
+                                bits::notif_config_data, bits::ring_reset,     bits::in_order};
 
 } // namespace
 

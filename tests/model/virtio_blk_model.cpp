@@ -404,6 +404,7 @@ queue_counters virtio_blk_model::total() const {
     for (const auto& queue : queues_) {
         sum.requests += queue.counters.requests;
         sum.completed += queue.counters.completed;
+        sum.batched += queue.counters.batched;
         sum.notifications += queue.counters.notifications;
         sum.superfluous += queue.counters.superfluous;
         sum.interrupts += queue.counters.interrupts;

@@ -204,6 +204,7 @@ inline constexpr std::uint64_t forever = ~std::uint64_t{0};
 struct queue_counters {
     std::uint64_t requests = 0;           // taken from the available ring, or from the packed one
     std::uint64_t completed = 0;          // put into the used ring; packed: lists that are used
+    std::uint64_t batched = 0;            // of those: with IN_ORDER, without a used entry of their own
     std::uint64_t notifications = 0;      // writes to QueueNotify
     std::uint64_t superfluous = 0;        // of those: suppressed, or without anything new
     std::uint64_t interrupts = 0;         // raised for this queue

@@ -343,6 +343,8 @@ void virtio_blk_model::complete(unsigned index, std::vector<request_pointer> bat
         if (one_entry) {
             if (done == batch.back())
                 ring.write_used(done->id, length, extent);
+            else
+                ++queue.counters.batched;
             continue;
         }
         bool lie = false;

@@ -47,7 +47,10 @@ blk_configuration configuration_of(run_context& in, unsigned number) {
     if (configuration.version == 2 && in.host.seed() % 3 == 0) { // as above
         features |= bits::bit(bits::ring_packed);
     }
-    if (configuration.version == 2 && in.host.seed() % 7 < 4) { // as above
+    if (configuration.version == 2 && in.host.seed() % 4 == 1) { // as above
+        features |= bits::bit(bits::in_order);
+    }
+    if (configuration.version == 2 && in.host.seed() % 7 < 4) {
         features |= bits::bit(bits::order_platform) | bits::bit(bits::notification_data);
         features |= on_pci ? bits::bit(bits::notif_config_data) : 0;
     }
@@ -170,6 +173,7 @@ void simulated_disk::choose_permitted_behaviour() {
     b.suppress_for = choose.percent(30) ? choose.between(1, 1000) : 0;
     b.avail_event_ahead = choose.percent(30) ? static_cast<unsigned>(choose.below(8)) : 0;
     b.trusts_notifications = choose.percent(70);
+    b.in_order_batches = in_.host.seed() % 8 < 6;
     b.used_flags_noise = choose.percent(30);
     b.avail_event_noise = choose.percent(30);
     if (choose.percent(30)) {

@@ -41,7 +41,8 @@ class Matched:
 
 def match(entries: Sequence[dict[str, Any]], ours: Sequence[Disk]) -> Matched:
     """Matches by serial number alone. The guest's names follow the slots, and a disk of the user's may be in front."""
-    known = {disk.serial for disk in ours}
+    known = {disk.serial for disk in ours if disk.kind is not Kind.SERVER}
+    served = any(disk.kind is Kind.SERVER for disk in ours)
     told = Counter(entry.get("serial") for entry in entries)
     matched = Matched({}, [])
     for entry in entries:
@@ -49,7 +50,9 @@ def match(entries: Sequence[dict[str, Any]], ours: Sequence[Disk]) -> Matched:
         if not isinstance(serial, str):
             matched.unchecked.append((entry, "it does not report its serial number"))
         elif serial not in known:
-            matched.unchecked.append((entry, f"./run did not attach it (its serial number is '{printable(serial)}')"))
+            stranger = "only its own process can read it, or " if served else ""
+            stranger += f"./run did not attach it (its serial number is '{printable(serial)}')"
+            matched.unchecked.append((entry, stranger))
         elif told[serial] != 1:
             matched.unchecked.append((entry, f"{told[serial]} disks have the serial number '{printable(serial)}'"))
         else:

@@ -6,15 +6,19 @@ import re
 import shutil
 import stat
 import subprocess
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
+from typing import Any
 
-from options import ROOT, Options
+from options import ROOT, VHOST_USER, Options
 from values import SECTOR, Refusal, parse_sectors
 
 IMAGES = ROOT / "build" / "disks"
 IOTHREAD = "io0"
+SERVER_SERIAL = "vhost_user_blk"  # what qemu-storage-daemon says of every disk
+MAX_SOCKET = 107  # bytes in the path of a socket
 
 
 class Kind(Enum):
@@ -24,11 +28,13 @@ class Kind(Enum):
     FILE = "an image of the user"
     NULL = "nowhere: reads give zeroes"
     URI = "somewhere that only QEMU can reach"
+    SERVER = "somewhere that only a process of the user can reach, which serves the guest"
 
 
 @dataclass(frozen=True)
 class Disk:
     """One disk. `size` is None where only QEMU could tell; `driver` is empty where `location` says it (json:{…}).
+    `socket` is that of the process which serves the disk by the vhost-user protocol; empty where QEMU is the device itself.
 
     `name` is the launcher's own, for files and nodes of QEMU: the guest may have another, for there may be disks that
     the launcher did not attach. What the guest says of a disk is known by the disk's serial number.
@@ -41,6 +47,7 @@ class Disk:
     location: str
     driver: str
     size: int | None
+    socket: str = ""
 
     @property
     def is_plain(self) -> bool:
@@ -58,7 +65,7 @@ class Disk:
         if self.kind is Kind.FILE:
             path = Path(self.location).resolve()
             return self.is_plain and path.parent.parent == IMAGES and path.suffix == ".raw"
-        return self.kind is not Kind.URI
+        return self.kind not in (Kind.URI, Kind.SERVER)
 
 
 def name_of(index: int) -> str:
@@ -75,6 +82,8 @@ def parse(specification: str, index: int, options: Options, scratch: Path) -> Di
     """What one `--disk` means. A new image is going to be in `scratch`, but is not made here."""
     what = f"--disk {specification}"
     name, serial = name_of(index), serial_of(index, options)
+    if specification.startswith(VHOST_USER):
+        return _parse_served(specification, index, options, scratch)
     if specification.startswith("null:"):
         return Disk(specification, name, serial, Kind.NULL, "", "null-co", parse_sectors(specification.removeprefix("null:"), what))
     if re.fullmatch(r"[0-9]+[KMGT]?(i?B)?", specification, re.IGNORECASE):
@@ -97,32 +106,63 @@ def make(disk: Disk) -> None:
         raise Refusal(f"--disk: an image of {disk.size} bytes cannot be made: {error.strerror}") from error
 
 
-def arguments(disk: Disk, options: Options) -> list[str]:
-    """QEMU's arguments for one disk: where its contents are, and the device in front of them."""
-    read_only = ",read-only=on" if options.read_only else ""
-    location = _escaped(disk.location)
-    node = f"node-name={disk.name}"
-    if disk.kind is Kind.NULL:
-        contents = ["-blockdev", f"driver=null-co,{node},size={disk.size},read-zeroes=on{read_only}"]
-    elif disk.kind is Kind.URI:
-        # Only -drive takes a URI as it is.
-        known = f",format={disk.driver}" if disk.driver else ""
-        contents = ["-drive", f"if=none,id={disk.name}{known},discard=unmap{read_only},file={location}"]
-    elif disk.is_plain:
-        contents = ["-blockdev", f"driver={disk.driver},{node},discard=unmap{read_only},filename={location}"]
+def iothread_of(disk: Disk, number: int) -> str:
+    """The name of one of the disk's own threads of QEMU."""
+    return f"{disk.name}-io{number}"
+
+
+def arguments(disk: Disk, options: Options, reconnect: str, types: Mapping[str, str]) -> list[str]:
+    """QEMU's arguments for one disk: where its contents are, and the device in front of them. `reconnect`: the property
+    by which QEMU connects again to a process that has come back. `types`: those of the device's properties."""
+    if disk.socket:
+        contents = ["-chardev", f"socket,id={disk.name},path={_escaped(disk.socket)},{reconnect}"]
+        name, *source = options.vhost_user_device_name(), f"chardev={disk.name}"
     else:
-        file = f"file.driver=file,file.filename={location}"
-        contents = ["-blockdev", f"driver={disk.driver},{node},discard=unmap{read_only},{file}"]
+        if disk.kind is Kind.URI:
+            # Only -drive takes a URI as it is.
+            known = f",format={disk.driver}" if disk.driver else ""
+            read_only = ",read-only=on" if options.read_only else ""
+            contents = ["-drive", f"if=none,id={disk.name}{known},discard=unmap{read_only},file={_escaped(disk.location)}"]
+        else:
+            contents = ["-blockdev", node(disk, options)]
+        name, *source = options.device_name("blk"), f"drive={disk.name}", f"serial={disk.serial}"
     # Of a property that is named twice, QEMU takes the last: the user's. (`serial` and `drive` are refused.)
     properties = [
-        f"drive={disk.name}",
-        f"serial={disk.serial}",
+        *source,
         f"num-queues={options.queues}",
         *([] if options.queue_size is None else [f"queue-size={options.queue_size}"]),
         *([f"iothread={IOTHREAD}"] if options.iothread else []),
         *map(_escaped, options.device),
     ]
-    return [*contents, "-device", ",".join([options.device_name("blk"), *properties])]
+    if options.iothreads:
+        return [*contents, "-device", _with_threads(name, properties, disk, options.iothreads, types)]
+    return [*contents, "-device", ",".join([name, *properties])]
+
+
+def _with_threads(name: str, properties: Sequence[str], disk: Disk, threads: int, types: Mapping[str, str]) -> str:
+    """The device as JSON: QEMU takes a list of threads in no other form, and values of other types only as what they are."""
+    driver, *more = name.split(",")
+    device: dict[str, Any] = {"driver": driver}
+    for pair in (*more, *properties):
+        key, _, text = pair.partition("=")
+        value: str | int | bool = text.replace(",,", ",")
+        if types.get(key) == "bool" and text in ("on", "off", "true", "false"):
+            value = text in ("on", "true")
+        elif types.get(key, "").startswith(("uint", "int", "size")) and text.isdecimal():
+            value = int(text)
+        device[key] = value
+    device["iothread-vq-mapping"] = [{"iothread": iothread_of(disk, number)} for number in range(threads)]
+    return json.dumps(device, separators=(",", ":"))
+
+
+def node(disk: Disk, options: Options) -> str:
+    """The block device of QEMU's, or of qemu-storage-daemon's, that holds the contents of a disk; not of a URI."""
+    read_only = ",read-only=on" if options.read_only else ""
+    location = _escaped(disk.location)
+    if disk.kind is Kind.NULL:
+        return f"driver=null-co,node-name={disk.name},size={disk.size},read-zeroes=on{read_only}"
+    known = f"driver={disk.driver},node-name={disk.name},discard=unmap{read_only}"
+    return f"{known},filename={location}" if disk.is_plain else f"{known},file.driver=file,file.filename={location}"
 
 
 def check_may_write(disk: Disk, options: Options) -> None:
@@ -136,6 +176,21 @@ def check_may_write(disk: Disk, options: Options) -> None:
             f"--disk {disk.location}: {options.program} would overwrite it; give a size such as 64M for a new image, "
             "or add --destroy"
         )
+
+
+def _parse_served(specification: str, index: int, options: Options, scratch: Path) -> Disk:
+    """A disk of another process: of one that the user has started, or of qemu-storage-daemon, which is started for it."""
+    what = f"--disk {specification}"
+    place = specification.removeprefix(VHOST_USER)
+    if os.path.exists(place) and stat.S_ISSOCK(os.stat(place).st_mode):
+        if len(os.fsencode(place)) > MAX_SOCKET:
+            raise Refusal(f"{what}: the path of a socket has {MAX_SOCKET} bytes at the most; give a shorter one")
+        return Disk(specification, name_of(index), "", Kind.SERVER, place, "", None, place)
+    disk = parse(place, index, options, scratch)
+    if disk.kind is Kind.URI or disk.socket:
+        raise Refusal(f"{what}: give a file, a size, null:SIZE, or the socket of a process that serves a disk")
+    socket = min((str(scratch / f"{disk.name}.socket"), os.path.relpath(scratch / f"{disk.name}.socket")), key=len)
+    return replace(disk, given=specification, serial=SERVER_SERIAL, socket=socket)
 
 
 def _escaped(value: str) -> str:

@@ -22,6 +22,7 @@ import fio_output
 import machine
 import scratch
 import trace_json
+import vhost_user
 from console import Console, ProgressLine
 from disks import Disk, Kind
 from host_sum import HostSum
@@ -54,8 +55,9 @@ def attached_disks(options: Options, directory: Path) -> list[Disk]:
 
 
 def digested_disks(program: str, attached: Sequence[Disk]) -> list[Disk]:
-    """The disks whose checksum the guest is going to print."""
-    return {"digest": list(attached), "demo": list(attached[:1])}.get(program, [])
+    """The disks whose checksum the guest is going to print, and the host can compare."""
+    printed = {"digest": list(attached), "demo": list(attached[:1])}.get(program, [])
+    return [disk for disk in printed if disk.kind is not Kind.SERVER]
 
 
 def merged(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -128,8 +130,12 @@ def boot(options: Options, attached: Sequence[Disk], directory: Path, progress: 
     try:
         for disk in digested_disks(options.program, attached):
             host_sums.append((disk, HostSum(disk, directory)))
-        ending = machine.run(words, console, None if options.gdb else options.timeout, options.program == "requests")
+        with vhost_user.servers(attached, options, directory) as servers:
+            ending = machine.run(words, console, None if options.gdb else options.timeout, options.program == "requests")
+            died = servers.complaint()
         status, failure = ending.status, ending.failure
+        if died is not None:
+            status, failure = status or 1, died if failure is None else f"{failure}\nrun: {died}"
         if status == 0 and console.broken_results:
             status = BROKEN_PROTOCOL
             failure = f"the kernel reported a result that is no JSON object: {console.broken_results[0][:200]}"
@@ -148,6 +154,8 @@ def boot(options: Options, attached: Sequence[Disk], directory: Path, progress: 
                 seed = parse_seed(options.boot_arguments()["seed"])
                 verified = checks.match(checks.disks_of(console.results, "verify"), attached)
                 for disk in attached:
+                    if disk.kind is Kind.SERVER:
+                        continue
                     guest = verified.reports.get(disk.serial)
                     if not failed or (guest is not None and guest.get("passed") is True):
                         reports.append(checks.check_verify(disk, guest, seed, directory, console, progress))
@@ -200,6 +208,9 @@ def launch(arguments: Sequence[str]) -> int:
     if options.dry_run:
         directory = disks.IMAGES / "run"
         attached = attached_disks(options, directory)
+        for disk in attached:
+            if serving := vhost_user.command(disk, options):
+                print(shlex.join(serving))
         print(shlex.join(machine.command(options, attached, directory, machine.GDB_PORT if options.gdb else None)))
         return 0
     machine.check(options)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import disks
 import processes
+import vhost_user
 from console import Console
 from disks import Disk
 from options import INTERRUPTS, Options
@@ -25,6 +26,8 @@ GDB_PORT = 1234
 # Before, a disk on MMIO had no thread of its own without KVM (7.2: "ioeventfd is required for iothread"); and one
 # on PCI lost interrupts with one vCPU, whose fences were left out as if no other thread looked at its memory.
 THREADS_OF_DISKS = (8, 1)
+SEVERAL_THREADS = (9, 0)  # the first release with iothread-vq-mapping
+RECONNECT_MS = (9, 2)  # the first release that has reconnect-ms, in place of reconnect
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Ending:
 def command(options: Options, attached: Sequence[Disk], directory: Path, gdb_port: int | None) -> list[str]:
     """The command of QEMU. The disks are in order: QEMU gives the first the last slot, which the tree names first."""
     # Not those that the program only reads: what may be written to is allowed to be.
-    overwritten = [disk.serial for disk in attached] if options.writes() else []
+    overwritten = [disk.serial for disk in attached if disk.serial] if options.writes() else []
     boot_arguments = " ".join(f"{key}={value}" for key, value in options.boot_arguments(overwritten).items())
     # With several harts, the device by which one interrupts another without the firmware.
     machine = "virt,aclint=on" if options.harts > 1 else "virt"
@@ -49,6 +52,11 @@ def command(options: Options, attached: Sequence[Disk], directory: Path, gdb_por
     if options.job is not None:
         words += ["-initrd", str(options.job.location(directory))]
     words += ["-nodefaults", "-no-reboot", "-display", "none", "-monitor", "none", "-serial", "stdio"]
+    served = [disk for disk in attached if disk.socket]
+    if served:
+        # What other processes see of the guest's memory.
+        words += ["-object", f"memory-backend-memfd,id=memory,size={human_size(options.memory)},share=on"]
+        words += ["-machine", "memory-backend=memory"]
     if options.transport != "mmio-legacy":
         words += ["-global", "virtio-mmio.force-legacy=false"]
     if options.icount:
@@ -68,8 +76,14 @@ def command(options: Options, attached: Sequence[Disk], directory: Path, gdb_por
         words += ["-device", "virtconsole,chardev=log"]
     if options.iothread:
         words += ["-object", f"iothread,id={disks.IOTHREAD}"]
+    if options.iothreads:
+        for disk in attached:
+            for number in range(options.iothreads):
+                words += ["-object", f"iothread,id={disks.iothread_of(disk, number)}"]
+    types = _property_types(options.qemu, _device(options)) if options.iothreads else {}
+    reconnect = "reconnect=1" if served and _release(options.qemu) < RECONNECT_MS else "reconnect-ms=1000"
     for disk in attached:
-        words += disks.arguments(disk, options)
+        words += disks.arguments(disk, options, reconnect, types)
     return words
 
 
@@ -80,18 +94,43 @@ def check(options: Options) -> None:
         raise Refusal(f"--qemu: there is no program '{options.qemu}'; {remedy}")
     if options.iothread and _release(options.qemu) < THREADS_OF_DISKS:
         raise Refusal("--iothread: QEMU before 8.1 cannot serve these disks from a thread; give a newer one (--qemu)")
+    if options.iothreads and _release(options.qemu) < SEVERAL_THREADS:
+        older = _release(options.qemu) < THREADS_OF_DISKS
+        remedy = "a newer one (--qemu)" if older else "a newer one (--qemu), or --iothread"
+        raise Refusal(f"--iothreads: QEMU before 9.0 cannot serve a disk from several threads; give {remedy}")
+    served = options.vhost_user_disks()
+    if served and shutil.which(vhost_user.DAEMON) is None:
+        raise Refusal(f"--disk {served[0]}: {vhost_user.DAEMON} is needed; install the package qemu-system-common")
     if not options.device:
         return
-    device = "virtio-blk-pci" if options.on_pci() else "virtio-blk-device"
-    asking = [options.qemu, "-device", f"{device},help"]
-    answer = subprocess.run(asking, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace").stdout
-    known = {line.split("=")[0].strip() for line in answer.splitlines() if "=<" in line}
+    if len(served) < len(options.disks) or not served:
+        _check_properties(options, _device(options))
+    if served:
+        _check_properties(options, "vhost-user-blk-pci" if options.on_pci() else "vhost-user-blk")
+
+
+def _check_properties(options: Options, device: str) -> None:
+    """Refuses a property that QEMU's device does not have."""
+    known = set(_property_types(options.qemu, device))
     if known:
         known.add("bus")  # of each device, and not in its help
     for pair in options.device:
         name = pair.split("=")[0]
         if known and name not in known:
-            raise Refusal(f"--device: QEMU's {device} has no '{name}'; see {shlex.join(asking)}")
+            asking = shlex.join([options.qemu, "-device", f"{device},help"])
+            raise Refusal(f"--device: QEMU's {device} has no '{name}'; see {asking}")
+
+
+def _device(options: Options) -> str:
+    """QEMU's name for its own disk."""
+    return "virtio-blk-pci" if options.on_pci() else "virtio-blk-device"
+
+
+def _property_types(qemu: str, device: str) -> dict[str, str]:
+    """The properties of a device of QEMU's, with the type of each; empty if QEMU does not tell."""
+    asking = [qemu, "-device", f"{device},help"]
+    answer = subprocess.run(asking, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace").stdout
+    return dict(re.findall(r"^\s*([^\s=]+)=<(\S+?)>", answer, re.MULTILINE))
 
 
 def version(qemu: str) -> str:

@@ -39,6 +39,7 @@ MAX_HARTS = 64  # what the kernel knows at the most
 LEAST_MEMORY = 32 << 20
 # What --interrupts may name, with the property aia= of QEMU's machine.
 INTERRUPTS = {"plic": "none", "aplic": "aplic", "imsic": "aplic-imsic"}
+VHOST_USER = "vhost-user:"  # before what --disk names: another process is the device
 OUTPUT_FORMATS = ("normal", "json", "json+")
 # How the devices are attached, each with what `--help` says of it.
 TRANSPORTS = {
@@ -74,6 +75,7 @@ class Options:
     output: Path | None
     device: tuple[str, ...]
     iothread: bool
+    iothreads: int  # of each disk; 0: as `iothread` says
     append: dict[str, str]
     qemu: str
     qemu_arguments: tuple[str, ...]
@@ -134,8 +136,17 @@ class Options:
             return f"virtio-{kind}-device"
         which = "on,disable-modern=off" if self.transport == "pci" else "off,disable-modern=on"
         # Else QEMU's main loop serves notifications, and with --icount an idle guest jumps to its next deadline meanwhile.
-        at_once = ",ioeventfd=off" if self.icount else ""
+        # A thread of its own needs it.
+        at_once = ",ioeventfd=off" if self.icount and not (self.iothread or self.iothreads) else ""
         return f"virtio-{kind}-pci,disable-legacy={which}{at_once}"
+
+    def vhost_user_device_name(self) -> str:
+        """The same for a disk that another process serves."""
+        return self.device_name("blk").replace("virtio-blk-device", "vhost-user-blk").replace("virtio-blk", "vhost-user-blk")
+
+    def vhost_user_disks(self) -> list[str]:
+        """Those of `disks` that another process serves."""
+        return [disk for disk in self.disks if disk.startswith(VHOST_USER)]
 
     def prints_json(self) -> bool:
         """Whether standard output is for a program that reads JSON."""
@@ -181,7 +192,8 @@ def _make_parser() -> _Parser:
     add("job", nargs="?", metavar="JOB.fio", help="for bench: a fio job file")
     add("--disk", action="append", default=[], metavar="FILE|SIZE|null:SIZE|URI",
         help="a disk, the first is vda: an image that QEMU can open, a new empty one (64M), zeroes without an image "
-             "(null:1G), or what QEMU knows as a URI (nbd://host/name)")
+             "(null:1G), or what QEMU knows as a URI (nbd://host/name); vhost-user: before one of the first three has "
+             "qemu-storage-daemon serve it, and vhost-user:SOCKET is the disk of a process that runs already")
     add("--read-only", action="store_true", help="attach the disks read-only")
     add("--transport", default="mmio", metavar="NAME",
         help="how the devices are attached: " + ", ".join(f"{name} ({what})" for name, what in TRANSPORTS.items()))
@@ -195,6 +207,7 @@ def _make_parser() -> _Parser:
     add("--device", action="append", default=[], metavar="KEY=VALUE",
         help="a property of QEMU's virtio-blk-device (or virtio-blk-pci), such as event_idx=off")
     add("--iothread", action="store_true", help="serve the disks from a thread of QEMU's that does nothing else")
+    add("--iothreads", metavar="N", help="serve each disk from N threads of its own, which share its queues (QEMU 9)")
     add("--append", action="append", default=[], metavar='"KEY=VALUE …"', help="more of the kernel's command line")
     add("--qemu", default="qemu-system-riscv64", metavar="PATH", help="another QEMU")
     add("--qemu-arg", action="append", default=[], metavar="ARG", help="one more argument for QEMU, as it is")
@@ -282,6 +295,32 @@ def _check_machine(qemu_arguments: Sequence[str], interrupts: str) -> None:
                 raise Refusal(f"--qemu-arg: 'aia={wanted}' contradicts --interrupts {interrupts}; {remedy}")
 
 
+def _check_vhost_user(given: argparse.Namespace) -> None:
+    """Refuses what a disk that another process serves does not go with."""
+    served = next((disk for disk in given.disk if disk.startswith(VHOST_USER)), None)
+    if served is None:
+        return
+    if given.transport.endswith("-legacy"):
+        modern = given.transport.removesuffix("-legacy")
+        raise Refusal(f"--disk {served}: another process serves no legacy driver; give --transport {modern}")
+    if given.icount:
+        raise Refusal(f"--disk {served}: the clock of --icount does not wait for another process; leave one of them out")
+    for name in ("iothread", "iothreads"):
+        if getattr(given, name):
+            raise Refusal(f"--disk {served}: --{name} is for disks that QEMU serves; leave one of them out")
+
+
+def _parse_iothreads(given: argparse.Namespace) -> int:
+    if given.iothreads is None:
+        return 0
+    if given.iothread:
+        raise Refusal("--iothreads: --iothread is one thread for all disks; leave one of them out")
+    threads = parse_whole(given.iothreads, "--iothreads", 1)
+    if threads > int(given.queues):
+        raise Refusal(f"--iothreads: {threads} threads have only {given.queues} of a disk's queues to serve; give --queues {threads}")
+    return threads
+
+
 def _parse_job(given: argparse.Namespace, options: Sequence[JobOption]) -> JobFile | None:
     if given.program != "bench":
         for name in ("output", "output_format"):
@@ -340,6 +379,7 @@ def parse(arguments: Sequence[str]) -> Options:
     slots = MAX_PCI_DISKS if given.transport.startswith("pci") else MAX_DISKS
     if len(given.disk) > slots:
         raise Refusal(f"--disk: {len(given.disk)} disks are too many; the machine has {slots} slots")
+    _check_vhost_user(given)
     if len(given.disk) == slots and given.log is not None:
         raise Refusal(f"--log: {slots} disks take all slots of the machine, and the log needs one; leave a disk out")
     if given.queue_size is not None and given.queue_size not in map(str, QUEUE_SIZES):
@@ -374,6 +414,7 @@ def parse(arguments: Sequence[str]) -> Options:
         output=None if given.output is None else Path(given.output),
         device=tuple(given.device),
         iothread=given.iothread,
+        iothreads=_parse_iothreads(given),
         append=append,
         qemu=given.qemu,
         qemu_arguments=tuple(given.qemu_arg),

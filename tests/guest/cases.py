@@ -658,4 +658,35 @@ PCI = [
     Case("pci-bench", (*job("rw=randwrite", "verify=crc32c", "iodepth=32"), "--transport=pci", "--interrupts=imsic")),
 ]  # fmt: skip
 
-CASES = [*BENCH, *DISKS, *PACKED, *PCI, *WRONG_DISK, *SIZES, *BAD_INPUT, *HARTS, *FAULTS, *INTERRUPTS, *PANIC, *TASKS]
+# qemu-storage-daemon as the device: another process, with other features and limits.
+SERVED_WAYS = {
+    "mmio": ("--transport=mmio",),
+    "pci": ("--transport=pci",),
+    "pci-messages": ("--transport=pci", "--interrupts=imsic", "--harts=2"),
+}
+VHOST_USER = [
+    Case("vhost-user-info", ("info", "--disk=vhost-user:8M", "--transport=pci", "--interrupts=imsic", "--queues=2"),
+         says=("^  features accepted +SIZE_MAX ((?!GEOMETRY).)*VERSION_1", "^  geometry +not said$",
+               "^  queues +2 of 128 descriptors, ", "^  serial +vhost_user_blk$"),
+         guest=("devices.0.capacity == 16384", "devices.0.queue_size == 128", "devices.0.messages.# == 3")),
+    *(Case(f"vhost-user-digest-{queues}-{name}",
+           ("digest", "--disk=vhost-user:{a}", f"--queues={queues}", *way, *append("poll=off", "bs=16k")),
+           images=noise(8 * MEGABYTE + SECTOR), says=(MATCHES,), guest=(*ALL_COUNT, f"disks.0.queues.# == {queues}"))
+      for name, way in SERVED_WAYS.items() for queues in (1, 4)),
+    *(Case(f"vhost-user-verify-{queues}-{name}", ("verify", "--disk=vhost-user:4M", f"--queues={queues}", *way, *append("poll=off")),
+           says=(AGREES, "with discards and write-zeroes"),
+           guest=(*ALL_COUNT, "disks.0.wrong_blocks == 0", f"disks.0.queues.# == {queues}"))
+      for name, way in SERVED_WAYS.items() for queues in (1, 4)),
+    *(Case(f"vhost-user-verify-{name}", ("verify", "--disk=vhost-user:2M", "--transport=pci", *device(*more)), says=(AGREES,))
+      for name, more in (("chains", ("indirect_desc=off",)), ("flags", ("event_idx=off",)), ("queue-of-4", ("queue-size=4",)))),
+    Case("vhost-user-qcow2", ("verify", "--disk=vhost-user:{q}", "--destroy", "--transport=pci"),
+         images=(Image("q", 2 * MEGABYTE, qcow2=True),), says=(AGREES,)),
+    Case("vhost-user-read-only", ("info", "--disk=vhost-user:1M", "--read-only", "--transport=pci"),
+         says=("access +read-only",), guest=("devices.0.read_only == true",)),
+    # One beside a disk of QEMU's own: each is known by its serial number.
+    Case("vhost-user-and-another", ("verify", "--disk=vhost-user:1M", "--disk=1M", "--transport=pci", "--interrupts=imsic"),
+         says=("the host agrees: vda", "the host agrees: vdb"), guest=("disks.# == 2",)),
+    Case("vhost-user-bench", (*job("rw=randwrite", "verify=crc32c", "iodepth=32", disk="--disk=vhost-user:8M"), "--transport=pci")),
+]  # fmt: skip
+
+CASES = [*BENCH, *DISKS, *PACKED, *PCI, *VHOST_USER, *WRONG_DISK, *SIZES, *BAD_INPUT, *HARTS, *FAULTS, *INTERRUPTS, *PANIC, *TASKS]

@@ -735,9 +735,7 @@ def _(trial: Trial) -> None:
         if outcome not in ("read 0+8 ok 1*8", "read 0+8 timed_out"):
             raise Broken(f"the request ended with {outcome}")
         session.do("read 0 8", "read 0+8 ok 1*8")
-        session.machine.type("end")
-        session.machine.await_line("@result")
-        session.resets = session.machine.results()[-1]["disks"][0]["resets"]
+        session.resets = None
 
 
 # ---- jobs of QEMU's under I/O ----

@@ -7,6 +7,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -135,10 +136,11 @@ class Machine:
     """One QEMU with the kernel, from its start to its end. A context manager: it never outlives its block."""
 
     def __init__(
-        self, words: Sequence[str], directory: Path, more: Sequence[str] = (), gdb: bool = False, log: str = "console"
-    ) -> None:
+        self, words: Sequence[str], directory: Path, more: Sequence[str] = (), gdb: bool = False, log: str = "console",
+        apart: bool = False,
+    ) -> None:  # fmt: skip
         """Starts the command `words` of QEMU with more words behind it, in a directory. What the console says goes into
-        the file `log` there, too."""
+        the file `log` there, too. `apart`: what QEMU itself says goes into another, and does not cut the console's lines."""
         self.lines: list[str] = []
         self._new_lines: queue.Queue[str | None] = queue.Queue()
         self._log = open(directory / log, "a", encoding="utf-8")
@@ -151,10 +153,12 @@ class Machine:
         self.command = command
         self._log.write(f"$ {shlex.join(command)}\n")
         self._log.flush()
-        self.process = subprocess.Popen(
-            command, cwd=directory, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            pass_fds=(its_monitor.fileno(), its_stub.fileno()), start_new_session=True,
-        )  # fmt: skip
+        with open(directory / f"{log}.qemu" if apart else os.devnull, "ab") as complaints:
+            self.process = subprocess.Popen(
+                command, cwd=directory, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                stderr=complaints if apart else subprocess.STDOUT,
+                pass_fds=(its_monitor.fileno(), its_stub.fileno()), start_new_session=True,
+            )  # fmt: skip
         its_monitor.close()
         its_stub.close()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -274,3 +278,12 @@ def qemu_release(qemu: str) -> tuple[int, ...]:
     """Such as (7, 2, 22)."""
     told = subprocess.run([qemu, "--version"], capture_output=True, text=True, check=True).stdout
     return tuple(int(part) for part in told.split("version ")[1].split()[0].split("."))
+
+
+def backports_qemu() -> str:
+    """The path of the QEMU of the distribution's backports, fetched if need be."""
+    sys.path[:0] = [str(ROOT / "bench" / "compare"), str(ROOT / "src" / "launcher")]
+    import backports
+
+    programs = backports.qemu(ROOT / "build" / "compare", print)
+    return str(programs / "qemu-system-riscv64")

@@ -1,6 +1,7 @@
 """Tests of the launcher, with a stub in QEMU's place: no kernel, no guest, a few seconds."""
 
 import contextlib
+import fcntl
 import io
 import json
 import os
@@ -8,6 +9,7 @@ import random
 import re
 import shlex
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -238,6 +240,18 @@ class BadInput(LauncherTest):
              "'aia=none' contradicts --interrupts imsic; give --interrupts plic"),
             (["--qemu-arg", "-M", "--qemu-arg", "aia=x"], "'aia=x' contradicts --interrupts plic; leave it out"),
             (["--iothread"], "QEMU before 8.1 cannot serve these disks from a thread; give a newer one"),
+            (["--iothreads", "2"], "2 threads have only 1 of a disk's queues to serve; give --queues 2"),
+            (["--iothreads", "0", "--queues", "2"], "--iothreads: '0' is wrong"),
+            (["--iothreads", "2", "--queues", "2", "--iothread"], "--iothread is one thread for all disks"),
+            (["--iothreads", "2", "--queues", "2"], "QEMU before 9.0 cannot serve a disk from several threads; give a newer one"),
+            (["--disk", "vhost-user:1M", "--icount"], "the clock of --icount does not wait for another process"),
+            (["--disk", "vhost-user:1M", "--iothread"], "--iothread is for disks that QEMU serves"),
+            (["--disk", "vhost-user:1M", "--iothreads", "1"], "--iothreads is for disks that QEMU serves"),
+            (["--disk", "vhost-user:1M", "--transport", "pci-legacy"], "serves no legacy driver; give --transport pci"),
+            (["--disk", "vhost-user:nbd://h/x"], "give a file, a size, null:SIZE, or the socket of a process"),
+            (["--disk", "vhost-user:vhost-user:1M"], "give a file, a size, null:SIZE, or the socket of a process"),
+            (["--disk", "vhost-user:absent"], "there is no such file"),
+            (["verify", "--disk", "vhost-user:precious"], "would overwrite it"),
             (["--qemu", "./no-qemu"], "there is no program './no-qemu'; give the path of a program"),
             (["--qemu", "no-qemu"], "install the package qemu-system-misc"),
             (["--json", "folder"], "'folder' cannot be written"),
@@ -380,11 +394,77 @@ class CommandLine(LauncherTest):
         self.assertLess(made, words.index(devices[0]))
         self.assertNotIn("iothread", " ".join(self.command("info", "--disk", "null:1M")))
 
+    def test_iothreads(self) -> None:
+        words = self.command("info", "--disk", "null:1M", "--disk", "null:2M", "--queues", "2", "--iothreads", "2", "--qemu",
+                             str(STUB), "--device", "event_idx=off", "--device", "bus=a,b")  # fmt: skip
+        devices = [json.loads(word) for word in words if word.startswith("{")]
+        self.assertEqual([device["driver"] for device in devices], ["virtio-blk-device"] * 2)
+        self.assertEqual([device["drive"] for device in devices], ["vda", "vdb"])
+        for device in devices:
+            threads = [f"{device['drive']}-io{number}" for number in range(2)]
+            self.assertEqual(device["iothread-vq-mapping"], [{"iothread": thread} for thread in threads])
+            self.assertIs(device["event_idx"], False)
+            self.assertEqual((device["num-queues"], device["bus"]), (2, "a,b"))
+            for thread in threads:
+                self.assertEqual(words[words.index(f"iothread,id={thread}") - 1], "-object")
+
+    def test_vhost_user(self) -> None:
+        self.file("image", bytes(512))
+        with contextlib.redirect_stdout(io.StringIO()) as told:
+            launch.launch(["info", "--dry-run", "--qemu", str(STUB), "--disk", "vhost-user:1M", "--disk",
+                           f"vhost-user:{self.directory / 'image'}", "--disk", "1M", "--queues", "2"])  # fmt: skip
+        *daemons, qemu = map(shlex.split, told.getvalue().splitlines())
+        for name, words in zip(("vda", "vdb"), daemons, strict=True):
+            export = words[words.index("--export") + 1]
+            self.assertRegex(export, rf"\Atype=vhost-user-blk,id={name},node-name={name},.*,num-queues=2,writable=on\Z")
+            place = re.search(r"addr\.path=([^,]*)", export)
+            assert place is not None
+            self.assertIn(f"socket,id={name},path={place[1]},reconnect=1", qemu)
+            self.assertIn(f"vhost-user-blk,chardev={name},num-queues=2", qemu)
+        self.assertIn("memory-backend-memfd,id=memory,size=256M,share=on", qemu)
+        self.assertTrue(any(word.startswith("virtio-blk-device,drive=vdc,") for word in qemu))
+        self.assertNotIn("memory-backend", " ".join(self.command("info", "--disk", "1M")))
+
+    def test_vhost_user_daemon(self) -> None:
+        """It runs as long as QEMU; whoever kills it is told of, and one that does not start is said so."""
+        self.file("image", bytes(1 << 20))
+        ended = self.launch("info", "--disk", "vhost-user:image")
+        self.assertEqual((ended.returncode, ended.stderr), (0, ""))
+        self.pid_file.unlink()
+        process = self.start("info", "--disk", "vhost-user:image", steps=[["sleep", 2], PASS, ["exit", 0]])
+        self.assertTrue(comes_true(self.pid_file.exists))
+        children = [Path(f"/proc/{each}/comm") for each in
+                    Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]  # fmt: skip
+        daemon = next(each.parent.name for each in children if each.read_text().startswith("qemu-storage"))
+        os.kill(int(daemon), signal.SIGKILL)
+        _, err = process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 1)
+        self.assertEqual(err, "run: qemu-storage-daemon, which served vda, has ended (signal 9)\n")
+        with open(self.file("short", bytes(512)), "r+b") as held:
+            fcntl.lockf(held, fcntl.LOCK_EX)
+            ended = self.launch("info", "--disk", "vhost-user:short")
+        self.assertEqual(ended.returncode, 2)
+        self.assertRegex(ended.stderr, r"\Arun: --disk vhost-user:short: qemu-storage-daemon does not serve it \(.*lock.*\)\n\Z")
+
+    def test_vhost_user_socket(self) -> None:
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind(str(self.directory / "disk"))
+            refused = self.launch("verify", "--disk", "vhost-user:disk")
+            self.assertEqual(refused.returncode, 2)
+            self.assertIn("verify would overwrite it", refused.stderr)
+            said = '@result {"program": "digest", "disks": [{"name": "vda", "serial": "x", "cksum": 1, "bytes": 512}]}\n'
+            ended = self.launch("digest", "--disk", "vhost-user:disk", steps=[["say", said], ["exit", 0]])
+            self.assertEqual(ended.returncode, 1)
+            self.assertIn("digest: vda is not checked: only its own process can read it, or ./run did not attach", ended.stdout)
+            self.assertNotIn("MISMATCH", ended.stdout)
+
     def test_iothread_and_old_qemu(self) -> None:
         for version, status in (("7.2.22", 2), ("8.0.5", 2), ("8.1.0", 0), ("10.0.2", 0)):
             with self.subTest(version=version):
                 answer = unittest.mock.patch("machine.version", lambda _: f"QEMU emulator version {version} (Debian)")
                 with answer, unittest.mock.patch("launch.boot", lambda *_: 0):
+                    several = self.launch_here("info", "--disk", "null:1M", "--queues", "2", "--iothreads", "2").returncode
+                    self.assertEqual(several, 0 if version == "10.0.2" else 2)
                     self.assertEqual(self.launch_here("info", "--disk", "null:1M", "--iothread").returncode, status)
                     self.assertEqual(self.launch_here("info", "--disk", "null:1M").returncode, 0)
 

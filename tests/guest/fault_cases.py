@@ -1,6 +1,7 @@
 """What QEMU does to a disk, one function for each fault: how every single request must end, and what the image must hold."""
 
 import contextlib
+import json
 import shutil
 import signal
 import subprocess
@@ -46,6 +47,28 @@ def fault(name: str, slow: bool = False) -> Callable[[Fault], Fault]:
         return run
 
     return add
+
+
+# How the disk is attached for faults that are made over both transports: with the PLIC's line, and with messages.
+WAYS: dict[str, tuple[str, ...]] = {"": (), "-pci": ("--transport=pci", "--interrupts=imsic")}
+
+
+def fault_over_transports(name: str) -> Callable[[Callable[[Trial, tuple[str, ...]], None]], None]:
+    """Adds the function to the faults once for each way; it takes the options of that way."""
+
+    def add(run: Callable[[Trial, tuple[str, ...]], None]) -> None:
+        for suffix, options in WAYS.items():
+            FAULTS.append(Named(name + suffix, lambda trial, options=options: run(trial, options), False))
+
+    return add
+
+
+def holes(path: Path) -> set[int]:
+    """The sectors of a raw image that take no room, as `qemu-img map` finds them."""
+    words = ["qemu-img", "map", "-U", "-f", "raw", "--output=json", str(path)]
+    extents = json.loads(subprocess.run(words, capture_output=True, check=True).stdout)
+    return {sector for each in extents if not each["data"]
+            for sector in range(each["start"] // 512, (each["start"] + each["length"]) // 512)}  # fmt: skip
 
 
 def generation_on(path: Path, sector: int) -> int | None:
@@ -503,10 +526,10 @@ def _(trial: Trial) -> None:
         judge_soak(finish_soak(machine), path)
 
 
-@fault("resize-below-what-is-used")
-def _(trial: Trial) -> None:
+@fault_over_transports("resize-below-what-is-used")
+def _(trial: Trial, way: tuple[str, ...]) -> None:
     path = image(trial.directory / "disk")
-    with trial.requests(raw(file_node(path))) as session:
+    with trial.requests(raw(file_node(path)), options=way) as session:
         session.do("write 2000 8 1", "write 2000+8 ok")
         for _ in range(3):
             session.monitor.do("block_resize", node_name=TOP, size=MEGABYTE // 2)
@@ -519,11 +542,11 @@ def _(trial: Trial) -> None:
             session.do("read 2000 8", "read 2000+8 ok 0*8")
 
 
-@fault("capacity-events")
-def _(trial: Trial) -> None:
-    """A coroutine that waits for changes of the capacity is told of each."""
+@fault_over_transports("capacity-events")
+def _(trial: Trial, way: tuple[str, ...]) -> None:
+    """A coroutine that waits for changes of the capacity is told of each; the host finds the size in the image."""
     path = image(trial.directory / "disk")
-    with trial.requests(raw(file_node(path)), options=("--harts=2", "--queues=2")) as session:
+    with trial.requests(raw(file_node(path)), options=("--harts=2", "--queues=2", *way)) as session:
         session.machine.type("watch 20")
         for number in range(20):
             size = MEGABYTE * (2 + number % 3) // 2 + MEGABYTE
@@ -538,14 +561,16 @@ def _(trial: Trial) -> None:
         session.machine.await_line("idle")
 
 
-@fault("write-zeroes-of-each-kind")
-def _(trial: Trial) -> None:
+@fault_over_transports("write-zeroes-of-each-kind")
+def _(trial: Trial, way: tuple[str, ...]) -> None:
     """What the host finds in the image after discards and write-zeroes: holes where the device may unmap, zeroes everywhere."""
     path = image(trial.directory / "disk")
-    with trial.requests(raw(file_node(path))) as session:
+    with trial.requests(raw(file_node(path)), options=way) as session:
         for sector in range(0, 2048, 128):
             session.do(f"write {sector} 128 1", f"write {sector}+128 ok")
         full = path.stat().st_blocks
+        if found := holes(path):
+            raise Broken(f"the image has holes before the first discard, at {min(found)}")
         session.do("zeroes 0 128", "zeroes 0+128 ok")
         session.do("unmap 256 512", "unmap 256+512 ok")
         session.do("discard 1024 512", "discard 1024+512 ok")
@@ -563,13 +588,18 @@ def _(trial: Trial) -> None:
         freed = full - path.stat().st_blocks
         if freed < 1000:  # the file system may keep a block for itself
             raise Broken(f"the discard and the unmap have freed {freed} sectors of the image, of 1024")
+        found = holes(path)
+        if missing := {*range(256, 768), *range(1024, 1536)} - found:
+            raise Broken(f"{len(missing)} sectors that were unmapped or discarded are no hole, from {min(missing)} on")
+        if more := found & {*range(128, 256), *range(768, 1024), *range(1536, 1792), *range(1856, 2048)}:
+            raise Broken(f"{len(more)} sectors are holes that nobody has discarded, from {min(more)} on")
 
 
-@fault("write-cache-switched")
-def _(trial: Trial) -> None:
+@fault_over_transports("write-cache-switched")
+def _(trial: Trial, way: tuple[str, ...]) -> None:
     """The mode is switched with writes in flight, and QEMU says that its cache has it."""
     path = image(trial.directory / "disk")
-    with trial.requests(raw(file_node(path)), options=("--harts=2", "--queues=2")) as session:
+    with trial.requests(raw(file_node(path)), options=("--harts=2", "--queues=2", *way)) as session:
 
         def mode_is(enabled: bool) -> None:
             session.machine.type("mode")
@@ -878,14 +908,14 @@ def _(trial: Trial) -> None:
         judge_soak(finish_soak(machine), one)
 
 
-@fault("flush-covers-what-ended-before")
-def _(trial: Trial) -> None:
+@fault_over_transports("flush-covers-what-ended-before")
+def _(trial: Trial, way: tuple[str, ...]) -> None:
     """QEMU's own log of what reached it: the flush of one queue comes after the writes of all."""
     path = image(trial.directory / "disk")
     log = image(trial.directory / "log", 0)
     node = {"driver": "blklogwrites", "file": file_node(path), "log": file_node(log, "log"),
             "log-sector-size": 512, "log-super-update-interval": 1}  # fmt: skip
-    with trial.requests(node, device=UNMERGED, options=("--queues=4",)) as session:
+    with trial.requests(node, device=UNMERGED, options=("--queues=4", *way)) as session:
         for _ in range(4):
             session.do("write 0 8 1 16", *(f"write {8 * number}+8 ok" for number in range(16)))
             session.do("flush", "flush 0+0 ok")

@@ -24,7 +24,7 @@ void one_queue_model::on_fence(arch::host::fence_kind kind) {
 std::byte* one_queue_model::memory(std::uint64_t address, std::uint64_t length, const char* what) {
     std::byte* const found = length == 0 ? nullptr : host_.translate(address, length);
     if (found == nullptr)
-        report("SPLIT-05", std::string{what} + " is not in memory that the device reaches");
+        report("RSVD-05", std::string{what} + " is not in memory that the device reaches");
     return found;
 }
 
@@ -37,11 +37,11 @@ static bool counts_down(std::uint32_t& count) {
 
 std::uint32_t one_queue_model::read(std::uint64_t offset, unsigned width) {
     if (offset >= reg::config) {
-        report("INIT-09", "the configuration is read, which depends on features that were not accepted");
+        report("CFG-04", "the configuration is read, which depends on features that were not accepted");
         return 0;
     }
     if (width != 4 || offset % 4 != 0)
-        report("MMIO-05", "a register is not read as a whole");
+        report("MMIO-04", "a register is not read as a whole");
     const std::uint64_t word = offered() >> (32 * std::min(device_sel_, 2U) % 64);
     switch (offset) {
     case reg::magic_value: identified_[0] = true; return magic;
@@ -56,24 +56,24 @@ std::uint32_t one_queue_model::read(std::uint64_t offset, unsigned width) {
     case reg::queue_size_max: return queue_sel_ < type_.queues ? configuration_.queue_size_max : 0;
     case reg::queue_ready:
         if (!modern())
-            report("MMIO-02", "QueueReady is of version 2");
+            report("MMIOL-12", "QueueReady is of version 2");
         found_free_ = !ready_;
         return ready_ ? 1 : 0;
     case reg::queue_pfn:
         if (modern())
-            report("MMIO-02", "QueuePFN is of version 1");
+            report("MMIO-01", "QueuePFN is of version 1");
         found_free_ = !ready_;
         return ready_ ? static_cast<std::uint32_t>(addresses_[0] / page_size_) : 0;
     case reg::interrupt_status: return interrupt_status_;
     case reg::status: return status_ | (behaviour_.never_resets && status_ == 0 ? status_bit::acknowledge : 0);
     case reg::config_generation: return 0;
-    default: report("MMIO-02", "a register that cannot be read: " + std::to_string(offset)); return 0;
+    default: report("MMIO-03", "a register that cannot be read: " + std::to_string(offset)); return 0;
     }
 }
 
 void one_queue_model::write(std::uint64_t offset, unsigned width, std::uint32_t value) {
     if (width != 4 || offset % 4 != 0 || offset >= reg::config)
-        return report("MMIO-05", "a register is not written as a whole, or there is none");
+        return report("MMIO-04", "a register is not written as a whole, or there is none");
     if (!identified_[0] || !identified_[1] || !identified_[2])
         report("MMIO-24", "a register is written before the device was identified");
     const bool setting_up = (status_ & (modern() ? status_bit::features_ok : status_bit::driver)) != 0 && !live();
@@ -84,7 +84,7 @@ void one_queue_model::write(std::uint64_t offset, unsigned width, std::uint32_t 
         const unsigned shift = is_high ? 32 : 0;
         address = (address & ~(std::uint64_t{0xffff'ffff} << shift)) | std::uint64_t{value} << shift;
         if (!modern())
-            report("MMIO-02", "queue addresses are of version 2");
+            report("MMIOL-12", "queue addresses are of version 2");
     };
     switch (offset) {
     case reg::device_features_sel: device_sel_ = value; return;
@@ -171,11 +171,11 @@ void one_queue_model::write_status(std::uint32_t value) {
     if ((before & failed) != 0)
         report("INIT-13", "Status is written after FAILED");
     if ((fresh & (fresh - 1)) != 0)
-        report("INIT-01", "steps of initialisation are taken together");
+        report("STAT-01", "steps of initialisation are taken together");
     if ((fresh == driver && before != acknowledge) ||
         (fresh == features_ok && (before != (acknowledge | driver) || !modern())) ||
         (fresh == driver_ok && before != (acknowledge | driver | (modern() ? features_ok : 0))))
-        report("INIT-01", "a step of initialisation is taken out of turn");
+        report("STAT-01", "a step of initialisation is taken out of turn");
     if (fresh == features_ok || (fresh == driver_ok && !modern())) {
         if (read_words_ != (modern() ? 3U : 1U) || written_words_ != (modern() ? 3U : 1U))
             report("INIT-04", "not all words of the features were read and written");
@@ -230,7 +230,7 @@ void one_queue_model::look() {
         return;
     const auto index = load<std::uint16_t>(available_ + 2);
     if (static_cast<std::uint16_t>(index - seen_) > size_)
-        return report("SPLIT-15", "the available index goes further than the ring is long");
+        return report("SPLIT-11", "the available index goes further than the ring is long");
     if (index == notified_)
         report("NOTIFY", "a superfluous notification");
     notified_ = index;
@@ -243,7 +243,7 @@ void one_queue_model::look() {
 
 void one_queue_model::take(std::uint16_t head) {
     if (head >= size_)
-        return report("SPLIT-05", "a head that is no descriptor");
+        return report("SPLIT-33", "a head that is no descriptor");
     const auto first = load<descriptor>(table_ + descriptor_bytes * head);
     if (first.flags != type_.buffer_flags)
         return report(type_.buffer_rule, "a buffer that is not one descriptor of the right direction");
@@ -251,7 +251,7 @@ void one_queue_model::take(std::uint16_t head) {
     if (bytes == nullptr)
         return;
     if (std::any_of(owned_.begin(), owned_.end(), [head](const buffer& each) { return each.head == head; }))
-        return report("SPLIT-14", "a buffer is made available while the device has it");
+        return report("SPLIT-38", "a buffer is made available while the device has it");
     const std::span<std::byte> all{bytes, first.length};
     buffers_.push_back(all);
     owned_.push_back({.head = head, .bytes = all, .before = {all.begin(), all.end()}});
@@ -269,7 +269,7 @@ void one_queue_model::complete() {
     const buffer done = owned_.front();
     owned_.pop_front();
     if (!std::equal(done.bytes.begin(), done.bytes.end(), done.before.begin()))
-        report("SPLIT-14", "the driver wrote to a buffer that the device has");
+        report("BUFFER", "the driver wrote to a buffer that the device has");
     const std::uint32_t length = use(done.bytes);
     const bool lies = counts_down(behaviour_.lies);
     publish(lies ? behaviour_.used_id.value_or(done.head) : done.head,

@@ -11,6 +11,7 @@ constexpr std::uint16_t command_register = 0x04;
 constexpr std::uint16_t status_register = 0x06;
 constexpr std::uint16_t first_bar = 0x10;
 constexpr std::uint16_t capability_pointer = 0x34;
+constexpr std::uint8_t vendor_specific = 9; // id of a capability
 constexpr unsigned io_decoding = 1, memory_decoding = 2, bus_master = 4;
 
 std::string hexadecimal(std::uint64_t value) {
@@ -113,6 +114,9 @@ std::uint16_t pci_function::add_capability(std::uint8_t id, std::span<const std:
     poke(last_capability_ == 0 ? capability_pointer : static_cast<std::uint16_t>(last_capability_ + 1), 1, offset);
     poke(offset, 1, id);
     is_header_[offset] = is_header_[offset + 1U] = true;
+    if (id == vendor_specific) {
+        std::fill_n(&is_vendor_specific_[offset], 2 + body.size(), true);
+    }
     std::ranges::copy(body, &bytes_.at(offset + 2U));
     std::ranges::copy(writable, &writable_[offset + 2U]);
     last_capability_ = offset;
@@ -267,6 +271,10 @@ void pci_model::check_write(const pci_function& to, std::uint16_t offset, unsign
     } else if (to.is_bridge() && touches(offset, width, 0x1c, 0x34) && !touches(offset, width, 0x1e, 0x20) &&
                decoding != 0) {
         report("PCI-WINDOW", to, "a window is written while the bridge forwards");
+    }
+    if (!all([&](unsigned byte) { return !to.is_vendor_specific_[byte]; })) {
+        report("PCI-14", to, "a write to a capability at " + hexadecimal(offset));
+        return;
     }
     const bool may_be_absent = touches(offset, width, first_bar, 0x34) || touches(offset, width, 0x38, 0x3c);
     if (touches(offset, width, status_register, status_register + 2) ||

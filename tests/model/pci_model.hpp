@@ -1,7 +1,7 @@
 // A PCI bus for host tests: a host bridge with an ECAM, bridges, and functions with BARs and capabilities. It knows
 // nothing of the driver's code, and reports what a driver must not do.
 //
-// Rules of its own that it reports, by id:
+// It reports PCI-14 of the table of requirements: a write to a capability of VIRTIO. Rules of its own, by id:
 //   PCI-WIDTH        an access that is not naturally aligned, or to a BAR or a structure not as a whole
 //   PCI-READ-ONLY    a write to what is read-only: ids, the header of a capability, the status register
 //   PCI-SIZING       a BAR that is written while it decodes
@@ -81,7 +81,8 @@ class pci_function {
     std::string name_;
     std::array<std::uint8_t, space_bytes> bytes_{};
     std::array<std::uint8_t, space_bytes> writable_{};
-    std::array<bool, space_bytes> is_header_{}; // of a capability
+    std::array<bool, space_bytes> is_header_{};          // of a capability
+    std::array<bool, space_bytes> is_vendor_specific_{}; // a byte of such a capability, as those of VIRTIO are
     std::array<pci_bar, 6> bars_{};
     std::array<std::uint64_t, 6> attached_{};
     std::uint16_t last_capability_ = 0;

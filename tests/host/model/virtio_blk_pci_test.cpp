@@ -285,6 +285,10 @@ BOOST_AUTO_TEST_CASE(wrong_initialisation_is_reported) {
              w.driver.begin();
              w.driver.set_configuration_vector(0);
          }},
+        {"RSVD-13", "refuses NOTIF_CONFIG_DATA", [](auto& c) { c.features = usual_and(feature::notif_config_data); },
+         [](pci_world& w) {
+             w.driver.begin_set_up(w.driver.sensible() & ~feature::bit(feature::notif_config_data));
+         }},
         {"PCI-19", "a queue of six", {}, setting_up([](raw_pci_driver& d) { d.prepare(0, 6); })},
         {"PCI-18", "a packed queue of none", [](auto& c) { c.features = usual_and(feature::ring_packed); },
          setting_up([](raw_pci_driver& d) {

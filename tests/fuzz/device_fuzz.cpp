@@ -119,6 +119,8 @@ std::uint32_t session::make_device() {
                              bit(feature::secure_erase);
     if (version == 2)
         features |= bit(feature::version_1);
+    if (version == 2 && (in_.byte() & 1) != 0)
+        features |= bit(feature::ring_packed);
     if ((shape & 2) != 0)
         features |= bit(feature::event_idx);
     if ((shape & 4) != 0)

@@ -9,7 +9,7 @@ to date), what is put in its place, and why that must be found. A mutant that su
 something in the code that nobody needs. The simulated machine has no order of memory weaker than that of its steps; the orders
 of atomics and the fences of the ring are the business of tests/interleavings, which makes each of them weaker by itself.
 
-Takes about an hour on two cores: a change of a header compiles nearly everything. Exit status: 0 if all were found, 1 if one survived, 2 if the table does not fit the sources.
+Takes about twenty minutes on two cores. Exit status: 0 if all were found, 1 if one survived, 2 if the table does not fit the sources.
 """
 
 import argparse

@@ -8,12 +8,21 @@ namespace inflight::fuzz {
 
 namespace flag = model::descriptor_flag;
 
-void device_queue::enable() {
-    if (size == 0 || size > largest_queue || (size & (size - 1)) != 0)
+namespace {
+
+bool is_available(const model::packed_descriptor& entry, bool wrap) {
+    return ((entry.flags & flag::available) != 0) == wrap && ((entry.flags & flag::used) != 0) != wrap;
+}
+
+} // namespace
+
+void device_queue::enable(bool is_packed) {
+    packed = is_packed;
+    if (size == 0 || size > largest_queue || (!packed && (size & (size - 1)) != 0))
         wrong("the driver enables a queue of a size that it was not offered, or that is none");
     bytes[0] = 16 * size;
-    bytes[1] = 6 + 2 * size;
-    bytes[2] = 6 + 8 * size;
+    bytes[1] = packed ? 4 : 6 + 2 * size;
+    bytes[2] = packed ? 4 : 6 + 8 * size;
     for (unsigned i = 0; i < 3; ++i) {
         part[i] = host.translate(address[i], bytes[i]);
         require(part[i] != nullptr && memory.in_arena(part[i], bytes[i]), "a queue lies outside of the memory for it");
@@ -23,6 +32,8 @@ void device_queue::enable() {
     if (own.everything())
         lose_sight();
     seen = used = 0;
+    seen_at = used_at = {};
+    held = 0;
     made_up = false;
     forget_chains();
 }
@@ -47,14 +58,20 @@ void device_queue::lose_sight() {
 }
 
 // False if what it finds is the device's own.
-bool device_queue::take_descriptor(device_chain& taken, const model::descriptor& found, bool is_first) {
+bool device_queue::take_descriptor(device_chain& taken, const model::descriptor& found) {
     const bool writable = (found.flags & flag::write) != 0;
     std::byte* const start = host.translate(found.address, found.length);
     require(start != nullptr, "a descriptor names what is not in memory");
     require(found.length != 0, "a descriptor is empty");
-    if (is_first) {
-        require(!writable && found.length == 16 && memory.in_arena(start, 16), "a chain does not begin with a header");
-        return !own.contain(start, 16);
+    constexpr std::uint32_t header = 16, half_a_header = 8; // where all lists of a packed ring are equally long
+    if (taken.header_bytes < header) {
+        require(!writable && memory.in_arena(start, found.length) &&
+                    (found.length == header || (packed && found.length == half_a_header)) &&
+                    (taken.header_bytes == 0 || (found.length == half_a_header && start == taken.header_end)),
+                "a chain does not begin with a header");
+        taken.header_bytes += found.length;
+        taken.header_end = start + found.length;
+        return !own.contain(start, found.length);
     }
     if (writable) {
         taken.writable += found.length;
@@ -98,27 +115,123 @@ bool device_queue::take(std::uint16_t head) {
             return false;
         found = get<model::descriptor>(table + 16 * at);
         require(count < entries && (found.flags & flag::indirect) == 0, "a chain loops");
-        if (!take_descriptor(taken, found, count == 0))
+        if (!take_descriptor(taken, found))
             return false;
         if ((found.flags & flag::next) == 0)
             break;
         at = found.next;
         require(at < entries, "a chain goes on beyond its table");
     }
+    keep(taken);
+    return true;
+}
+
+void device_queue::keep(const device_chain& taken) {
     require(taken.status != nullptr && memory.in_arena(taken.status, 1), "a chain has no status byte");
-    require(!chains[head].owned || made_up, "a chain is published that the device has");
-    device_chain& kept = chains[head];
+    require(!chains[taken.head].owned || made_up, "a chain is published that the device has");
+    device_chain& kept = chains[taken.head];
     kept.head = taken.head;
+    kept.descriptors = taken.descriptors;
     kept.owned = true;
     kept.status = taken.status;
     kept.writable = taken.writable;
     kept.data_count = taken.data_count;
     std::copy_n(taken.data.begin(), taken.data_count, kept.data.begin());
+}
+
+// ---- packed rings
+
+device_queue::place device_queue::after(place from, unsigned descriptors) const {
+    const unsigned slot = from.slot + descriptors;
+    return slot < size ? place{static_cast<std::uint16_t>(slot), from.wrap}
+                       : place{static_cast<std::uint16_t>((slot - size) % size), !from.wrap};
+}
+
+std::uint64_t device_queue::used_word(place at, std::uint32_t length, std::uint16_t id, bool written) {
+    const auto flags =
+        static_cast<unsigned>((at.wrap ? flag::available | flag::used : 0) | (written ? flag::write : 0));
+    return length | std::uint64_t{id} << 32 | std::uint64_t{flags} << 48;
+}
+
+// The table of a list of one descriptor.
+bool device_queue::take_table(device_chain& taken, const model::packed_descriptor& found) {
+    std::byte* const table = host.translate(found.address, found.length);
+    require(table != nullptr && memory.in_arena(table, found.length) && found.length != 0 && found.length % 16 == 0,
+            "an indirect table lies outside of the memory for it");
+    for (std::size_t at = 0; at < found.length; at += 16) {
+        if (own.contain(table + at, 16))
+            return false;
+        const auto entry = get<model::packed_descriptor>(table + at);
+        require((entry.flags & ~flag::write) == 0, "an entry of an indirect table has other flags than WRITE");
+        if (!take_descriptor(taken, {entry.address, entry.length, entry.flags, 0}))
+            return false;
+    }
     return true;
 }
 
+// The list at `seen_at`, whose first descriptor is available.
+bool device_queue::take_list() {
+    device_chain taken;
+    place at = seen_at;
+    model::packed_descriptor found{};
+    do {
+        require(taken.descriptors < size, "a list goes on beyond the ring");
+        const std::byte* const entry = part[0] + 16 * at.slot;
+        if (own.contain(entry, 16))
+            return false;
+        found = get<model::packed_descriptor>(entry);
+        require(is_available(found, at.wrap), "a list goes on in a descriptor that is not available");
+        ++taken.descriptors;
+        at = after(at, 1);
+        if ((found.flags & flag::indirect) != 0) {
+            require(taken.descriptors == 1 && (found.flags & (flag::next | flag::write)) == 0,
+                    "a descriptor of a table is not alone, or writable");
+            if (!take_table(taken, found))
+                return false;
+        } else if (!take_descriptor(taken, {found.address, found.length, found.flags, 0})) {
+            return false;
+        }
+    } while ((found.flags & flag::next) != 0);
+    require(found.id < size, "a buffer id that the ring has no place for");
+    taken.head = found.id;
+    keep(taken);
+    held += taken.descriptors;
+    require(held <= size || made_up, "more descriptors are available than the ring has");
+    seen_at = at;
+    return true;
+}
+
+void device_queue::look_packed() {
+    for (;;) {
+        const std::byte* const entry = part[0] + 16 * seen_at.slot;
+        if (own.contain(entry, 16)) {
+            lose_sight();
+            return;
+        }
+        if (!is_available(get<model::packed_descriptor>(entry), seen_at.wrap))
+            return;
+        if (!take_list()) {
+            lose_sight();
+            return;
+        }
+    }
+}
+
+// ---- any ring
+
 void device_queue::look() {
-    if (!live || broken || own.contain(part[1] + 2, 2))
+    if (!live || broken)
+        return;
+    if (packed)
+        look_packed();
+    else
+        look_split();
+    if (made_up && !broken)
+        give_back_named_chains();
+}
+
+void device_queue::look_split() {
+    if (own.contain(part[1] + 2, 2))
         return;
     const auto published = get<std::uint16_t>(part[1] + 2);
     const auto advance = static_cast<std::uint16_t>(published - seen);
@@ -136,8 +249,6 @@ void device_queue::look() {
             return;
         }
     }
-    if (made_up)
-        give_back_named_chains();
 }
 
 void device_queue::give_up_used() {
@@ -147,7 +258,12 @@ void device_queue::give_up_used() {
 }
 
 void device_queue::give_back_named_chains() {
-    for (std::size_t i = 0; i < size; ++i) {
+    for (std::size_t i = 0; i < size && packed; ++i) {
+        const auto entry = get<model::packed_descriptor>(part[0] + 16 * i);
+        if (((entry.flags & flag::available) != 0) == ((entry.flags & flag::used) != 0) && entry.id < size)
+            chains[entry.id].owned = false;
+    }
+    for (std::size_t i = 0; i < size && !packed; ++i) {
         const auto id = get<std::uint32_t>(part[2] + 4 + 8 * i);
         if (id < size)
             chains[id].owned = false;
@@ -160,6 +276,14 @@ bool device_queue::complete(std::uint16_t head) {
         return false;
     *done.status = std::byte{0};
     done.owned = false;
+    if (packed) {
+        put(part[0] + 16 * used_at.slot + 8, used_word(used_at, done.writable, head, done.writable != 0));
+        used_at = after(used_at, done.descriptors);
+        held -= done.descriptors;
+        if (made_up) // it may have written over what has not been published
+            lose_sight();
+        return true;
+    }
     put(part[2] + 4 + 8 * (used % size), std::uint32_t{head});
     put(part[2] + 8 + 8 * (used % size), done.writable);
     put(part[2] + 2, ++used);

@@ -9,6 +9,14 @@ namespace inflight::fuzz {
 namespace reg = model::reg;
 namespace status_bit = model::status_bit;
 
+namespace {
+
+constexpr std::uint32_t high_bit(unsigned feature) {
+    return static_cast<std::uint32_t>(model::feature::bit(feature) >> 32);
+}
+
+} // namespace
+
 fuzzed_device::fuzzed_device(arch::host::machine& host, input& in, const driver_memory& memory, request_table& requests)
     : queues{device_queue{host, memory, requests, own}, device_queue{host, memory, requests, own},
              device_queue{host, memory, requests, own}},
@@ -61,6 +69,7 @@ void fuzzed_device::become_honest() {
 void fuzzed_device::end_reset() {
     status_ = 0;
     interrupt_status_ = 0;
+    accepted_high_ = 0;
     host_.lower_line(line);
     own.clear();
     for (device_queue& each : queues)
@@ -73,8 +82,8 @@ std::uint32_t fuzzed_device::read(std::uint64_t offset, unsigned width) {
         return ~0U;
     if (claimed_ && claimed_->first == offset) {
         std::uint32_t value = std::exchange(claimed_, std::nullopt)->second;
-        if (offset == reg::device_features && feature_sel_ == 1) // device_queue has no packed rings
-            value &= ~static_cast<std::uint32_t>(model::feature::bit(model::feature::ring_packed) >> 32);
+        if (offset == reg::device_features && feature_sel_ == 1) // it can keep no other promise
+            value &= high_bit(model::feature::version_1) | high_bit(model::feature::ring_packed);
         if (offset == reg::status && value == 0 && resetting_ != 0) { // that confirms the reset, whoever says it
             resetting_ = 0;
             end_reset();
@@ -127,6 +136,11 @@ void fuzzed_device::write_register(std::uint64_t offset, std::uint32_t value) {
     };
     switch (offset) {
     case reg::device_features_sel: feature_sel_ = value; break;
+    case reg::driver_features_sel: driver_feature_sel_ = value; break;
+    case reg::driver_features:
+        if (driver_feature_sel_ == 1)
+            accepted_high_ = value;
+        break;
     case reg::queue_sel: queue_sel_ = value; break;
     case reg::queue_size:
         if (queue != nullptr)
@@ -139,7 +153,7 @@ void fuzzed_device::write_register(std::uint64_t offset, std::uint32_t value) {
             queue->address[0] = start;
             queue->address[1] = start + 16 * queue->size;
             queue->address[2] = (queue->address[1] + 6 + 2 * queue->size + 4095) & ~std::uint64_t{4095};
-            queue->enable();
+            queue->enable(false);
         }
         break;
     case reg::queue_desc_low:
@@ -150,7 +164,7 @@ void fuzzed_device::write_register(std::uint64_t offset, std::uint32_t value) {
     case reg::queue_device_high: put_half(2, offset == reg::queue_device_high); break;
     case reg::queue_ready:
         if (queue != nullptr && value == 1)
-            queue->enable();
+            queue->enable((accepted_high_ & high_bit(model::feature::ring_packed)) != 0);
         break;
     case reg::config + 32: configuration_[32] = static_cast<std::uint8_t>(value); break; // writeback
     case reg::queue_notify:

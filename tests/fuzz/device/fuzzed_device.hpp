@@ -61,7 +61,8 @@ class fuzzed_device final : public arch::host::mmio_device, public arch::host::o
     std::uint32_t version_ = 2, status_ = 0, interrupt_status_ = 0, generation_ = 0, queue_sel_ = 0, feature_sel_ = 0;
     std::uint32_t page_size_ = 4096;
     std::uint64_t features_ = 0;
-    unsigned resetting_ = 0; // reads of Status that do not show the reset yet
+    std::uint32_t driver_feature_sel_ = 0, accepted_high_ = 0; // bits 32 to 63 of what the driver accepts
+    unsigned resetting_ = 0;                                   // reads of Status that do not show the reset yet
     std::array<std::uint8_t, 96> configuration_{};
     std::optional<std::pair<std::uint64_t, std::uint32_t>> claimed_; // the next read of this register returns this
 };

@@ -5,15 +5,54 @@
 
 namespace inflight::fuzz {
 
+void misbehaviour::write_over(std::byte* at, std::uint16_t half) {
+    put(at, half);
+    if (!device_.own.add(at, half)) // it cannot tell any more what is whose
+        for (device_queue& each : device_.queues)
+            each.lose_sight();
+}
+
 void misbehaviour::scribble(std::byte* start, std::size_t bytes) {
     const auto value = in_.number<std::uint16_t>();
-    for (std::size_t at = 0; at + 2 <= bytes; at += 2) {
-        const auto half = static_cast<std::uint16_t>(value + 0x9e37 * at);
-        put(start + at, half);
-        if (!device_.own.add(start + at, half)) // it cannot tell any more what is whose
-            for (device_queue& each : device_.queues)
-                each.lose_sight();
+    for (std::size_t at = 0; at + 2 <= bytes; at += 2)
+        write_over(start + at, static_cast<std::uint16_t>(value + 0x9e37 * at));
+}
+
+// A used element, or in a packed ring a used descriptor, most often where the driver looks.
+void misbehaviour::use_what_was_not_done(device_queue& of) {
+    if (!of.packed) {
+        std::byte* const element = of.part[2] + 4 + 8 * in_.below(of.size);
+        put(element,
+            (in_.byte() & 3) != 0 ? std::uint32_t{in_.below(of.size)} : static_cast<std::uint32_t>(in_.interesting()));
+        put(element + 4, static_cast<std::uint32_t>(in_.interesting()));
+        of.give_up_used();
+        return;
     }
+    of.give_up_used();
+    const std::uint8_t choice = in_.byte();
+    const device_queue::place at = (choice & 3) != 0 ? of.used_at : of.after(of.used_at, in_.below(of.size));
+    const auto id = static_cast<std::uint16_t>((choice & 12) != 0 ? in_.below(of.size) : in_.interesting());
+    std::uint64_t word =
+        device_queue::used_word(at, static_cast<std::uint32_t>(in_.interesting()), id, (choice & 16) != 0);
+    if ((choice & 0xe0) == 0)
+        word ^= std::uint64_t{in_.number<std::uint16_t>()} << 48;
+    for (unsigned half = 0; half < 4; ++half)
+        write_over(of.part[0] + 16 * at.slot + 8 + 2 * half, static_cast<std::uint16_t>(word >> 16 * half));
+    of.give_back_named_chains();
+    if ((choice & 1) != 0)
+        device_.raise(model::interrupt_used);
+}
+
+// Goes on at another place of the used ring.
+void misbehaviour::use_elsewhere(device_queue& of) {
+    of.give_up_used();
+    if (of.packed) {
+        of.used_at = of.after(of.used_at, in_.below(2 * of.size));
+    } else {
+        of.used = static_cast<std::uint16_t>((in_.byte() & 3) != 0 ? of.used + in_.below(4) : in_.interesting());
+        put(of.part[2] + 2, of.used);
+    }
+    device_.raise(model::interrupt_used);
 }
 
 void misbehaviour::perhaps_act() {
@@ -46,31 +85,28 @@ void misbehaviour::act() {
             *each.status = std::byte{in_.byte()};
         break;
     case 5: // a used element
-        if (of.live) {
-            std::byte* const element = of.part[2] + 4 + 8 * in_.below(of.size);
-            put(element, (in_.byte() & 3) != 0 ? std::uint32_t{in_.below(of.size)}
-                                               : static_cast<std::uint32_t>(in_.interesting()));
-            put(element + 4, static_cast<std::uint32_t>(in_.interesting()));
-            of.give_up_used();
-        }
+        if (of.live)
+            use_what_was_not_done(of);
         break;
     case 6: // used.idx
-        if (of.live) {
-            of.give_up_used();
-            of.used = static_cast<std::uint16_t>((in_.byte() & 3) != 0 ? of.used + in_.below(4) : in_.interesting());
-            put(of.part[2] + 2, of.used);
-            device_.raise(model::interrupt_used);
-        }
-        break;
-    case 7: // the rest of the used ring: flags, avail_event
         if (of.live)
+            use_elsewhere(of);
+        break;
+    case 7: // the rest of the used ring: flags, avail_event; or the device's event suppression
+        if (of.live && of.packed)
+            put(of.part[2] + (in_.byte() & 2U), in_.number<std::uint16_t>());
+        else if (of.live)
             put(of.part[2] + ((in_.byte() & 1) != 0 ? 0 : 4 + 8 * of.size), in_.number<std::uint16_t>());
         break;
     case 8: // a word of the descriptor table or of the available ring
         if (of.live) {
             const unsigned part = in_.below(2);
             const std::size_t words = of.bytes[part] / 4;
+            if (of.packed) // a word of the ring may be one of a used descriptor
+                of.give_up_used();
             scribble(of.part[part] + 4 * (in_.byte() % words), 4);
+            if (of.packed)
+                of.give_back_named_chains();
         }
         break;
     case 9: // a word of anything that the driver has allocated for it

@@ -16,7 +16,10 @@ class misbehaviour {
     void act();
 
   private:
+    void write_over(std::byte* at, std::uint16_t half);
     void scribble(std::byte* start, std::size_t bytes);
+    void use_what_was_not_done(device_queue&);
+    void use_elsewhere(device_queue&);
 
     arch::host::machine& host_;
     input& in_;

@@ -11,6 +11,35 @@ namespace {
 
 constexpr std::size_t max_list_entries = ~std::uint32_t{0}; // of scattered data
 
+// The rules of VIRTIO 1.3, 5.2.6.1, as far as they do not depend on the state of the zone. The driver does not know which
+// zones are conventional, so the rules are those of all zones.
+status check_zone_write(const operation& candidate, std::uint64_t sectors, const disk_properties& limits) noexcept {
+    const bool appends = candidate.type == request_type::zone_append;
+    const std::uint64_t granularity = limits.write_granularity >> sector_shift;
+    const std::uint64_t from_start = candidate.sector % limits.zone_sectors;
+    const std::uint64_t room = std::min<std::uint64_t>(
+        appends ? limits.max_append_sectors : limits.max_zone_write_sectors, limits.zone_sectors - from_start);
+    const bool is_aligned = appends ? from_start == 0 : candidate.sector % granularity == 0;
+    return is_aligned && sectors % granularity == 0 && sectors <= room ? status::ok : status::invalid_argument;
+}
+
+// What acts on one zone names its first sector.
+status check_zone(const operation& candidate, const disk_properties& limits) noexcept {
+    if (candidate.sector % limits.zone_sectors != 0) {
+        return status::invalid_argument;
+    }
+    return candidate.sector < limits.capacity ? status::ok : status::out_of_range;
+}
+
+// The buffer has room for one zone, and for the header of the report. (A smaller one breaks QEMU.)
+status check_report(const operation& candidate, const disk_properties& limits) noexcept {
+    constexpr std::size_t smallest = sizeof(virtio_blk::zone_report_header) + sizeof(virtio_blk::zone_descriptor);
+    if (candidate.length < smallest) {
+        return status::invalid_argument;
+    }
+    return candidate.sector < limits.capacity ? status::ok : status::out_of_range;
+}
+
 status check_range(std::uint64_t sector, std::uint64_t sectors, const disk_properties& limits) noexcept {
     const std::uint64_t unaligned = (limits.logical_block_size >> sector_shift) - 1;
     if (sectors == 0 || ((sector | sectors) & unaligned) != 0) {
@@ -42,7 +71,21 @@ status check_data(const operation& candidate, const disk_properties& limits) noe
             return status::out_of_range;
         }
     }
-    return check_range(candidate.sector, sectors, limits);
+    const status outcome = check_range(candidate.sector, sectors, limits);
+    if (limits.zone_sectors != 0 && candidate.type != request_type::in && outcome == status::ok) {
+        return check_zone_write(candidate, sectors, limits);
+    }
+    return outcome;
+}
+
+// A range of a discard, write-zeroes or secure erase. A secure erase resets whole zones where there are zones.
+status check_range_of(request_type type, std::uint64_t sector, std::uint64_t sectors,
+                      const disk_properties& limits) noexcept {
+    if (limits.zone_sectors != 0 && type == request_type::secure_erase &&
+        (sector % limits.zone_sectors != 0 || sectors % limits.zone_sectors != 0)) {
+        return status::invalid_argument;
+    }
+    return check_range(sector, sectors, limits);
 }
 
 // Each range by itself. They may overlap: the device does one after another.
@@ -53,19 +96,37 @@ status check_ranges(const operation& candidate, const disk_properties& limits) n
         return status::invalid_argument;
     }
     if (!in_list || listed == 0 || candidate.length != 0) { // what is left of the first one
-        const status outcome = check_range(candidate.sector, candidate.length, limits);
+        const status outcome = check_range_of(candidate.type, candidate.sector, candidate.length, limits);
         if (outcome != status::ok) {
             return outcome;
         }
     }
     for (std::size_t i = 0; i < listed; ++i) {
         const sector_range& each = candidate.pieces.next.ranges[i];
-        const status outcome = check_range(each.sector, each.sectors, limits);
+        const status outcome = check_range_of(candidate.type, each.sector, each.sectors, limits);
         if (outcome != status::ok) {
             return outcome;
         }
     }
     return status::ok;
+}
+
+} // namespace
+
+namespace {
+
+status check_zoned(const operation& candidate, const disk_properties& limits) noexcept {
+    const bool appends = candidate.type == request_type::zone_append;
+    if (limits.zone_sectors == 0 || (appends && limits.max_append_sectors == 0)) {
+        return status::unsupported;
+    }
+    if (candidate.type == request_type::zone_report) {
+        return check_report(candidate, limits);
+    }
+    if (limits.read_only) {
+        return status::read_only;
+    }
+    return appends ? check_data(candidate, limits) : check_zone(candidate, limits);
 }
 
 } // namespace
@@ -89,8 +150,29 @@ status check(const operation& candidate, const disk_properties& limits) noexcept
     case request_type::get_lifetime: return limits.can_report_lifetime ? status::ok : status::unsupported;
     case request_type::flush:
     case request_type::get_id: return status::ok;
+    case request_type::zone_append:
+    case request_type::zone_report:
+    case request_type::zone_open:
+    case request_type::zone_close:
+    case request_type::zone_finish:
+    case request_type::zone_reset:
+    case request_type::zone_reset_all: return check_zoned(candidate, limits);
     }
     return status::invalid_argument;
+}
+
+bool may_be_repeated(const operation& candidate, const disk_properties& limits) noexcept {
+    if (limits.zone_sectors == 0) {
+        return true;
+    }
+    switch (candidate.type) {
+    case request_type::in:
+    case request_type::flush:
+    case request_type::get_id:
+    case request_type::get_lifetime:
+    case request_type::zone_report: return true;
+    default: return false;
+    }
 }
 
 void admission::open(const disk_properties& limits) noexcept {
@@ -99,10 +181,14 @@ void admission::open(const disk_properties& limits) noexcept {
     capacity_ = limits.capacity;
     odd_sector_ = (block >> sector_shift) - 1;
     // A plain operation is shorter than the largest power of two that fits into a segment and the disk.
-    const std::uint64_t limit = std::bit_floor(std::min<std::uint64_t>(limits.size_max, capacity_ << sector_shift));
+    std::uint64_t limit = std::bit_floor(std::min<std::uint64_t>(limits.size_max, capacity_ << sector_shift));
+    const bool has_zones = limits.zone_sectors != 0;
+    if (has_zones) { // one block does not cross from zone to zone, and a longer read might
+        limit = std::min(limit, 2 * block);
+    }
     if (limit > block) {
         odd_read_length_ = ~(limit - 1) | (block - 1);
-        if (!limits.read_only) {
+        if (!limits.read_only && !has_zones) {
             odd_write_length_ = odd_read_length_;
         }
     }

@@ -18,6 +18,16 @@ namespace inflight::block {
     return candidate.type == virtio_blk::request_type::flush && !limits.can_flush;
 }
 
+// True if the device takes the operation as one device request, or not at all: what changes a zone is done as a whole, in
+// the order in which the caller awaits it.
+[[nodiscard]] inline bool is_indivisible(const operation& candidate, const disk_properties& limits) noexcept {
+    return limits.zone_sectors != 0 && !candidate.device_writes();
+}
+
+// Whether an operation that was in flight when the device was reset may be submitted again, though the device may have
+// done it. On a zoned disk, not what changes a zone: an append would be there twice, and a write would be refused.
+[[nodiscard]] bool may_be_repeated(const operation& candidate, const disk_properties& limits) noexcept;
+
 // The quick test. It lets reads and writes through that fit into one data descriptor and need no check.
 class admission {
   public:

@@ -145,10 +145,11 @@ void channel::end_if_failed(operation& pushed) noexcept {
 status channel::push_piece(operation& started, queue& to) noexcept {
     switch (started.type) {
     case request_type::in:
-    case request_type::out: {
+    case request_type::out:
+    case request_type::zone_append: {
         data_piece piece;
         next_piece(started, properties_, *memory_, piece);
-        if (piece.count == 0) {
+        if (piece.count == 0 || (started.has_more() && is_indivisible(started, properties_))) {
             return status::invalid_argument;
         }
         return to.submit_data(started, piece) ? status::ok : status::out_of_memory;
@@ -161,7 +162,20 @@ status channel::push_piece(operation& started, queue& to) noexcept {
         to.submit_ranges(started, piece);
         break;
     }
-    case request_type::flush: to.submit_flush(started); break;
+    case request_type::zone_report: {
+        data_piece piece;
+        whole_report(started, properties_, *memory_, piece);
+        if (piece.count == 0) {
+            return status::invalid_argument;
+        }
+        return to.submit_data(started, piece) ? status::ok : status::out_of_memory;
+    }
+    case request_type::zone_open:
+    case request_type::zone_close:
+    case request_type::zone_finish:
+    case request_type::zone_reset:
+    case request_type::zone_reset_all:
+    case request_type::flush: to.submit_without_data(started); break;
     case request_type::get_id: to.submit_get_id(started); break;
     case request_type::get_lifetime: to.submit_get_lifetime(started); break;
     }
@@ -544,7 +558,7 @@ void channel::obey(recovery::command next) noexcept {
     case recovery::command::resume:
         if (recovery_->was_reset()) {
             watchdog_.forgive();
-            resubmission{*recovery_, waiting_, *executor_}.take_back(first_);
+            resubmission{*recovery_, waiting_, *executor_}.take_back(first_, properties_);
         }
         if (!recovery_->lost()) { // a device that has not confirmed its reset may still read the chains
             for_each_queue([](queue& each) {

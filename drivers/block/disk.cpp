@@ -70,6 +70,34 @@ request disk::get_lifetime(virtio_blk::lifetime& into) noexcept {
     return {channel(), request_type::get_lifetime, 0, reinterpret_cast<const std::byte*>(&into), 0};
 }
 
+report_request disk::report_zones(std::uint64_t sector, std::span<virtio_blk::zone_descriptor> buffer) noexcept {
+    return {channel(), sector, buffer};
+}
+
+request disk::open_zone(std::uint64_t zone) noexcept {
+    return {channel(), request_type::zone_open, zone, nullptr, 0};
+}
+
+request disk::close_zone(std::uint64_t zone) noexcept {
+    return {channel(), request_type::zone_close, zone, nullptr, 0};
+}
+
+request disk::finish_zone(std::uint64_t zone) noexcept {
+    return {channel(), request_type::zone_finish, zone, nullptr, 0};
+}
+
+request disk::reset_zone(std::uint64_t zone) noexcept {
+    return {channel(), request_type::zone_reset, zone, nullptr, 0};
+}
+
+request disk::reset_all_zones() noexcept {
+    return {channel(), request_type::zone_reset_all, 0, nullptr, 0};
+}
+
+append_request disk::append(std::uint64_t zone, std::span<const std::byte> buffer) noexcept {
+    return {channel(), zone, buffer};
+}
+
 // ---- interrupts ----
 
 // One line serves all queues (VIRTIO 1.2, 4.2.3.4): each that has something is marked. Acknowledged first, then looked
@@ -288,6 +316,14 @@ raw_configuration read_raw(virtio::device& device) noexcept {
         raw.max_secure_erase_seg = device.read_config32(configuration::max_secure_erase_seg);
         raw.secure_erase_sector_alignment = device.read_config32(configuration::secure_erase_sector_alignment);
     }
+    if (device.has(feature::zoned)) {
+        raw.zone_sectors = device.read_config32(configuration::zone_sectors);
+        raw.max_open_zones = device.read_config32(configuration::max_open_zones);
+        raw.max_active_zones = device.read_config32(configuration::max_active_zones);
+        raw.max_append_sectors = device.read_config32(configuration::max_append_sectors);
+        raw.write_granularity = device.read_config32(configuration::write_granularity);
+        raw.zoned_model = static_cast<virtio_blk::zoned_model>(device.read_config8(configuration::zoned_model));
+    }
     return raw;
 }
 
@@ -298,13 +334,14 @@ error disk::set_up(dma_memory* memory) noexcept {
     const auto configure_with = [this, memory]() noexcept {
         return configure(memory);
     };
-    const error outcome = memory == nullptr
-                              ? device_.restore(configure_with)
-                              : device_.start(
-                                    [this](virtio::feature_set offered) noexcept {
-                                        return virtio_blk::wanted_features(offered, options_.features_off);
-                                    },
-                                    configure_with, options_.features_off);
+    const error outcome =
+        memory == nullptr
+            ? device_.restore(configure_with)
+            : device_.start([this](virtio::feature_set offered) noexcept { return choose_features(offered); },
+                            configure_with, options_.features_off);
+    if (outcome == error::features_refused && is_zoned_without_feature()) { // as a device should (VIRTIO 1.3, 5.2.5.2)
+        return error::zoned_not_accepted;
+    }
     if (outcome == error::none) {
         if (write_cache_.wanted()) { // the reset has undone it
             device_.write_config8(configuration::writeback, *write_cache_.wanted() ? 1 : 0);
@@ -314,10 +351,28 @@ error disk::set_up(dma_memory* memory) noexcept {
     return outcome;
 }
 
+// The model is read before ZONED is accepted (3.1.1, step 4), because that depends on it. What a device says about its zones
+// over the legacy interface, where ZONED cannot be negotiated, is believed, too: it is not to be used as an ordinary disk.
+virtio::feature_set disk::choose_features(virtio::feature_set offered) noexcept {
+    if ((offered & feature::zoned) != 0) {
+        zoned_model_ = static_cast<virtio_blk::zoned_model>(device_.read_config8(configuration::zoned_model));
+    }
+    const virtio::feature_set off =
+        device_.is_legacy() ? options_.features_off | feature::zoned : options_.features_off;
+    return virtio_blk::wanted_features(offered, off, zoned_model_);
+}
+
+bool disk::is_zoned_without_feature() const noexcept {
+    return !virtio_blk::is_ordinary(zoned_model_) && !device_.has(feature::zoned);
+}
+
 // Step 7 of virtio/device.hpp. May be called several times, also at the start: what is allocated is kept.
 error disk::configure(dma_memory* memory) noexcept {
     properties_.offered = device_.offered();
     properties_.accepted = device_.accepted();
+    if (is_zoned_without_feature()) { // and the device has not refused that
+        return error::zoned_not_accepted;
+    }
     const std::uint16_t queues = properties_.queues;
     raw_configuration raw;
     if (!device_.read_configuration(raw, read_raw)) {
@@ -391,13 +446,16 @@ error disk::set_up_queues(dma_memory* memory) noexcept {
         }
         seg_max = std::min(seg_max, queue.segments());
         limit_range_segments(properties_, queue.ranges());
+        queue.has_zones = properties_.zone_sectors != 0;
         outcome = give(queue, format);
         if (outcome != error::none) {
             return outcome;
         }
     }
     properties_.seg_max = seg_max;
-    return segments_per_block(properties_) > seg_max ? error::limits_unusable : error::none;
+    const bool fits =
+        segments_per_block(properties_) <= seg_max && (properties_.zone_sectors == 0 || limit_zone_writes(properties_));
+    return fits ? error::none : error::limits_unusable;
 }
 
 // ---- recovery ----

@@ -28,6 +28,8 @@
 #include "inflight/drivers/block/virtio_blk.hpp"
 #include "inflight/drivers/block/watchdog.hpp"
 #include "inflight/drivers/block/write_cache.hpp"
+#include "inflight/drivers/block/zone_request.hpp"
+#include "inflight/drivers/block/zones.hpp"
 #include "inflight/drivers/memory/dma_memory.hpp"
 #include "inflight/drivers/virtio/device.hpp"
 #include "inflight/drivers/virtio/transport.hpp"
@@ -179,6 +181,44 @@ class disk final : private recovery::target {
     // How much of its life the device has had. A value that the specification reserves is given as 0, not defined.
     request get_lifetime(virtio_blk::lifetime& into) noexcept;
 
+    // ---- zoned disks (VIRTIO 1.3, 5.2) ----
+    //
+    // A host-managed zoned device is accepted with ZONED: properties().zone_sectors is not 0 then. Everything below is
+    // unsupported on any other disk; a host-aware device, or one that manages its zones itself, is an ordinary disk.
+    //
+    // The driver keeps no account of the zones: type, write pointer and state are the device's to judge, and what it does
+    // not allow ends with a status::zone_…. What can be told without them is checked before the device sees the request,
+    // and ends with invalid_argument, conventional zones included:
+    //
+    // - A write() lies within one zone, and sector and length are multiples of write_granularity. It is one request of the
+    //   device, or is refused: as the pieces of a request are not ordered, it is never cut. A contiguous buffer may have
+    //   max_zone_write_sectors.
+    // - A read() may be of any length; it is cut where a zone ends.
+    // - discard() and write_zeroes() are unsupported. A secure_erase() is of whole zones, and resets them.
+    //
+    // The device may do what it has at once in any order, so a write in sequence is awaited before the next one. append()
+    // needs no order. If the device is reset meanwhile, what changes zones and was in flight ends with device_reset, and
+    // is never repeated, because it may have been done: report_zones() tells.
+
+    // Reports the zones from the one on that `sector` lies in, as many as there are and as fit. The device writes the
+    // header of its report, which is as long as a descriptor, to buffer[0], and the result names what follows: a buffer of
+    // n + 1 has room for n zones, and n is at least 1. Its memory is one that read() might have.
+    report_request report_zones(std::uint64_t sector, std::span<virtio_blk::zone_descriptor> buffer) noexcept;
+
+    // Explicitly opens, closes, or finishes the zone that begins at sector `zone`. A finished zone is full, whatever was
+    // written to it.
+    request open_zone(std::uint64_t zone) noexcept;
+    request close_zone(std::uint64_t zone) noexcept;
+    request finish_zone(std::uint64_t zone) noexcept;
+
+    // Makes the zone that begins at sector `zone` empty, or every sequential zone. What was in there is gone.
+    request reset_zone(std::uint64_t zone) noexcept;
+    request reset_all_zones() noexcept;
+
+    // Writes to the zone that begins at sector `zone`, at its write pointer, and returns where that was. The length is a
+    // multiple of write_granularity, and at most max_append_sectors. Several may be in flight at once.
+    append_request append(std::uint64_t zone, std::span<const std::byte> buffer) noexcept;
+
     // To be called for each interrupt of this device, as its transport delivers them (virtio::interrupt_delivery): a
     // shared line calls handle_line(); the interrupt of queue `index` calls handle_queue(), and that of configuration
     // changes handle_configuration(). Interrupt context, of any hart, and of several harts at once. Before start() has
@@ -231,6 +271,8 @@ class disk final : private recovery::target {
     }
 
     [[nodiscard]] virtio::error set_up(dma_memory* memory) noexcept;
+    [[nodiscard]] virtio::feature_set choose_features(virtio::feature_set offered) noexcept;
+    [[nodiscard]] bool is_zoned_without_feature() const noexcept;
     [[nodiscard]] virtio::error configure(dma_memory* memory) noexcept;
     [[nodiscard]] virtio::error set_up_queues(dma_memory* memory) noexcept;
     [[nodiscard]] virtio::queue_format format_of_queues() const noexcept;
@@ -255,6 +297,7 @@ class disk final : private recovery::target {
     disk_options options_;
     disk_properties properties_{};
     virtio::error failure_ = virtio::error::none;
+    virtio_blk::zoned_model zoned_model_ = virtio_blk::zoned_model::none; // before ZONED was accepted, or was not
 
     bool queue_resets_fail_ = false; // the device offers RING_RESET and does not do it
     std::uint64_t queue_resets_ = 0;

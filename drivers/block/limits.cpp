@@ -39,6 +39,19 @@ range_limits limits_of(virtio_blk::request_type type, const disk_properties& of)
     }
 }
 
+bool limit_zone_writes(disk_properties& of) noexcept {
+    const std::uint64_t bytes = of.size_max >= of.logical_block_size
+                                    ? std::uint64_t{of.seg_max} * of.size_max
+                                    : std::uint64_t{of.seg_max / segments_per_block(of)} * of.logical_block_size;
+    const auto fits = [&of, sectors = bytes >> sector_shift](std::uint32_t limit) {
+        return round_down(static_cast<std::uint32_t>(std::min<std::uint64_t>(limit, sectors)),
+                          of.write_granularity >> sector_shift);
+    };
+    of.max_append_sectors = fits(of.max_append_sectors);
+    of.max_zone_write_sectors = fits(of.max_zone_write_sectors);
+    return of.max_zone_write_sectors != 0;
+}
+
 void limit_range_segments(disk_properties& of, std::uint32_t most) noexcept {
     of.max_discard_seg = std::min(of.max_discard_seg, most);
     of.max_write_zeroes_seg = std::min(of.max_write_zeroes_seg, most);
@@ -50,10 +63,38 @@ const char* describe(virtio::error why) noexcept {
     case virtio::error::queue_too_small:
         return "a queue has fewer than 4 descriptors, and a request takes 3: give it larger queues";
     case virtio::error::limits_unusable:
-        return "the device's limits (size_max, seg_max, blk_size) allow no request of a whole block";
+        return "the device's limits (size_max, seg_max, blk_size, write_granularity) allow no request of a whole block";
     default: return virtio::to_string(why);
     }
 }
+
+namespace {
+
+// The unit of writes: of two sizes in bytes the larger one. 0 if that is not a multiple of the other.
+std::uint32_t common_unit(std::uint32_t granularity, std::uint32_t block) noexcept {
+    const std::uint32_t unit = std::max(granularity, block);
+    return granularity != 0 && unit % granularity == 0 && unit % block == 0 ? unit : 0;
+}
+
+// What a device says of its zones. False if it contradicts itself; `known` is unchanged then.
+bool apply_zones(const raw_configuration& raw, disk_properties& known) noexcept {
+    const std::uint32_t unit = common_unit(raw.write_granularity, raw.blk_size);
+    const std::uint32_t unit_sectors = unit >> sector_shift;
+    if (raw.zoned_model != virtio_blk::zoned_model::host_managed || unit == 0 || raw.zone_sectors == 0 ||
+        raw.zone_sectors % unit_sectors != 0 ||
+        (raw.max_append_sectors != 0 && raw.max_append_sectors < unit_sectors)) {
+        return false;
+    }
+    known.zone_sectors = raw.zone_sectors;
+    known.max_open_zones = raw.max_open_zones;
+    known.max_active_zones = raw.max_active_zones;
+    known.write_granularity = unit;
+    known.max_zone_write_sectors = std::min(raw.zone_sectors, std::max(max_bytes, unit) >> sector_shift);
+    known.max_append_sectors = std::min(raw.max_append_sectors, known.max_zone_write_sectors);
+    return true;
+}
+
+} // namespace
 
 virtio::error apply_configuration(const raw_configuration& raw, disk_properties& known) noexcept {
     namespace feature = virtio_blk::feature;
@@ -69,6 +110,9 @@ virtio::error apply_configuration(const raw_configuration& raw, disk_properties&
         return (known.accepted & bits) != 0;
     };
 
+    if (has(feature::zoned) && !apply_zones(raw, known)) {
+        return virtio::error::zones_unusable;
+    }
     known.capacity = usable_capacity(raw.capacity, block);
     known.logical_block_size = block;
     known.physical_block_size = raw.physical_block_exp < 16 ? std::uint64_t{block} << raw.physical_block_exp : block;
@@ -91,6 +135,12 @@ virtio::error apply_configuration(const raw_configuration& raw, disk_properties&
         has(feature::secure_erase) ? round_down(said_or(raw.max_secure_erase_sectors, unlimited), block_sectors) : 0;
     known.max_secure_erase_seg = said_or(raw.max_secure_erase_seg, 1);
     known.secure_erase_sector_alignment = raw.secure_erase_sector_alignment;
+    if (known.zone_sectors != 0) { // it resets whole zones
+        known.max_secure_erase_sectors = round_down(known.max_secure_erase_sectors, known.zone_sectors);
+        if (known.secure_erase_sector_alignment % known.zone_sectors != 0) {
+            known.secure_erase_sector_alignment = known.zone_sectors;
+        }
+    }
     // The segments lie in one data segment.
     const std::uint32_t in_a_segment = known.size_max / static_cast<std::uint32_t>(sizeof(virtio_blk::range_segment));
     limit_range_segments(known, std::clamp(in_a_segment, 1u, max_range_segments));

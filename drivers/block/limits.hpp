@@ -38,9 +38,17 @@ struct disk_properties {
     std::uint32_t max_secure_erase_sectors; // the same for secure erase
     std::uint32_t max_secure_erase_seg;
     std::uint32_t secure_erase_sector_alignment;
-    disk_geometry geometry;      // as the device says it; all 0 without GEOMETRY
-    bool write_zeroes_may_unmap; // a write-zeroes that permits it may deallocate sectors
-    bool can_report_lifetime;    // get_lifetime() works
+    // Of a host-managed zoned device; all 0 of every other disk. A zone begins at each multiple of zone_sectors; the last
+    // one may be smaller.
+    std::uint32_t zone_sectors;
+    std::uint32_t max_open_zones;         // zones that are open at once; 0: no limit
+    std::uint32_t max_active_zones;       // zones that are open or closed; 0: no limit
+    std::uint32_t max_append_sectors;     // in one append(); 0: the device cannot
+    std::uint32_t max_zone_write_sectors; // in one write() from contiguous memory, as far as this driver can
+    std::uint32_t write_granularity;      // bytes: whole logical blocks
+    disk_geometry geometry;               // as the device says it; all 0 without GEOMETRY
+    bool write_zeroes_may_unmap;          // a write-zeroes that permits it may deallocate sectors
+    bool can_report_lifetime;             // get_lifetime() works
     bool read_only;
     bool write_cache; // what is written is lost with the power unless flush() has ended after it
     bool can_flush;   // else every write is durable when it ends, and flush() has nothing to do
@@ -70,6 +78,12 @@ struct raw_configuration {
     std::uint32_t max_secure_erase_sectors = 0;
     std::uint32_t max_secure_erase_seg = 0;
     std::uint32_t secure_erase_sector_alignment = 0;
+    std::uint32_t zone_sectors = 0;
+    std::uint32_t max_open_zones = 0;
+    std::uint32_t max_active_zones = 0;
+    std::uint32_t max_append_sectors = 0;
+    std::uint32_t write_granularity = 0;
+    virtio_blk::zoned_model zoned_model = virtio_blk::zoned_model::none;
     disk_geometry geometry{};
     std::uint16_t min_io_size = 0;
     std::uint16_t num_queues = 1;
@@ -103,6 +117,10 @@ struct range_limits {
     std::uint32_t alignment; // sectors; 0 or 1: none. A hint: a range that is not aligned is permitted
 };
 [[nodiscard]] range_limits limits_of(virtio_blk::request_type type, const disk_properties& of) noexcept;
+
+// Lowers what goes into one write or append of a zoned disk to what fits into one request of the device. False if not
+// even write_granularity bytes do.
+[[nodiscard]] bool limit_zone_writes(disk_properties& of) noexcept;
 
 // Lowers the number of such segments in a request to `most`.
 void limit_range_segments(disk_properties& of, std::uint32_t most) noexcept;

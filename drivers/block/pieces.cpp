@@ -54,7 +54,10 @@ std::uint32_t next_part(const operation& of, const range_limits& allowed, std::u
 void next_piece(operation& of, const disk_properties& limits, const dma_memory& memory, data_piece& piece) noexcept {
     piece.sector = of.sector;
     piece.count = 0;
-    const std::uint64_t max_sectors = std::max(max_bytes, limits.logical_block_size) >> sector_shift;
+    std::uint64_t max_sectors = std::max(max_bytes, limits.logical_block_size) >> sector_shift;
+    if (limits.zone_sectors != 0) { // not across the end of a zone (VIRTIO 1.3, 5.2.6.2)
+        max_sectors = std::min(max_sectors, limits.zone_sectors - of.sector % limits.zone_sectors);
+    }
     while (of.has_more()) {
         const std::uint64_t room = max_sectors - (of.sector - piece.sector);
         if (room < limits.logical_block_size >> sector_shift || piece.count == limits.seg_max) {
@@ -67,6 +70,25 @@ void next_piece(operation& of, const disk_properties& limits, const dma_memory& 
             piece.count = count;
             return;
         }
+    }
+}
+
+void whole_report(operation& of, const disk_properties& limits, const dma_memory& memory, data_piece& piece) noexcept {
+    constexpr std::size_t smallest = sizeof(virtio_blk::zone_report_header) + sizeof(virtio_blk::zone_descriptor);
+    piece.sector = of.sector;
+    piece.count = 0;
+    std::uint32_t room = max_bytes;
+    while (of.length != 0 && room != 0 && piece.count != limits.seg_max) {
+        const auto part = static_cast<std::uint32_t>(
+            std::min<std::size_t>({memory.contiguous(of.data, of.length), of.length, limits.size_max, room}));
+        piece.segments[piece.count++] = {.data = of.data, .length = part};
+        of.data += part;
+        of.length -= part;
+        room -= part;
+    }
+    of.length = 0;
+    if (max_bytes - room < smallest) {
+        piece.count = 0;
     }
 }
 

@@ -41,4 +41,8 @@ struct range_piece {
 void next_piece(operation& of, const disk_properties& limits, const dma_memory& memory, data_piece& piece) noexcept;
 void next_piece(operation& of, const disk_properties& limits, range_piece& piece) noexcept;
 
+// The buffer of a zone report, or as much of its beginning as fits into the limits: a shorter report. The operation has no
+// more afterwards. A count of 0: not even one zone fits.
+void whole_report(operation& of, const disk_properties& limits, const dma_memory& memory, data_piece& piece) noexcept;
+
 } // namespace inflight::block

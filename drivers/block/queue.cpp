@@ -17,12 +17,32 @@ namespace {
 constexpr std::uint16_t roomy_size = 512;
 
 // What a status byte means that is not ok.
-status to_status(std::uint8_t byte) noexcept {
+status to_status(std::uint8_t byte, bool has_zones) noexcept {
+    namespace status_byte = virtio_blk::status_byte;
     switch (byte) {
-    case virtio_blk::status_byte::io_error: return status::io_error;
-    case virtio_blk::status_byte::unsupported: return status::unsupported;
+    case status_byte::io_error: return status::io_error;
+    case status_byte::unsupported: return status::unsupported;
+    case status_byte::zone_invalid_command: return has_zones ? status::zone_invalid_command : status::device_error;
+    case status_byte::zone_unaligned_write_pointer:
+        return has_zones ? status::zone_unaligned_write_pointer : status::device_error;
+    case status_byte::zone_open_resource: return has_zones ? status::zone_open_resource : status::device_error;
+    case status_byte::zone_active_resource: return has_zones ? status::zone_active_resource : status::device_error;
     default: return status::device_error; // poison: never written; or a value that the specification does not know
     }
+}
+
+// Where the data goes.
+bool is_written_by_device(request_type type) noexcept {
+    return type == request_type::in || type == request_type::get_id || type == request_type::get_lifetime ||
+           type == request_type::zone_report;
+}
+
+// The used length of a device that has written all that it was to write.
+std::uint32_t expected_length(request_type type, std::uint32_t data) noexcept {
+    if (type == request_type::zone_append) {
+        return virtio_blk::append_sector_length + 1;
+    }
+    return is_written_by_device(type) ? data + 1 : 1;
 }
 
 } // namespace
@@ -109,19 +129,27 @@ void queue::reshape(slot& free_slot, request_type type, std::uint32_t segments) 
     free_slot.memory->header.type.store(static_cast<std::uint32_t>(type));
     free_slot.memory->header.reserved.store(0);
     free_slot.shape = shape_of(type, segments);
-    const bool device_writes =
-        type == request_type::in || type == request_type::get_id || type == request_type::get_lifetime;
+    const bool device_writes = is_written_by_device(type);
+    const virtio::buffer end = end_of(*free_slot.memory, type);
     if (!ring_.is_packed()) {
-        build_split(free_slot, segments, device_writes);
+        build_split(free_slot, segments, device_writes, end);
     } else if (chains_ != nullptr) {
-        build_packed_chain(free_slot, segments, device_writes);
+        build_packed_chain(free_slot, segments, device_writes, end);
     } else {
-        build_packed_table(free_slot, segments, device_writes);
+        build_packed_table(free_slot, segments, device_writes, end);
     }
 }
 
+virtio::buffer queue::end_of(slot_memory& memory, request_type type) noexcept {
+    const std::uint32_t before = type == request_type::zone_append ? virtio_blk::append_sector_length : 0;
+    return {.address = arch::device_address(&memory.status) - before,
+            .length = before + 1,
+            .flags = virtio::descriptor_flag::write};
+}
+
 // The chain in the ring; or in a table, and in the ring the descriptor that points to it.
-void queue::build_split(slot& free_slot, std::uint32_t segments, bool device_writes) noexcept {
+void queue::build_split(slot& free_slot, std::uint32_t segments, bool device_writes,
+                        const virtio::buffer& end) noexcept {
     using virtio::descriptor_flag::indirect;
     using virtio::descriptor_flag::next;
     using virtio::descriptor_flag::write;
@@ -137,7 +165,7 @@ void queue::build_split(slot& free_slot, std::uint32_t segments, bool device_wri
         first[i].flags.store(static_cast<std::uint16_t>(device_writes ? next | write : next));
         first[i].next.store(static_cast<std::uint16_t>(base + i + 1));
     }
-    first[in_table ? segments + 1 : 2].store(arch::device_address(&memory.status), 1, write, 0);
+    first[in_table ? segments + 1 : 2].store(end.address, end.length, end.flags, 0);
     if (in_table) {
         in_ring.store(arch::device_address(first), static_cast<std::uint32_t>(sizeof *first * (segments + 2)), indirect,
                       0);
@@ -145,7 +173,8 @@ void queue::build_split(slot& free_slot, std::uint32_t segments, bool device_wri
     free_slot.data = first + 1;
 }
 
-void queue::build_packed_table(slot& free_slot, std::uint32_t segments, bool device_writes) noexcept {
+void queue::build_packed_table(slot& free_slot, std::uint32_t segments, bool device_writes,
+                               const virtio::buffer& end) noexcept {
     using virtio::descriptor_flag::write;
     slot_memory& memory = *free_slot.memory;
     virtio::descriptor* const first = table_of(free_slot);
@@ -153,13 +182,14 @@ void queue::build_packed_table(slot& free_slot, std::uint32_t segments, bool dev
     for (std::uint32_t i = 1; i <= segments; ++i) {
         first[i].store_in_packed_table(0, 0, device_writes ? write : std::uint16_t{0});
     }
-    first[segments + 1].store_in_packed_table(arch::device_address(&memory.status), 1, write);
+    first[segments + 1].store_in_packed_table(end.address, end.length, end.flags);
     free_slot.data = first + 1;
 }
 
 // All chains have three descriptors, so the header of a request without data has two of them, which any device with
 // packed rings permits (2.8.4).
-void queue::build_packed_chain(slot& free_slot, std::uint32_t segments, bool device_writes) noexcept {
+void queue::build_packed_chain(slot& free_slot, std::uint32_t segments, bool device_writes,
+                               const virtio::buffer& end) noexcept {
     using virtio::descriptor_flag::write;
     slot_memory& memory = *free_slot.memory;
     virtio::buffer* const chain = chain_of(free_slot);
@@ -172,7 +202,7 @@ void queue::build_packed_chain(slot& free_slot, std::uint32_t segments, bool dev
         chain[0] = {.address = header, .length = sizeof memory.header, .flags = 0};
         chain[1] = {.address = 0, .length = 0, .flags = device_writes ? write : std::uint16_t{0}};
     }
-    chain[2] = {.address = arch::device_address(&memory.status), .length = 1, .flags = write};
+    chain[2] = end;
 }
 
 // Where the data of a slot lies, or one segment of it.
@@ -216,7 +246,8 @@ void queue::make_available_packed(const slot& taken) noexcept {
 // Shares the data of a piece with the device, and stores the addresses in the chain. False if there is no room for all
 // of it.
 bool queue::share(slot& taken, const operation& owner, const data_piece& piece) noexcept {
-    const dma_direction direction = owner.device_writes() ? dma_direction::from_device : dma_direction::to_device;
+    const dma_direction direction =
+        is_written_by_device(owner.type) ? dma_direction::from_device : dma_direction::to_device;
     shared_segment* next = shared_segments(taken);
     for (const data_segment& segment : piece.list()) {
         std::uint64_t address = 0;
@@ -257,7 +288,12 @@ bool queue::submit_data(operation& owner, const data_piece& piece) noexcept {
         }
         length += piece.segments[i].length;
     }
-    make_available(taken, owner, piece.sector, slot::irregular | (owner.device_writes() ? length + 1 : 1));
+    if (owner.type == request_type::zone_append) {
+        for (virtio::device_written<char>& each : append_sector_of(*taken.memory)) {
+            each.preset('\xff'); // no sector
+        }
+    }
+    make_available(taken, owner, piece.sector, slot::irregular | expected_length(owner.type, length));
     return true;
 }
 
@@ -276,8 +312,8 @@ void queue::submit_ranges(operation& owner, const range_piece& piece) noexcept {
     make_available(taken, owner, 0, slot::irregular | 1);
 }
 
-void queue::submit_flush(operation& owner) noexcept {
-    make_available(take_slot(owner, 0), owner, 0, slot::irregular | 1);
+void queue::submit_without_data(operation& owner) noexcept {
+    make_available(take_slot(owner, 0), owner, owner.sector, slot::irregular | 1);
 }
 
 void queue::submit_get_id(operation& owner) noexcept {
@@ -368,9 +404,16 @@ queue::drained queue::drain_rest(async::executor& hart, std::size_t used) noexce
 
 // What is not the data of a user is copied to where the operation wants it.
 void queue::take_result(const slot& done) noexcept {
-    const operation& owner = *done.owner;
+    operation& owner = *done.owner;
     auto* const into = const_cast<std::byte*>(owner.data);
-    if (owner.type == request_type::get_id) {
+    if (owner.type == request_type::zone_append) {
+        owner.sector = 0;
+        unsigned shift = 0;
+        for (const virtio::device_written<char>& each : append_sector_of(*done.memory)) { // little-endian
+            owner.sector |= std::uint64_t{static_cast<std::uint8_t>(each.load())} << shift;
+            shift += 8;
+        }
+    } else if (owner.type == request_type::get_id) {
         for (std::size_t i = 0; i < virtio_blk::id_length; ++i) {
             into[i] = static_cast<std::byte>(done.memory->id[i].load());
         }
@@ -392,7 +435,7 @@ bool queue::complete_checked(slot& done, std::uint32_t length, bool reserved, as
     trace::record(trace::event::used, track, done.id);
     operation& owner = *done.owner;
     const std::uint8_t status_byte = done.memory->status.load(); // loaded again, and this is the one that counts
-    status outcome = status_byte == virtio_blk::status_byte::ok ? status::ok : to_status(status_byte);
+    status outcome = status_byte == virtio_blk::status_byte::ok ? status::ok : to_status(status_byte, has_zones);
     if (length != done.expected_length() && trusts_length_ && !reserved) {
         if (length > done.expected_length()) {
             return false;

@@ -126,7 +126,7 @@ class queue {
     // no room to share the data with the device; nothing is submitted then.
     [[nodiscard]] bool submit_data(operation& owner, const data_piece& piece) noexcept;
     void submit_ranges(operation& owner, const range_piece& piece) noexcept;
-    void submit_flush(operation& owner) noexcept;
+    void submit_without_data(operation& owner) noexcept;
     void submit_get_id(operation& owner) noexcept;
     void submit_get_lifetime(operation& owner) noexcept;
 
@@ -228,6 +228,7 @@ class queue {
     [[no_unique_address]] trace::track track; // of which queue the trace speaks
     queue* sibling = nullptr;                 // the next queue of the same channel
     std::uint16_t index = 0;                  // of the device's queues
+    bool has_zones = false;                   // the device may end a request with a status of zones
 
   private:
     struct range_memory {
@@ -243,9 +244,9 @@ class queue {
             virtio::driver_written<std::uint32_t> type;
             virtio::driver_written<std::uint32_t> reserved;
             virtio::driver_written<std::uint64_t> sector;
-        } header;           // virtio_blk::request_header
-        range_memory range; // of a request with one
-        std::array<virtio::device_written<char>, virtio_blk::id_length> id;
+        } header;                                                           // virtio_blk::request_header
+        range_memory range;                                                 // of a request with one
+        std::array<virtio::device_written<char>, virtio_blk::id_length> id; // its end: append_sector of a zone append
         virtio::device_written<std::uint8_t> status;
         struct {
             virtio::device_written<std::uint16_t> pre_eol_info;
@@ -254,6 +255,7 @@ class queue {
         } lifetime; // virtio_blk::lifetime
     };
     static_assert(sizeof(slot_memory) == 64);
+    static_assert(offsetof(slot_memory, id) + virtio_blk::id_length == offsetof(slot_memory, status));
     static_assert(sizeof(slot_memory::header) == sizeof(virtio_blk::request_header));
     static_assert(sizeof(slot_memory::lifetime) == sizeof(virtio_blk::lifetime));
 
@@ -327,9 +329,13 @@ class queue {
     }
 
     void reshape(slot& free_slot, virtio_blk::request_type type, std::uint32_t segments) noexcept;
-    void build_split(slot& free_slot, std::uint32_t segments, bool device_writes) noexcept;
-    void build_packed_table(slot& free_slot, std::uint32_t segments, bool device_writes) noexcept;
-    void build_packed_chain(slot& free_slot, std::uint32_t segments, bool device_writes) noexcept;
+    // The device-writable end of a request: the status, and before it what a zone append returns.
+    [[nodiscard]] static virtio::buffer end_of(slot_memory& memory, virtio_blk::request_type type) noexcept;
+    void build_split(slot& free_slot, std::uint32_t segments, bool device_writes, const virtio::buffer& end) noexcept;
+    void build_packed_table(slot& free_slot, std::uint32_t segments, bool device_writes,
+                            const virtio::buffer& end) noexcept;
+    void build_packed_chain(slot& free_slot, std::uint32_t segments, bool device_writes,
+                            const virtio::buffer& end) noexcept;
     [[nodiscard]] virtio::descriptor* table_of(const slot& of) noexcept {
         return tables_ + std::size_t{table_entries_} * (of.id / stride_);
     }
@@ -353,6 +359,9 @@ class queue {
         trace::record(trace::event::used, track, done.id);
         ready.make_ready(*owner);
         return true;
+    }
+    [[nodiscard]] static std::span<virtio::device_written<char>> append_sector_of(slot_memory& of) noexcept {
+        return std::span{of.id}.last<virtio_blk::append_sector_length>();
     }
     void take_result(const slot& done) noexcept;
     [[nodiscard]] bool complete_checked(slot& done, std::uint32_t length, bool reserved,

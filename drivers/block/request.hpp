@@ -30,7 +30,7 @@ struct request_options {
 // They read as zeroes either way.
 enum class unmap : std::uint8_t { forbidden, permitted };
 
-class [[nodiscard]] request : private operation {
+class [[nodiscard]] request : protected operation {
   public:
     // For block::disk: a request of `by`'s hart. `bytes` is in sectors for a discard, write-zeroes or secure erase.
     request(channel& by, virtio_blk::request_type of, std::uint64_t at, const std::byte* first,
@@ -127,6 +127,7 @@ class [[nodiscard]] request : private operation {
         }
     }
 
+  protected:
     channel* channel_;
 };
 

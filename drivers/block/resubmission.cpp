@@ -5,11 +5,12 @@
 
 namespace inflight::block {
 
-void resubmission::take_back(queue* queues) noexcept {
+void resubmission::take_back(queue* queues, const disk_properties& limits) noexcept {
     async::operation* in_line = line_.take_all();
     for (queue* each = queues; each != nullptr; each = each->sibling) {
-        each->take_back(!recovery_.lost(),
-                        [this](operation& in_flight, std::uint32_t age) { take_back(in_flight, age); });
+        each->take_back(!recovery_.lost(), [this, &limits](operation& in_flight, std::uint32_t age) {
+            take_back(in_flight, age, limits);
+        });
     }
     while (in_line != nullptr) {
         operation& next = static_cast<operation&>(*in_line);
@@ -18,8 +19,8 @@ void resubmission::take_back(queue* queues) noexcept {
     }
 }
 
-void resubmission::take_back(operation& in_flight, std::uint32_t age) noexcept {
-    const status outcome = verdict(in_flight, age);
+void resubmission::take_back(operation& in_flight, std::uint32_t age, const disk_properties& limits) noexcept {
+    const status outcome = verdict(in_flight, age, limits);
     if (in_flight.state == operation_state::whole_in_flight) {
         in_flight.begin_pieces();
         in_flight.pieces.in_flight = 1;
@@ -49,7 +50,8 @@ void resubmission::take_back(operation& in_flight, std::uint32_t age) noexcept {
     }
 }
 
-status resubmission::verdict(const operation& in_flight, std::uint32_t age) const noexcept {
+status resubmission::verdict(const operation& in_flight, std::uint32_t age,
+                             const disk_properties& limits) const noexcept {
     if (recovery_.lost()) {
         return status::device_lost;
     }
@@ -58,7 +60,10 @@ status resubmission::verdict(const operation& in_flight, std::uint32_t age) cons
         return status::device_reset;
     }
     const bool had_the_limit = (causes & recovery::cause::device_late) != 0 && age >= watchdog::periods_until_late;
-    return had_the_limit || in_flight.has(operation::is_late) ? status::timed_out : status::ok;
+    if (had_the_limit || in_flight.has(operation::is_late)) {
+        return status::timed_out;
+    }
+    return may_be_repeated(in_flight, limits) ? status::ok : status::device_reset;
 }
 
 void resubmission::check_waiting(const disk_properties& limits) noexcept {

@@ -22,18 +22,19 @@ class resubmission {
     resubmission& operator=(const resubmission&) = delete;
 
     // After a reset: each operation that was in flight in `queues`, which are linked, ends or goes to the front of the
-    // line.
-    void take_back(queue* queues) noexcept;
+    // line. `limits` are those of the device as it was.
+    void take_back(queue* queues, const disk_properties& limits) noexcept;
 
     // Ends what waits in line and has failed, or does not fit the device as it is now. What waits was admitted to the
     // device as it was, or came while the channel was quiesced.
     void check_waiting(const disk_properties& limits) noexcept;
 
   private:
-    void take_back(operation& in_flight, std::uint32_t age) noexcept;
+    void take_back(operation& in_flight, std::uint32_t age, const disk_properties& limits) noexcept;
 
     // How an operation ends that was in flight when the device was reset; ok if it is submitted again.
-    [[nodiscard]] status verdict(const operation& in_flight, std::uint32_t age) const noexcept;
+    [[nodiscard]] status verdict(const operation& in_flight, std::uint32_t age,
+                                 const disk_properties& limits) const noexcept;
 
     const recovery& recovery_;
     wait_line& line_;

@@ -24,13 +24,15 @@ const char* feature_name(unsigned bit) noexcept {
     }
 }
 
-virtio::feature_set wanted_features(virtio::feature_set offered, virtio::feature_set off) noexcept {
+virtio::feature_set wanted_features(virtio::feature_set offered, virtio::feature_set off, zoned_model model) noexcept {
     virtio::feature_set wanted = (known_features | virtio::feature::in_order) & ~off;
     if ((offered & wanted & feature::flush) == 0) {
         wanted &= ~feature::config_wce; // useless without, and not to be offered alone (5.2.5.2)
     }
-    if ((offered & feature::zoned) != 0) {
-        wanted &= ~feature::discard; // not to be accepted from a host-managed device (BLKZ-02), and it may be one
+    if (is_ordinary(model)) {
+        wanted &= ~feature::zoned;
+    } else { // no DISCARD (5.2.5.1); and nothing says what a write-zeroes does to a write pointer
+        wanted &= ~(feature::discard | feature::write_zeroes);
     }
     // IN_ORDER asks for descriptors in the order of the ring: one for each request, which points to a table. Not built for
     // packed rings.

@@ -31,6 +31,8 @@ enum class error : std::uint8_t {
     notify_out_of_range,    // a queue's notify address lies outside of the notification structure (PCI)
     vector_refused,         // the device does not accept an MSI-X vector, or there is none for the queue (PCI)
     limits_unusable,        // a limit in the configuration space leaves no room for any request
+    zoned_not_accepted,     // a host-managed zoned block device without ZONED, which is no ordinary disk
+    zones_unusable,         // what a block device says of its zones contradicts itself
     out_of_memory,
     needs_reset,        // it asks for a reset again and again (DEVICE_NEEDS_RESET)
     protocol_violation, // it broke the rules of a queue

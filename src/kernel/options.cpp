@@ -102,6 +102,7 @@ constexpr choice<virtio::feature_set> optional_features[] = {
     {"write_zeroes", 1u << 14},
     {"lifetime", 1u << 15},
     {"secure_erase", 1u << 16},
+    {"zoned", 1u << 17},
 };
 
 bool parse_features(std::string_view text, virtio::feature_set& parsed) noexcept {
@@ -235,7 +236,7 @@ constexpr known_option known_options[] = {
      [](std::string_view value, options& parsed) noexcept { return parse_features(value, parsed.features_off); },
      "a list, with commas, of event_idx, indirect_desc, ring_packed, in_order, access_platform, order_platform, "
      "notification_data, notif_config_data, ring_reset, seg_max, geometry, flush, topology, config_wce, mq, discard, "
-     "write_zeroes, lifetime, secure_erase"},
+     "write_zeroes, lifetime, secure_erase, zoned"},
     {"interrupts",
      [](std::string_view value, options& parsed) noexcept { return parse_choice(value, routings, parsed.interrupts); },
      "one of on (hart 0 takes them), any (the first hart to claim), off"},

@@ -51,6 +51,16 @@ void print_ranges(const char* label, block::virtio_blk::request_type type, const
     print("%s\n", more);
 }
 
+void print_zones(const block::disk_properties& disk) noexcept {
+    if (disk.zone_sectors == 0) {
+        return;
+    }
+    print("  %-18s %lu of %u sectors, at most %u open and %u active (0: no limit), append up to %u sectors, in units of "
+          "%u bytes\n",
+          "zones", (disk.capacity + disk.zone_sectors - 1) / disk.zone_sectors, disk.zone_sectors, disk.max_open_zones,
+          disk.max_active_zones, disk.max_append_sectors, disk.write_granularity);
+}
+
 const char* write_cache_of(const block::disk_properties& disk) noexcept {
     if (!disk.can_flush) {
         return "none: every write is durable when it ends";
@@ -93,6 +103,7 @@ void print_disk(const virtio_device& device) noexcept {
     print_ranges("write zeroes", block::virtio_blk::request_type::write_zeroes, disk,
                  disk.write_zeroes_may_unmap ? ", may unmap" : "");
     print_ranges("secure erase", block::virtio_blk::request_type::secure_erase, disk, "");
+    print_zones(disk);
     print("  %-18s %s\n", "access", disk.read_only ? "read-only" : "read and write");
     print("  %-18s %s\n", "write cache", write_cache_of(disk));
     print("  %-18s %u of %u descriptors, %u requests each\n", "queues", disk.queues, disk.queue_size,
@@ -211,6 +222,7 @@ void print_json(const machine_description& machine, std::span<const virtio_devic
             print_ranges_json("discard", block::virtio_blk::request_type::discard, disk);
             print_ranges_json("write_zeroes", block::virtio_blk::request_type::write_zeroes, disk);
             print_ranges_json("secure_erase", block::virtio_blk::request_type::secure_erase, disk);
+            print(",\"zone_sectors\":%u", disk.zone_sectors);
             print(",\"features_offered\":%lu,\"features_accepted\":%lu,", disk.offered, disk.accepted);
             device.disk_id->print_json();
             print(",\"short_lengths\":%lu", short_lengths(*device.disk));

@@ -188,6 +188,12 @@ constexpr configuration_field block_fields[] = {
     {60, 4, "max_secure_erase_sectors", 16, "in a segment"},
     {64, 4, "max_secure_erase_seg", 16, "segments in a request"},
     {68, 4, "secure_erase_sector_alignment", 16, "sectors"},
+    {72, 4, "zone_sectors", 17, ""},
+    {76, 4, "max_open_zones", 17, "0: no limit"},
+    {80, 4, "max_active_zones", 17, "0: no limit"},
+    {84, 4, "max_append_sectors", 17, "0: no append"},
+    {88, 4, "write_granularity", 17, "bytes"},
+    {92, 1, "model", 17, "0 none, 1 host-managed, 2 host-aware"},
 };
 
 // 5.3.4.

@@ -7,6 +7,9 @@
 //                                                unmap: zeroes, and the device may deallocate the sectors
 //     ranges SECTOR COUNT TIMES                  zeroes of TIMES ranges in one request, with a gap of COUNT between them
 //     cache 0|1                                  switches the write cache off or on
+//     open|close|finish|reset ZONE, reset-all    of a zoned disk; ZONE is its first sector
+//     append ZONE COUNT GENERATION PLACE         sectors as they are to be from PLACE on; prints where they are
+//     report SECTOR COUNT                        prints COUNT zones, from the one with SECTOR on
 //     watch TIMES                                prints the next TIMES changes of the capacity
 //     wait                                       prints "idle" when all requests and watches have ended
 //     capacity                                   prints the capacity in sectors
@@ -70,7 +73,26 @@ bool parse(std::string_view line, command& parsed) noexcept {
 }
 
 // A type of request, and the minimum count of numbers in its command.
-enum class kind : std::uint8_t { read, write, discard, zeroes, unmap, erase, ranges, flush, id, lifetime, cache };
+enum class kind : std::uint8_t {
+    read,
+    write,
+    discard,
+    zeroes,
+    unmap,
+    erase,
+    ranges,
+    flush,
+    id,
+    lifetime,
+    cache,
+    open,
+    close,
+    finish,
+    reset,
+    reset_all,
+    append,
+    report
+};
 struct known_kind {
     std::string_view name;
     kind what;
@@ -78,10 +100,15 @@ struct known_kind {
     bool has_data;
 };
 constexpr known_kind known_kinds[] = {
-    {"read", kind::read, 2, true},          {"write", kind::write, 3, true},  {"discard", kind::discard, 2, false},
-    {"zeroes", kind::zeroes, 2, false},     {"unmap", kind::unmap, 2, false}, {"erase", kind::erase, 2, false},
-    {"ranges", kind::ranges, 3, false},     {"flush", kind::flush, 0, false}, {"id", kind::id, 0, false},
-    {"lifetime", kind::lifetime, 0, false}, {"cache", kind::cache, 1, false},
+    {"read", kind::read, 2, true},        {"write", kind::write, 3, true},
+    {"discard", kind::discard, 2, false}, {"zeroes", kind::zeroes, 2, false},
+    {"unmap", kind::unmap, 2, false},     {"erase", kind::erase, 2, false},
+    {"ranges", kind::ranges, 3, false},   {"flush", kind::flush, 0, false},
+    {"id", kind::id, 0, false},           {"lifetime", kind::lifetime, 0, false},
+    {"cache", kind::cache, 1, false},     {"open", kind::open, 1, false},
+    {"close", kind::close, 1, false},     {"finish", kind::finish, 1, false},
+    {"reset", kind::reset, 1, false},     {"reset-all", kind::reset_all, 0, false},
+    {"append", kind::append, 4, true},    {"report", kind::report, 2, true},
 };
 
 struct session {
@@ -104,6 +131,7 @@ struct order {
     std::uint64_t sector;
     std::uint64_t count;
     stamp::generation age;
+    std::uint64_t place; // of an append
     std::byte* buffer;
 };
 
@@ -145,6 +173,25 @@ async::task<block::status> zero_ranges(session& here, std::uint64_t sector, std:
     co_return co_await here.disk.write_zeroes(std::span{ranges}.first(times));
 }
 
+async::task<block::status> append(block::disk& disk, order wanted, std::span<std::byte> data, std::uint64_t seed) {
+    stamp::write(data, seed, wanted.place, wanted.age);
+    const block::append_result appended = co_await disk.append(wanted.sector, data);
+    if (appended.outcome == block::status::ok) {
+        console::print("request %lu: at %lu\n", wanted.number, appended.sector);
+    }
+    co_return appended.outcome;
+}
+
+async::task<block::status> report(block::disk& disk, order wanted) {
+    const std::span into{reinterpret_cast<block::virtio_blk::zone_descriptor*>(wanted.buffer), wanted.count + 1};
+    const block::zone_report told = co_await disk.report_zones(wanted.sector, into);
+    for (const block::virtio_blk::zone_descriptor& zone : told.zones) {
+        console::print("zone %lu: type %u, state %u, capacity %lu, write pointer %lu\n", zone.z_start,
+                       static_cast<unsigned>(zone.z_type), static_cast<unsigned>(zone.z_state), zone.z_cap, zone.z_wp);
+    }
+    co_return told.outcome;
+}
+
 async::task<void> perform(session& here, order wanted) {
     block::status result = block::status::ok;
     const std::span<std::byte> data{wanted.buffer, wanted.buffer == nullptr ? 0 : wanted.count * block::sector_size};
@@ -171,6 +218,13 @@ async::task<void> perform(session& here, order wanted) {
         break;
     }
     case kind::flush: result = co_await here.disk.flush(); break;
+    case kind::open: result = co_await here.disk.open_zone(wanted.sector); break;
+    case kind::close: result = co_await here.disk.close_zone(wanted.sector); break;
+    case kind::finish: result = co_await here.disk.finish_zone(wanted.sector); break;
+    case kind::reset: result = co_await here.disk.reset_zone(wanted.sector); break;
+    case kind::reset_all: result = co_await here.disk.reset_all_zones(); break;
+    case kind::append: result = co_await append(here.disk, wanted, data, here.seed); break;
+    case kind::report: result = co_await report(here.disk, wanted); break;
     case kind::id: {
         block::virtio_blk::id_string id;
         result = co_await here.disk.get_id(id);
@@ -215,6 +269,7 @@ bool begin(session& here, const known_kind& type, const command& wanted) noexcep
                         .sector = wanted.numbers[0] + i * count,
                         .count = count,
                         .age = static_cast<stamp::generation>(wanted.numbers[2]),
+                        .place = wanted.numbers[3],
                         .buffer = buffer};
         spawn(here.scope, perform(here, one), static_cast<std::uint32_t>(times));
     }

@@ -127,6 +127,8 @@ std::uint32_t session::make_device() {
         features |= bit(feature::indirect_desc);
     if ((shape & 8) != 0)
         features |= bit(feature::size_max) | bit(feature::topology) | bit(feature::config_wce);
+    if (version == 2 && (shape & 0xe0) == 0xe0)
+        features |= bit(feature::zoned);
     device_.offer(version, features);
     device_.configure(0, std::uint64_t{1024});
     device_.configure(8, std::uint32_t{4096});
@@ -139,6 +141,10 @@ std::uint32_t session::make_device() {
     }
     device_.configure(44, std::uint32_t{3});
     device_.configure(68, std::uint32_t{2});
+    device_.configure(72, std::uint32_t{64}); // zone_sectors
+    device_.configure(84, std::uint32_t{4});  // max_append_sectors
+    device_.configure(88, std::uint32_t{512});
+    device_.configure(92, model::zoned_model::host_managed);
     return version;
 }
 

@@ -27,6 +27,9 @@ __extension__ using wide = unsigned __int128;
 constexpr request_type types[] = {request_type::in,           request_type::out,          request_type::flush,
                                   request_type::discard,      request_type::write_zeroes, request_type::get_id,
                                   request_type::get_lifetime, request_type::secure_erase};
+constexpr request_type types_of_zones[] = {
+    request_type::zone_append, request_type::zone_report, request_type::zone_open,     request_type::zone_close,
+    request_type::zone_finish, request_type::zone_reset,  request_type::zone_reset_all};
 constexpr request_type types_of_ranges[] = {request_type::discard, request_type::write_zeroes,
                                             request_type::secure_erase};
 
@@ -40,7 +43,7 @@ std::byte some_memory[1]; // nobody looks at it
 disk_properties random_limits(std::mt19937_64& random) {
     namespace feature = block::virtio_blk::feature;
     disk_properties limits{};
-    limits.accepted = random() & block::virtio_blk::known_features;
+    limits.accepted = random() & block::virtio_blk::known_features & ~feature::zoned;
     block::raw_configuration raw;
     raw.capacity = random() >> pick(random, 0, 63);
     raw.blk_size = 512U << (pick(random, 0, 1) != 0 ? pick(random, 0, 3) : pick(random, 0, 22));
@@ -224,8 +227,11 @@ BOOST_AUTO_TEST_CASE(a_type_that_does_not_exist_is_refused) {
     limits.capacity = 100;
     for (unsigned type = 0; type < 256; ++type) {
         const auto asked = static_cast<request_type>(type);
-        if (std::find(std::begin(types), std::end(types), asked) == std::end(types))
-            BOOST_TEST(check(operation{asked, 0, some_memory, 512}, limits) == status::invalid_argument);
+        const bool of_zones =
+            std::find(std::begin(types_of_zones), std::end(types_of_zones), asked) != std::end(types_of_zones);
+        if (of_zones || std::find(std::begin(types), std::end(types), asked) == std::end(types))
+            BOOST_TEST(check(operation{asked, 0, some_memory, 512}, limits) ==
+                       (of_zones ? status::unsupported : status::invalid_argument));
     }
 }
 
@@ -236,6 +242,96 @@ BOOST_AUTO_TEST_CASE(a_flush_without_a_cache_has_nothing_to_do) {
             limits.can_flush = can_flush;
             BOOST_TEST(is_noop(operation{type, 0, nullptr, 0}, limits) == (type == request_type::flush && !can_flush));
         }
+}
+
+// Of a zoned disk: what is wrong with an operation, rule by rule (VIRTIO 1.3, 5.2.6.1).
+BOOST_AUTO_TEST_CASE(operations_on_zones_are_judged_by_the_rules) {
+    std::mt19937_64 random = chance(205);
+    std::map<status, unsigned> seen;
+    unsigned plain = 0;
+    for (unsigned run = 0; run < 60'000; ++run) {
+        disk_properties limits = random_limits(random);
+        const std::uint64_t block = limits.logical_block_size / 512;
+        const auto unit = static_cast<std::uint32_t>(block << random() % 4);
+        limits.write_granularity = unit * 512;
+        limits.zone_sectors = static_cast<std::uint32_t>(unit * (1 + random() % 20));
+        limits.max_zone_write_sectors = static_cast<std::uint32_t>(unit * (1 + random() % 20));
+        limits.max_append_sectors = static_cast<std::uint32_t>(unit * (random() % 20));
+        const std::uint64_t zone = limits.zone_sectors;
+        constexpr request_type asked[] = {request_type::in, request_type::out, request_type::secure_erase};
+        const request_type type =
+            random() % 2 == 0 ? asked[random() % 3] : types_of_zones[random() % std::size(types_of_zones)];
+        const std::uint64_t near[] = {zone * (random() % 4),
+                                      unit * (random() % 64),
+                                      block * (random() % 64),
+                                      random() % 256,
+                                      limits.capacity - limits.capacity % zone,
+                                      interesting(random, limits)};
+        const std::uint64_t sector = type == request_type::zone_reset_all ? 0 : near[random() % std::size(near)];
+        const std::uint64_t sizes[] = {unit * (1 + random() % 24), block * (1 + random() % 24), zone, random() % 4};
+        const std::uint64_t sectors = sizes[random() % std::size(sizes)];
+        const bool has_bytes = type == request_type::in || type == request_type::out ||
+                               type == request_type::zone_append || type == request_type::zone_report;
+        const operation candidate{type, sector, some_memory, has_bytes ? sectors * 512 : sectors};
+
+        std::set<status> wrong;
+        const auto is = [&wrong](bool broken, status how) {
+            if (broken)
+                wrong.insert(how);
+        };
+        const wide end = wide{sector} + sectors;
+        const bool has_range = type == request_type::in || type == request_type::out ||
+                               type == request_type::zone_append || type == request_type::secure_erase;
+        if (has_range) {
+            is(sectors == 0 || sector % block != 0 || sectors % block != 0, status::invalid_argument);
+            is(end > limits.capacity, status::out_of_range);
+        } else if (type != request_type::zone_reset_all) {
+            is(sector >= limits.capacity, status::out_of_range);
+        }
+        is(limits.read_only && type != request_type::in && type != request_type::zone_report, status::read_only);
+        switch (type) {
+        case request_type::out:
+            is(sector % unit != 0 || sectors % unit != 0, status::invalid_argument);
+            is(sector / zone != (sector + sectors - 1) / zone, status::invalid_argument);
+            is(sectors > limits.max_zone_write_sectors, status::invalid_argument);
+            break;
+        case request_type::zone_append:
+            is(limits.max_append_sectors == 0, status::unsupported);
+            is(sector % zone != 0 || sectors % unit != 0, status::invalid_argument);
+            is(sectors > limits.max_append_sectors || sectors > zone, status::invalid_argument);
+            break;
+        case request_type::secure_erase:
+            is(limits.max_secure_erase_sectors == 0, status::unsupported);
+            is(sector % zone != 0 || sectors % zone != 0, status::invalid_argument);
+            break;
+        case request_type::zone_report: is(sectors == 0, status::invalid_argument); break;
+        case request_type::zone_open:
+        case request_type::zone_close:
+        case request_type::zone_finish:
+        case request_type::zone_reset: is(sector % zone != 0, status::invalid_argument); break;
+        default: break;
+        }
+        const status verdict = check(candidate, limits);
+        ++seen[verdict];
+        if (verdict == status::ok ? !wrong.empty() : !wrong.contains(verdict))
+            BOOST_ERROR("run " << run << ": type " << static_cast<int>(type) << ", sector " << sector << ", sectors "
+                               << sectors << ", unit " << unit << ", zone " << zone << ": " << verdict);
+        block::admission quick;
+        quick.open(limits);
+        if (quick.is_plain(candidate)) {
+            ++plain;
+            BOOST_TEST((type == request_type::in && sectors == block));
+            BOOST_TEST((verdict == status::ok));
+        }
+        const bool changes = type != request_type::in && type != request_type::zone_report;
+        BOOST_TEST(may_be_repeated(candidate, limits) == !changes);
+        limits.zone_sectors = 0;
+        BOOST_TEST(may_be_repeated(candidate, limits));
+    }
+    BOOST_TEST(plain > 100U);
+    for (const status each :
+         {status::ok, status::read_only, status::unsupported, status::invalid_argument, status::out_of_range})
+        BOOST_TEST(seen[each] > 1000U, each);
 }
 
 // The quick test lets nothing through that the full one refuses, or that has not one segment; and what is plainly plain.

@@ -15,11 +15,12 @@ FLOORS = (
 BLOCK_FLOORS = (
     {"status", "virtio_blk", "alarm"},
     {"limits", "operation"},
-    {"admission", "deadlines", "pieces", "queue", "wait_line"},
+    {"admission", "deadlines", "pieces", "queue", "wait_line", "zones"},
     {"forwarding", "recovery", "watchdog"},
     {"resubmission", "write_cache"},
     {"channel"},
     {"request"},
+    {"zone_request"},
     {"disk"},
 )
 

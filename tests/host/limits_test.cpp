@@ -20,7 +20,7 @@ BOOST_AUTO_TEST_SUITE(limits_tests)
 
 BOOST_AUTO_TEST_CASE(a_zero_in_an_optional_limit_says_nothing) {
     block::disk_properties known{};
-    known.accepted = blk::known_features;
+    known.accepted = blk::known_features & ~blk::feature::zoned;
     block::raw_configuration raw{.capacity = 1000, .size_max = 0, .seg_max = 0};
     raw.num_queues = 1;
     BOOST_REQUIRE_EQUAL(block::apply_configuration(raw, known), error::none);
@@ -73,7 +73,7 @@ BOOST_AUTO_TEST_CASE(properties_are_sound_or_there_are_none) {
     const auto draw = [&]() -> std::uint64_t {
         return random() % 4 == 0 ? random() >> random() % 64 : odd[random() % std::size(odd)];
     };
-    unsigned usable = 0;
+    unsigned usable = 0, zoned = 0;
     for (unsigned i = 0; i < 300'000; ++i) {
         block::raw_configuration raw;
         raw.capacity = draw();
@@ -92,6 +92,11 @@ BOOST_AUTO_TEST_CASE(properties_are_sound_or_there_are_none) {
         raw.num_queues = static_cast<std::uint16_t>(draw());
         raw.physical_block_exp = static_cast<std::uint8_t>(draw());
         raw.alignment_offset = static_cast<std::uint8_t>(draw());
+        raw.zone_sectors = static_cast<std::uint32_t>(draw());
+        raw.max_append_sectors = static_cast<std::uint32_t>(draw());
+        raw.write_granularity = static_cast<std::uint32_t>(draw());
+        raw.zoned_model = static_cast<blk::zoned_model>(random() % 4 == 0 ? 2 : 1);
+        raw.secure_erase_sector_alignment = static_cast<std::uint32_t>(draw());
         block::disk_properties known{};
         known.accepted = random();
         if (block::apply_configuration(raw, known) != error::none)
@@ -115,8 +120,29 @@ BOOST_AUTO_TEST_CASE(properties_are_sound_or_there_are_none) {
         }
         BOOST_REQUIRE(known.physical_block_size >= known.logical_block_size);
         BOOST_REQUIRE(known.optimal_io_size / known.logical_block_size == raw.opt_io_size);
+        if ((known.accepted & blk::feature::zoned) == 0) {
+            BOOST_REQUIRE(known.zone_sectors == 0);
+            continue;
+        }
+        ++zoned;
+        const std::uint64_t unit = known.write_granularity / 512;
+        BOOST_REQUIRE(raw.zoned_model == blk::zoned_model::host_managed);
+        BOOST_REQUIRE(known.zone_sectors == raw.zone_sectors);
+        BOOST_REQUIRE(unit != 0 && known.write_granularity % 512 == 0 && unit % block_sectors == 0);
+        BOOST_REQUIRE(known.write_granularity % raw.write_granularity == 0);
+        BOOST_REQUIRE(known.zone_sectors != 0 && known.zone_sectors % unit == 0);
+        BOOST_REQUIRE(known.max_append_sectors <= raw.max_append_sectors);
+        BOOST_REQUIRE(known.max_secure_erase_sectors % known.zone_sectors == 0);
+        BOOST_REQUIRE(known.secure_erase_sector_alignment % known.zone_sectors == 0);
+        if (segments_per_block(known) > known.seg_max || !block::limit_zone_writes(known))
+            continue;
+        BOOST_REQUIRE(known.max_zone_write_sectors >= unit && known.max_zone_write_sectors % unit == 0);
+        BOOST_REQUIRE(known.max_zone_write_sectors <= known.zone_sectors);
+        BOOST_REQUIRE(known.max_append_sectors % unit == 0);
+        BOOST_REQUIRE(known.max_append_sectors <= known.max_zone_write_sectors);
     }
     BOOST_TEST(usable > 1000U);
+    BOOST_TEST(zoned > 1000U);
 }
 
 // A descriptor that holds less than a block: every request is whole blocks all the same.

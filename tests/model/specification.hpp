@@ -43,11 +43,14 @@ constexpr bool of_interrupts(std::uint64_t offset) {
 
 namespace request_type {
 inline constexpr std::uint32_t in = 0, out = 1, scsi_cmd = 2, scsi_cmd_out = 3, flush = 4, flush_out = 5, get_id = 8,
-                               get_lifetime = 10, discard = 11, write_zeroes = 13, secure_erase = 14;
+                               get_lifetime = 10, discard = 11, write_zeroes = 13, secure_erase = 14, zone_append = 15,
+                               zone_report = 16, zone_open = 18, zone_close = 20, zone_finish = 22, zone_reset = 24,
+                               zone_reset_all = 26;
 } // namespace request_type
 
 namespace request_status {
-inline constexpr std::uint8_t ok = 0, io_error = 1, unsupported = 2;
+inline constexpr std::uint8_t ok = 0, io_error = 1, unsupported = 2, zone_invalid_cmd = 3, zone_unaligned_wp = 4,
+                              zone_open_resource = 5, zone_active_resource = 6;
 } // namespace request_status
 
 namespace descriptor_flag {
@@ -65,6 +68,12 @@ inline constexpr std::uint64_t descriptor_bytes = 16;
 inline constexpr std::uint64_t header_bytes = 16;
 inline constexpr std::uint64_t segment_bytes = 16;
 inline constexpr std::uint64_t identifier_bytes = 20;
+inline constexpr std::uint64_t append_sector_bytes = 8;
+
+namespace zoned_model {
+inline constexpr std::uint8_t none = 0, host_managed = 1, host_aware = 2;
+} // namespace zoned_model
+
 inline constexpr std::uint32_t interrupt_used = 1, interrupt_config = 2;
 
 // Whether an index that went from `before` to `after` passed the place where the other side asked to be told.

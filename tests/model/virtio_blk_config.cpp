@@ -66,6 +66,10 @@ std::array<std::uint8_t, virtio_blk_model::config_bytes> virtio_blk_model::confi
         if (number < 0 || offers(static_cast<unsigned>(number)))
             std::memcpy(image.data() + offset, &value, sizeof value);
     };
+    const auto put_zoned = [&](unsigned offset, auto value) {
+        if (accepted(feature::zoned) || (status_ & status_bit::features_ok) == 0) // else all 0
+            put(offset, value, feature::zoned);
+    };
     const auto& c = configuration_;
     put(0, capacity_, -1);
     put(8, c.size_max, feature::size_max);
@@ -86,7 +90,12 @@ std::array<std::uint8_t, virtio_blk_model::config_bytes> virtio_blk_model::confi
     put(60, c.max_secure_erase_sectors, feature::secure_erase);
     put(64, c.max_secure_erase_seg, feature::secure_erase);
     put(68, c.secure_erase_sector_alignment, feature::secure_erase);
-    put(92, c.zoned_model, feature::zoned);
+    put_zoned(72, c.zoned.zone_sectors);
+    put_zoned(76, c.zoned.max_open_zones);
+    put_zoned(80, c.zoned.max_active_zones);
+    put_zoned(84, c.zoned.max_append_sectors);
+    put_zoned(88, c.zoned.write_granularity);
+    put_zoned(92, c.zoned_model);
     for (std::size_t at = 0; at < config_bytes; ++at)
         image[at] = config_set_[at].value_or(image[at]);
     return image;

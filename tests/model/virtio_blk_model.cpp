@@ -45,6 +45,9 @@ virtio_blk_model::virtio_blk_model(arch::host::machine& machine, blk_configurati
         pci_ = std::make_unique<pci_front>(*this);
         pci_->reset();
     }
+    if (offers(feature::zoned) && configuration_.zoned_model == zoned_model::host_managed &&
+        configuration_.zoned.zone_sectors != 0)
+        zones_ = std::make_unique<model::zones>(configuration_.zoned, configuration_.capacity);
     for (auto& queue : queues_)
         forget_queue(queue);
     machine_.attach(configuration_.base, pci_ ? pci_->window_bytes() : register_bytes, *this);
@@ -133,9 +136,11 @@ void virtio_blk_model::finish_reset() {
     ++epoch_;
     for (auto& queue : queues_) {
         for (auto& each : queue.in_flight) // a write that was under way may have reached the disk or not
-            if (each->well_formed && each->type == request_type::out && each->verdict == request_status::ok &&
+            if (each->well_formed && each->verdict == request_status::ok &&
+                (each->type == request_type::out || each->type == request_type::zone_append ||
+                 (each->type >= request_type::zone_open && each->type <= request_type::zone_reset_all)) &&
                 machine_.chance(500))
-                write_sectors(each->sector, gather(*each, header_bytes, each->data_bytes));
+                static_cast<void>(execute(*each));
         forget_queue(queue);
     }
     resetting_ = false;

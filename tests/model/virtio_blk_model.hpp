@@ -9,12 +9,15 @@
 // BUFFER (header and data stay as they are while the device has them), CONSUME (used elements and status bytes are read
 // after a fence that follows the look at the index, or at the flags, that told of them), OWNER (the driver leaves the
 // device event suppression structure of a packed ring alone), DOORBELL and ACKNOWLEDGE (the fences of those names are
-// where they must be), DRAINED (a queue that is reset by itself has no requests), NOTIFY (more superfluous notifications than permitted), IDLE (something is left at the end of a
-// test); MODEL is something that this model cannot follow.
+// where they must be), DRAINED (a queue that is reset by itself has no requests), NOTIFY (more superfluous notifications
+// than permitted), IDLE (something is left at the end of a test), ZONES (a request to a zoned device goes from one zone to
+// another, which the specification does not forbid and the device refuses); MODEL is something that this model cannot
+// follow.
 #pragma once
 
 #include "arch/arch.hpp"
 #include "tests/model/specification.hpp"
+#include "tests/model/zones.hpp"
 
 #include <array>
 #include <cstdint>
@@ -76,7 +79,8 @@ struct blk_configuration {
     std::uint32_t max_secure_erase_sectors = 0x3fffff;
     std::uint32_t max_secure_erase_seg = 1;
     std::uint32_t secure_erase_sector_alignment = 1;
-    std::uint8_t zoned_model = 0;
+    std::uint8_t zoned_model = 0; // a host-aware device has no zones here: its driver is one that does without
+    zone_configuration zoned;
     std::array<std::uint8_t, 6> lifetime{1, 0, 2, 0, 3, 0};
     std::string identifier = "inflight-model"; // at most 20 characters
 
@@ -155,6 +159,8 @@ struct behaviour {
     unsigned queue_stop_reads = 0;
     unsigned queue_reset_reads = 0;
     bool queue_reset_ignored = false; // RING_RESET is offered but does nothing, as in QEMU 7.2
+
+    bool forgets_to_refuse_zones = false; // a host-managed device keeps FEATURES_OK without ZONED, as QEMU does it
 
     std::uint16_t vectors_accepted = 0xffff; // MSI-X: vectors from this one on are refused
 
@@ -299,6 +305,7 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
     const blk_configuration& configuration() const noexcept { return configuration_; }
 
     std::vector<std::byte>& disk() noexcept { return disk_; }                   // what reads see
+    model::zones& zones() noexcept { return *zones_; }                          // of a host-managed device
     const std::vector<std::byte>& durable() const noexcept { return durable_; } // what a power cut leaves
     void fill(std::uint64_t seed);                                              // both, with a pattern of that seed
 
@@ -514,6 +521,11 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
     void inspect_framing(const request&);
     void inspect_read_write(request&);
     void inspect_segments(virtqueue&, request&);
+    void inspect_zone_write(request&);
+    void inspect_zone_request(request&);
+    std::uint8_t execute_zone_request(request&);
+    void forget_zone(std::uint64_t start);
+    static std::uint64_t trailer_bytes(std::uint32_t type); // device-writable, behind the data
     bool touches_bad_sector(const request&) const;
     std::uint32_t perform(request&); // returns the used length
     std::uint32_t claimed_length(const request&);
@@ -592,6 +604,7 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
     std::uint64_t access_count_ = 0;
 
     // the disk
+    std::unique_ptr<model::zones> zones_; // nullptr: without any
     std::vector<std::byte> disk_;
     std::vector<std::byte> durable_;
     std::deque<logged_write> log_;

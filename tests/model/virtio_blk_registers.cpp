@@ -386,7 +386,10 @@ void virtio_blk_model::write_status(std::uint32_t value) {
         if ((status_ & driver_ok) != 0)
             report("INIT-11", "FEATURES_OK after DRIVER_OK");
         check_accepted_features();
-        if (fires(fault::features_refused)) {
+        const bool does_without_zones = modern() && offers(feature::zoned) && !accepted(feature::zoned) &&
+                                        configuration_.zoned_model == zoned_model::host_managed &&
+                                        !behave.forgets_to_refuse_zones;
+        if (fires(fault::features_refused) || does_without_zones) {
             features_refused_ = true;
             value &= ~features_ok;
         }
@@ -438,10 +441,7 @@ void virtio_blk_model::check_accepted_features() {
         }
     if (strange != 0)
         report("FEAT-05", "accepted and not for this driver: " + hexadecimal(strange));
-    if (accepted(zoned)) {
-        report("BLKZ-01", "ZONED is accepted, and this model has no zones");
-    }
-    if (offers(zoned) && configuration_.zoned_model == 1 && accepted(discard))
+    if (offers(zoned) && configuration_.zoned_model == zoned_model::host_managed && accepted(discard))
         report("BLKZ-02", "DISCARD is accepted from a host-managed zoned device");
     const struct {
         unsigned number;

@@ -47,7 +47,8 @@ void virtio_blk_model::inspect(virtqueue& queue, request& seen) {
     const auto last =
         std::find_if(seen.writable.rbegin(), seen.writable.rend(), [](const span& each) { return each.length != 0; });
     seen.status = last->data + (last->length - 1);
-    if (std::to_integer<unsigned>(*seen.status) <= request_status::unsupported)
+    if (std::to_integer<unsigned>(*seen.status) <=
+        (accepted(feature::zoned) ? request_status::zone_active_resource : request_status::unsupported))
         report("POISON", "the status byte holds a valid status when the request is handed over");
     if (seen.readable_bytes < header_bytes)
         return report("BLK-29", named("the device-readable part is too short for a header: ", seen.readable_bytes));
@@ -55,7 +56,9 @@ void virtio_blk_model::inspect(virtqueue& queue, request& seen) {
     seen.type = load<std::uint32_t>(header.data());
     seen.sector = load<std::uint64_t>(header.data() + 8);
     const std::uint64_t readable = seen.readable_bytes - header_bytes;
-    const std::uint64_t writable = seen.writable_bytes - 1;
+    if (seen.writable_bytes < trailer_bytes(seen.type))
+        return report("BLK-29", named("the device-writable part of a zone append has bytes: ", seen.writable_bytes));
+    const std::uint64_t writable = seen.writable_bytes - trailer_bytes(seen.type);
     seen.data_bytes = readable + writable;
     seen.well_formed = true;
     seen.verdict = request_status::ok;
@@ -116,6 +119,20 @@ void virtio_blk_model::inspect(virtqueue& queue, request& seen) {
         requires_no_sector();
         permits_data(true, false);
         return inspect_segments(queue, seen);
+    case request_type::zone_append:
+    case request_type::zone_report:
+    case request_type::zone_open:
+    case request_type::zone_close:
+    case request_type::zone_finish:
+    case request_type::zone_reset:
+    case request_type::zone_reset_all:
+        requires_feature(feature::zoned);
+        permits_data(seen.type == request_type::zone_append, seen.type == request_type::zone_report);
+        if (zones_ == nullptr) {
+            seen.verdict = request_status::unsupported;
+            return;
+        }
+        return inspect_zone_request(seen);
     case request_type::flush_out:
         report("BLKL-05", "a request of type 5");
         seen.verdict = request_status::unsupported;
@@ -137,9 +154,10 @@ void virtio_blk_model::inspect_framing(const request& seen) {
         longest = std::max(longest, each.length - of_header);
         offset += each.length;
     }
+    std::uint64_t of_data = seen.writable_bytes - trailer_bytes(seen.type);
     for (const auto& each : seen.writable) {
-        const bool holds_status = each.data + each.length == seen.status + 1 && each.length != 0;
-        const std::uint64_t data = holds_status ? each.length - 1 : each.length;
+        const std::uint64_t data = std::min(each.length, of_data);
+        of_data -= data;
         data_elements += data != 0 ? 1 : 0;
         longest = std::max(longest, data);
     }
@@ -176,6 +194,70 @@ void virtio_blk_model::inspect_read_write(request& seen) {
         report("BLK-26", "a write to a read-only device");
         seen.verdict = request_status::io_error;
     }
+    if (zones_ == nullptr || seen.verdict != request_status::ok || sectors == 0)
+        return;
+    if (zones_->touches_sequential(seen.sector, sectors)) {
+        if (seen.sector + sectors > zones_->at(seen.sector).end)
+            report("ZONES", named("sector ", seen.sector) + named(" and sectors: ", sectors));
+        if (writes)
+            inspect_zone_write(seen);
+    }
+}
+
+// A write to a sequential zone, or an append. What the write pointer decides is the business of the device.
+void virtio_blk_model::inspect_zone_write(request& seen) {
+    const std::uint32_t granularity = known_field(88, configuration_.zoned.write_granularity);
+    const bool appends = seen.type == request_type::zone_append;
+    if (granularity == 0)
+        return;
+    if (seen.data_bytes % granularity != 0)
+        report(appends ? "BLKZ-14" : "BLKZ-17", named("a write to a sequential zone, of bytes: ", seen.data_bytes));
+    if (seen.sector * sector_bytes % granularity != 0)
+        report("BLKZ-18", named("a write to a sequential zone, at sector ", seen.sector));
+    const auto& zone = zones_->at(seen.sector);
+    if (seen.data_bytes / sector_bytes > zone.writable_end - zone.start)
+        report("BLKZ-19", named("more than a zone may hold, bytes: ", seen.data_bytes));
+}
+
+void virtio_blk_model::inspect_zone_request(request& seen) {
+    const bool names_zone = zones_->has_zone(seen.sector);
+    const bool names_start = names_zone && zones_->at(seen.sector).start == seen.sector;
+    const std::string where = named("type ", seen.type) + named(", sector ", seen.sector);
+    switch (seen.type) {
+    case request_type::zone_report:
+        if (!names_zone)
+            report("BLKZ-09", where);
+        if (seen.data_bytes < 128)
+            report("MODEL", named("a report buffer that breaks QEMU, of bytes: ", seen.data_bytes));
+        return;
+    case request_type::zone_reset_all:
+        if (seen.sector != 0)
+            report("BLKZ-12", where);
+        break;
+    case request_type::zone_append:
+        if (!names_start)
+            report("BLKZ-13", where);
+        if (seen.data_bytes > std::uint64_t{known_field(84, configuration_.zoned.max_append_sectors)} * sector_bytes)
+            report("BLKZ-15", named("an append of bytes: ", seen.data_bytes));
+        if (seen.data_bytes == 0 || seen.data_bytes % sector_bytes != 0) {
+            report("BLKZ-14", named("an append of bytes: ", seen.data_bytes));
+            seen.verdict = request_status::zone_invalid_cmd;
+        }
+        if (names_start)
+            inspect_zone_write(seen);
+        break;
+    default:
+        if (!names_start)
+            report("BLKZ-11", where);
+    }
+    if (offers(feature::read_only)) {
+        report("BLK-26", named("a change to a read-only device, type ", seen.type));
+        seen.verdict = request_status::io_error;
+    }
+}
+
+std::uint64_t virtio_blk_model::trailer_bytes(std::uint32_t type) {
+    return type == request_type::zone_append ? append_sector_bytes + 1 : 1;
 }
 
 void virtio_blk_model::inspect_segments(virtqueue& queue, request& seen) {
@@ -235,6 +317,11 @@ void virtio_blk_model::inspect_segments(virtqueue& queue, request& seen) {
                                  named(", sectors: ", each.sectors));
             seen.verdict = request_status::io_error;
         }
+        const std::uint64_t zone = zones_ != nullptr && erases ? known_field(72, c.zoned.zone_sectors) : 1;
+        if (zone > 1 && (each.sector % zone != 0 || each.sectors % zone != 0)) {
+            report("BLKZ-20", named("an erase at sector ", each.sector) + named(", sectors: ", each.sectors));
+            seen.verdict = request_status::zone_invalid_cmd;
+        }
         if (alignment > 1 && (each.sector % alignment != 0 || each.sectors % alignment != 0))
             ++queue.counters.unaligned_segments;
     }
@@ -281,7 +368,8 @@ std::uint32_t virtio_blk_model::perform(request& done) {
     else if (fires(fault::unsupported))
         status = request_status::unsupported;
     else if (fires(fault::status_unknown))
-        status = static_cast<std::uint8_t>(3 + machine_.random_below(253));
+        status = static_cast<std::uint8_t>(accepted(feature::zoned) ? 7 + machine_.random_below(249)
+                                                                    : 3 + machine_.random_below(253));
     else if (status == request_status::ok)
         status = execute(done);
 
@@ -300,14 +388,27 @@ std::uint8_t virtio_blk_model::execute(request& done) {
         if (!within(done.sector, done.data_bytes / sector_bytes,
                     std::min<std::uint64_t>(capacity_, disk_.size() / sector_bytes)))
             return request_status::io_error; // the device has shrunk meanwhile
+        if (zones_ != nullptr && done.data_bytes != 0)
+            if (const std::uint8_t status = zones_->read(done.sector, done.data_bytes / sector_bytes); status != 0)
+                return status;
         scatter(done, 0, disk_.data() + done.sector * sector_bytes, done.data_bytes);
         return request_status::ok;
     case request_type::out:
         if (!within(done.sector, done.data_bytes / sector_bytes,
                     std::min<std::uint64_t>(capacity_, disk_.size() / sector_bytes)))
             return request_status::io_error;
+        if (zones_ != nullptr && done.data_bytes != 0)
+            if (const std::uint8_t status = zones_->write(done.sector, done.data_bytes / sector_bytes); status != 0)
+                return status;
         write_sectors(done.sector, gather(done, header_bytes, done.data_bytes));
         return request_status::ok;
+    case request_type::zone_append:
+    case request_type::zone_report:
+    case request_type::zone_open:
+    case request_type::zone_close:
+    case request_type::zone_finish:
+    case request_type::zone_reset:
+    case request_type::zone_reset_all: return execute_zone_request(done);
     case request_type::flush: commit(done.log_position); return request_status::ok;
     case request_type::get_id: {
         std::array<std::byte, identifier_bytes> identifier{};
@@ -332,6 +433,47 @@ std::uint8_t virtio_blk_model::execute(request& done) {
     }
 }
 
+std::uint8_t virtio_blk_model::execute_zone_request(request& done) {
+    const std::uint64_t sector = done.sector;
+    switch (done.type) {
+    case request_type::zone_append: {
+        std::uint64_t where = 0;
+        const std::uint8_t status = zones_->append(sector, done.data_bytes / sector_bytes, where);
+        if (status != request_status::ok)
+            return status;
+        write_sectors(where, gather(done, header_bytes, done.data_bytes));
+        scatter(done, 0, reinterpret_cast<const std::byte*>(&where), append_sector_bytes);
+        return request_status::ok;
+    }
+    case request_type::zone_report: {
+        if (!zones_->has_zone(sector))
+            return request_status::zone_invalid_cmd;
+        const std::vector<std::byte> text = zones_->report(sector, done.data_bytes);
+        scatter(done, 0, text.data(), std::min<std::uint64_t>(text.size(), done.data_bytes));
+        return request_status::ok;
+    }
+    case request_type::zone_open: return zones_->open(sector);
+    case request_type::zone_close: return zones_->close(sector);
+    case request_type::zone_finish: return zones_->finish(sector);
+    case request_type::zone_reset: {
+        const std::uint8_t status = zones_->reset(sector);
+        if (status == request_status::ok)
+            forget_zone(sector);
+        return status;
+    }
+    default:
+        for (const std::uint64_t start : zones_->reset_all())
+            forget_zone(start);
+        return request_status::ok;
+    }
+}
+
+// What reads find that was not written yet: zeroes.
+void virtio_blk_model::forget_zone(std::uint64_t start) {
+    const auto& zone = zones_->at(start);
+    write_sectors(start, std::vector<std::byte>(static_cast<std::size_t>((zone.end - start) * sector_bytes)));
+}
+
 void virtio_blk_model::execute_segments(const request& done, bool partly) {
     const std::uint64_t length = done.readable_bytes - header_bytes;
     const auto bytes = gather(done, header_bytes, length);
@@ -339,6 +481,12 @@ void virtio_blk_model::execute_segments(const request& done, bool partly) {
         if (partly && machine_.chance(500))
             continue;
         const auto each = load<segment>(bytes.data() + at);
+        if (zones_ != nullptr && done.type == request_type::secure_erase) { // as the reset of each of these zones
+            for (std::uint64_t start = each.sector; start < each.sector + each.sectors; start = zones_->at(start).end)
+                if (zones_->reset(start) == request_status::ok)
+                    forget_zone(start);
+            continue;
+        }
         std::vector<std::byte> contents(each.sectors * sector_bytes);
         if (done.type != request_type::write_zeroes) // what is left of discarded sectors is anything at all
             for (std::size_t word = 0; word < contents.size(); word += 8)

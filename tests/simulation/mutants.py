@@ -35,6 +35,9 @@ QUEUE = "drivers/block/queue.cpp"
 QUEUE_HEADER = "drivers/block/queue.hpp"
 OPERATION = "drivers/block/operation.cpp"
 PIECES = "drivers/block/pieces.cpp"
+VIRTIO_BLK = "drivers/block/virtio_blk.cpp"
+ZONES = "drivers/block/zones.cpp"
+ZONE_REQUEST = "drivers/block/zone_request.hpp"
 WAIT_LINE = "drivers/block/wait_line.cpp"
 WAIT_LINE_HEADER = "drivers/block/wait_line.hpp"
 FORWARDING = "drivers/block/forwarding.cpp"
@@ -446,6 +449,41 @@ MUTANTS = [
     ("drivers/block/virtio_blk.cpp", "        wanted &= ~virtio::feature::in_order;\n", "", "IN_ORDER is accepted without tables, or on packed rings", "features"),
     (CHANNEL, "!first_->ring().is_in_order() && ", "", "the quick way takes no batches", "features"),
     (PCI, "feature::ring_packed | feature::order_platform;", "feature::ring_packed;", "ORDER_PLATFORM is not accepted", "features"),
+
+    # ---- zoned disks
+    (VIRTIO_BLK, "        wanted &= ~feature::zoned;\n", "", "ZONED is accepted from an ordinary disk", "zoned"),
+    (VIRTIO_BLK, "~(feature::discard | feature::write_zeroes)", "~feature::write_zeroes",
+     "DISCARD is accepted from a host-managed disk", "zoned"),
+    (DISK, "    if (is_zoned_without_feature()) { // and", "    if (false) { // and",
+     "a host-managed disk without ZONED is written to like an ordinary one", "zoned"),
+    (DISK, "device_.is_legacy() ? options_.features_off | feature::zoned", "false ? options_.features_off",
+     "ZONED is accepted over the legacy interface", "zoned"),
+    (DISK, "queue.has_zones = properties_.zone_sectors != 0;", "", "a status of zones is not known", "zoned"),
+    (LIMITS, "raw.zone_sectors % unit_sectors != 0", "false", "a zone begins within a unit of writing", "zoned"),
+    (LIMITS, "        known.max_secure_erase_sectors = round_down(known.max_secure_erase_sectors, known.zone_sectors);\n", "",
+     "a part of a zone is erased", "zoned"),
+    (ADMISSION, "limits.max_zone_write_sectors, limits.zone_sectors - from_start);",
+     "limits.max_zone_write_sectors, limits.zone_sectors);", "a write goes from zone to zone", "zoned"),
+    (ADMISSION, "return is_aligned && sectors % granularity == 0 && sectors <= room", "return is_aligned && sectors <= room",
+     "a write ends within a unit", "zoned"),
+    (ADMISSION, "        limit = std::min(limit, 2 * block);\n", "", "a plain read goes from zone to zone", "zoned"),
+    (ADMISSION, "if (!limits.read_only && !has_zones) {", "if (!limits.read_only) {", "a plain write breaks the rules of zones",
+     "zoned"),
+    (PIECES, "        max_sectors = std::min(max_sectors, limits.zone_sectors - of.sector % limits.zone_sectors);\n", "",
+     "a long read goes from zone to zone", "zoned"),
+    (PIECES, "    if (max_bytes - room < smallest) {", "    if (false) {", "a report has room for no zone", "zoned"),
+    (CHANNEL, " || (started.has_more() && is_indivisible(started, properties_))", "", "a write to a zone is cut", "zoned"),
+    (QUEUE, "            each.preset('\\xff'); // no sector\n", "", "an append returns where an earlier one went", "zoned"),
+    (QUEUE, "type == request_type::zone_append ? virtio_blk::append_sector_length : 0;", "0;",
+     "an append has no room for its answer", "zoned"),
+    (RESUBMISSION, "return may_be_repeated(in_flight, limits) ? status::ok : status::device_reset;", "return status::ok;",
+     "an append is written twice", "zoned"),
+    (ZONES, "header.nr_zones == 0 || header.nr_zones > room.size()", "header.nr_zones == 0",
+     "a report has more zones than its buffer", "zoned"),
+    (ZONES, "zone.z_start != start || ", "", "a report leaves zones out", "zoned"),
+    (ZONES, "sector >= zone && ", "", "an append goes to another zone", "zoned"),
+    (ZONE_REQUEST, "            into_.front() = {}; // a device that writes nothing reports no zones\n", "",
+     "an earlier report is taken for another", "zoned"),
 ]
 
 SOURCES = ["arch", "async", "drivers", "include", "tests/model", "tests/simulation", "tests/host", "tests/interleavings"]
@@ -501,6 +539,9 @@ KILLERS = {
                        ["arch/host/machine.cpp", "tests/host/in_order_test.cpp", "tests/host/main.cpp", "tests/host/queue_reset_test.cpp",
                         "tests/host/ring_features_test.cpp"],
                        ["--color_output=no"]),
+    "zoned": Killer([*HOST, BOOST], ["tests/model"],
+                    ["arch/host/machine.cpp", "tests/host/main.cpp", "tests/host/zoned_test.cpp"],
+                    ["--color_output=no"]),
     "timers": Killer([*HOST, BOOST], [],
                      ["arch/host/machine.cpp", "tests/host/main.cpp", "tests/host/async/scheduler_test.cpp"],
                      ["--color_output=no", "--run_test=scheduler_tests"]),

@@ -78,10 +78,12 @@ bool device_queue::take_descriptor(device_chain& taken, const model::descriptor&
         taken.status = start + found.length - 1;
     }
     if (memory.in_arena(start, found.length)) {
-        constexpr std::uint32_t status = 1, lifetime = 6, identifier = 20, range = 16, max_ranges = 16;
-        require(writable ? found.length == status || found.length == lifetime || found.length == identifier
+        constexpr std::uint32_t status = 1, append = 9, lifetime = 6, identifier = 20, range = 16, max_ranges = 16;
+        require(writable ? found.length == status || found.length == append || found.length == lifetime ||
+                               found.length == identifier
                          : found.length != 0 && found.length % range == 0 && found.length <= max_ranges * range,
-                "a descriptor names memory of the driver that is no status, lifetime, identifier or list of ranges");
+                "a descriptor names memory of the driver that is no status, lifetime, identifier, place of an append "
+                "or list of ranges");
         return true;
     }
     request_record* const owner = requests.owner_of(start, found.length, writable);

@@ -75,18 +75,35 @@ task<void> workload::attend_switch(block::disk& disk, request_record& of, bool e
     ended(of, outcome);
 }
 
+task<void> workload::attend_append(block::disk& disk, request_record& of, std::uint64_t zone) {
+    block::append_request request = disk.append(zone, std::span<const std::byte>{of.buffer, of.bytes});
+    request.set_stop_token(of.source->get_token());
+    const block::append_result appended = co_await request;
+    ended(of, appended.outcome);
+}
+
+task<void> workload::attend_report(block::disk& disk, request_record& of, std::uint64_t sector) {
+    using descriptor = block::virtio_blk::zone_descriptor;
+    block::report_request request =
+        disk.report_zones(sector, std::span{reinterpret_cast<descriptor*>(of.buffer), of.bytes / sizeof(descriptor)});
+    request.set_stop_token(of.source->get_token());
+    const block::zone_report told = co_await request;
+    require((told.outcome == status::ok) == !told.zones.empty(), "a report without zones, or zones without a report");
+    ended(of, told.outcome);
+}
+
 void workload::start_request(block::disk& disk, bool unseen) {
     const unsigned hart = in_.below(harts);
     request_record& it = requests_.records[in_.below(max_requests)];
     if (it.active)
         return;
-    const unsigned kind = in_.below(14);
+    const unsigned kind = in_.below(20);
     const std::uint64_t sector = (in_.byte() & 7) != 0 ? in_.byte() : in_.interesting();
-    it.has_data = kind < 6;
+    it.has_data = kind < 6 || kind == 14 || kind == 15;
     it.writes = kind % 2 == 1;
     it.bytes = std::size_t{512} * (1 + in_.below(4));
     it.shown = 0;
-    it.unseen = unseen;
+    it.unseen = unseen || kind == 14; // a report may be shorter than its buffer
     it.check_then = false;
     it.source.emplace();
     for (std::size_t i = 0; i < it.bytes; ++i)
@@ -127,7 +144,17 @@ void workload::start_request(block::disk& disk, bool unseen) {
         spawn(attend(disk, it, [&it](block::disk& d) { return d.secure_erase(it.ranges); }));
         break;
     case 12: spawn(attend(disk, it, [&it](block::disk& d) { return d.get_lifetime(it.life); })); break;
-    default: spawn(attend_switch(disk, it, (sector & 1) != 0)); break;
+    case 13: spawn(attend_switch(disk, it, (sector & 1) != 0)); break;
+    case 14: spawn(attend_report(disk, it, sector)); break;
+    case 15: spawn(attend_append(disk, it, sector & ~std::uint64_t{63})); break;
+    case 16:
+        spawn(attend(disk, it, [sector](block::disk& d) { return d.open_zone(sector & ~std::uint64_t{63}); }));
+        break;
+    case 17: spawn(attend(disk, it, [sector](block::disk& d) { return d.finish_zone(sector); })); break;
+    case 18: spawn(attend(disk, it, [](block::disk& d) { return d.reset_all_zones(); })); break;
+    default:
+        spawn(attend(disk, it, [sector](block::disk& d) { return d.reset_zone(sector & ~std::uint64_t{63}); }));
+        break;
     }
 }
 

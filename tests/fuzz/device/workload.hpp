@@ -32,6 +32,8 @@ class workload {
     async::task<void> attend(block::disk&, request_record&, Request);
     async::task<void> attend_scattered(block::disk&, request_record&, std::uint64_t sector, unsigned pieces);
     static async::task<void> attend_switch(block::disk&, request_record&, bool enabled);
+    static async::task<void> attend_append(block::disk&, request_record&, std::uint64_t zone);
+    static async::task<void> attend_report(block::disk&, request_record&, std::uint64_t sector);
     static void ended(request_record&, block::status);
 
     arch::host::machine& host_;

@@ -201,7 +201,6 @@ BOOST_AUTO_TEST_CASE(wrong_initialisation_is_reported) {
         {"FEAT-05", "a legacy bit of a modern device", offer(feature::scsi), accept(feature::scsi)},
         {"RSVD-10", "SR_IOV", offer(feature::sr_iov), accept(feature::sr_iov)},
         {"MMIO-40", "ADMIN_VQ", offer(feature::admin_vq), accept(feature::admin_vq)},
-        {"BLKZ-01", "ZONED", offer(feature::zoned), accept(feature::zoned)},
         {"RSVD-01", "refuses VERSION_1", {}, refuse(feature::version_1)},
         {"BLK-07", "refuses RO", offer(feature::read_only), refuse(feature::read_only)},
         {"RSVD-03", "refuses ACCESS_PLATFORM", offer(feature::access_platform), refuse(feature::access_platform)},

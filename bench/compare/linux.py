@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import tarfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,7 @@ def guest(cache: Path, say: Callable[[str], None]) -> Guest:
 def _assemble(directory: Path, fetched: Sequence[Path]) -> None:
     root = directory / "unpacked"
     modules: dict[str, bytes] = {}
+    builtin: set[str] = set()
     release = ""
     for package in fetched:
         if not package.name.startswith("linux-image-"):
@@ -116,11 +117,13 @@ def _assemble(directory: Path, fetched: Sequence[Path]) -> None:
             if (found := re.search(r"/boot/vmlinu[xz]-(\S+)$", name)) is not None:
                 release = found[1]
                 (directory / "kernel").write_bytes(contents)
+            elif name.endswith("/modules.builtin"):
+                builtin = builtin_modules(contents.decode())
             elif (found := re.search(r"/([^/]+)\.ko(\.xz)?$", name)) is not None:
                 modules[found[1].replace("-", "_")] = lzma.decompress(contents) if found[2] else contents
     if not release:
         raise Refusal("the kernel's package holds no /boot/vmlinux-…: its layout has changed")
-    order = load_order(MODULES, {name: depends(image) for name, image in modules.items()})
+    order = load_order(MODULES, {name: depends(image) for name, image in modules.items()}, builtin)
     entries = {f"modules/{index:02}-{name}.ko": cpio.file(modules[name]) for index, name in enumerate(order)}
     entries |= {name: cpio.directory() for name in ("dev", "proc", "sys", "tmp", "job")}
     entries["dev/console"] = cpio.character_device(5, 1)
@@ -139,7 +142,9 @@ def _assemble(directory: Path, fetched: Sequence[Path]) -> None:
 
 
 def _files_of(package: Path) -> "list[tuple[str, bytes]]":
-    wanted = re.compile(r"\./boot/vmlinu[xz]-|\./(usr/)?lib/modules/[^/]+/kernel/drivers/(virtio|block)/[^/]+\.ko")
+    wanted = re.compile(
+        r"\./boot/vmlinu[xz]-|\./(usr/)?lib/modules/[^/]+/(kernel/drivers/(virtio|block)/[^/]+\.ko|modules\.builtin$)"
+    )
     found = []
     with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", str(package)], stdout=subprocess.PIPE) as unpacking:
         with tarfile.open(fileobj=unpacking.stdout, mode="r|") as archive:
@@ -159,12 +164,19 @@ def depends(module: bytes) -> list[str]:
     return [] if match is None or not match[1] else match[1].decode().replace("-", "_").split(",")
 
 
-def load_order(wanted: Sequence[str], needs: Mapping[str, Sequence[str]]) -> list[str]:
-    """The wanted modules and their dependencies, each after those that it needs."""
+def builtin_modules(text: str) -> set[str]:
+    """The modules that are part of the kernel, from its list modules.builtin."""
+    return {Path(line).stem.replace("-", "_") for line in text.split()}
+
+
+def load_order(
+    wanted: Sequence[str], needs: Mapping[str, Sequence[str]], builtin: Collection[str] = ()
+) -> list[str]:  # fmt: skip
+    """The wanted modules and their dependencies, each after those that it needs, without those that the kernel has anyway."""
     order: list[str] = []
 
     def add(name: str) -> None:
-        if name in order:
+        if name in order or name in builtin:
             return
         if name not in needs:
             raise Refusal(f"the kernel's package holds no module {name}")

@@ -36,11 +36,11 @@ import processes  # of src/launcher: figures has set the path
 from console import ProgressLine
 from launch import write_json
 from machine import version
+from options import TRANSPORTS
 from values import parse_whole
 
 DEFAULT_OUTPUT = ROOT / "build" / "bench" / "sweep.json"
 PATTERNS = ("read", "write", "randread", "randwrite", "rw", "randrw", "trim", "randtrim", "trimwrite")
-TRANSPORTS = ("mmio", "mmio-legacy")
 INTERRUPTED = 130
 
 
@@ -280,7 +280,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--queues", default="1,2", metavar="LIST", help="virtqueues of the disk (1,2)")
     add("--harts", default="1", metavar="LIST", help="harts of the machine, each with one job (1)")
     add("--bs", default="4k,128k", metavar="LIST", help="block sizes (4k,128k)")
-    add("--transport", default="mmio", metavar="LIST", help="mmio, mmio-legacy, or both (mmio)")
+    add("--transport", default="mmio", metavar="LIST", help="those of ./run: mmio, mmio-legacy, pci, pci-legacy (mmio)")
     add("--rw", default="randread", metavar="LIST", help="what is done, in fio's words (randread)")
     add("--runtime", default="2", metavar="SECONDS", help="how long a run measures (2)")
     add("--repeat", default="5", metavar="N", help="runs of each point (5)")

@@ -261,7 +261,7 @@ class SweepTest(DirectoryTest):
             (["--depth", "0"], "--depth: '0'"),
             (["--bs", "4x"], "--bs: '4x'"),
             (["--rw", "rand"], "--rw: 'rand'"),
-            (["--transport", "pci"], "--transport: 'pci'"),
+            (["--transport", "isa"], "--transport: 'isa'"),
             (["--repeat", "0"], "--repeat: '0'"),
         ):
             with self.subTest(arguments=arguments):

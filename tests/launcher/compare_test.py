@@ -156,6 +156,8 @@ class Guest(unittest.TestCase):
         self.assertEqual(linux.load_order(("mmio", "blk"), needs), ["mmio", "core", "ring", "blk"])
         with self.assertRaises(Refusal):
             linux.load_order(("other",), needs)
+        builtin = linux.builtin_modules("kernel/drivers/core/core.ko\nkernel/drivers/other-one.ko\n")
+        self.assertEqual(linux.load_order(("mmio", "blk", "other_one"), needs, builtin), ["mmio", "ring", "blk"])
         self.assertEqual(linux.depends(b"x\0depends=virtio-ring,core\0name=blk\0"), ["virtio_ring", "core"])
         self.assertEqual(linux.depends(b"x\0depends=\0name=blk\0"), [])
 

@@ -186,7 +186,9 @@ BOOST_AUTO_TEST_CASE(only_the_queue_itself_has_to_be_empty) {
             });
             auto reader = [&]() -> task<void> { // the queues take turns
                 auto memory = w.buffer(512);
-                for (std::uint64_t i = 0; !slow_ended; ++i) {
+                std::uint64_t i = 0;
+                while (!slow_ended) {
+                    ++i;
                     BOOST_TEST(co_await w.disk().read(i, memory) == status::ok);
                     BOOST_TEST(same(memory, w.on_disk(i, 1)));
                     if (resets != 0)

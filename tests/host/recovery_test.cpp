@@ -428,6 +428,8 @@ BOOST_AUTO_TEST_CASE(queues_are_reset_by_themselves_when_they_are_drained) {
         w.request(0, late);
         w.settle();
         w.take_log();
+        w.changed_for = queue_reset; // and nothing is changed for it
+        w.was_reset = false;
         w.request(0, queue_reset);
         w.settle();
         BOOST_TEST(w.under_test.lost());

@@ -51,7 +51,7 @@ blk_configuration configuration_of(run_context& in, unsigned number) {
         features |= bits::bit(bits::in_order);
     }
     if (configuration.version == 2 && in.host.seed() % 7 < 4) {
-        features |= bits::bit(bits::order_platform) | bits::bit(bits::notification_data);
+        features |= bits::bit(bits::order_platform) | bits::bit(bits::notification_data) | bits::bit(bits::ring_reset);
         features |= on_pci ? bits::bit(bits::notif_config_data) : 0;
     }
     configuration.features = features;

@@ -168,6 +168,7 @@ void fuzzed_device::write_register(std::uint64_t offset, std::uint32_t value) {
         break;
     case reg::config + 32: configuration_[32] = static_cast<std::uint8_t>(value); break; // writeback
     case reg::queue_notify:
+        value &= 0xffff; // with NOTIFICATION_DATA, the rest is about the ring
         if (honest_ && value < max_queues)
             serve(queues[value]);
         break;

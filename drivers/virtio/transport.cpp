@@ -30,11 +30,11 @@ const char* to_string(error why) noexcept {
                "none";
     case error::limits_unusable: return "the limits in the device's configuration leave room for no request";
     case error::zoned_not_accepted:
-        return "the disk is a host-managed zoned device, and no ordinary disk: it needs the feature ZONED, and with it "
-               "the modern interface";
+        return "the disk is a host-managed zoned one, no ordinary disk: accept ZONED, over the modern interface";
     case error::zones_unusable:
         return "what the disk says of its zones (zone_sectors, write_granularity, max_append_sectors, model) "
-               "contradicts itself: it is broken";
+               "contradicts "
+               "itself: it is broken";
     case error::out_of_memory:
         return "no memory is left for the device: use fewer or smaller queues, or give more memory";
     case error::protocol_violation: return "the device broke the rules of its queue: it is broken";

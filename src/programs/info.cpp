@@ -55,10 +55,11 @@ void print_zones(const block::disk_properties& disk) noexcept {
     if (disk.zone_sectors == 0) {
         return;
     }
-    print("  %-18s %lu of %u sectors, at most %u open and %u active (0: no limit), append up to %u sectors, in units of "
-          "%u bytes\n",
-          "zones", (disk.capacity + disk.zone_sectors - 1) / disk.zone_sectors, disk.zone_sectors, disk.max_open_zones,
-          disk.max_active_zones, disk.max_append_sectors, disk.write_granularity);
+    print(
+        "  %-18s %lu of %u sectors, at most %u open and %u active (0: no limit), append up to %u sectors, in units of "
+        "%u bytes\n",
+        "zones", (disk.capacity + disk.zone_sectors - 1) / disk.zone_sectors, disk.zone_sectors, disk.max_open_zones,
+        disk.max_active_zones, disk.max_append_sectors, disk.write_granularity);
 }
 
 const char* write_cache_of(const block::disk_properties& disk) noexcept {

@@ -8,7 +8,7 @@
 //     ranges SECTOR COUNT TIMES                  zeroes of TIMES ranges in one request, with a gap of COUNT between them
 //     cache 0|1                                  switches the write cache off or on
 //     open|close|finish|reset ZONE, reset-all    of a zoned disk; ZONE is its first sector
-//     append ZONE COUNT GENERATION PLACE         sectors as they are to be from PLACE on; prints where they are
+//     append ZONE COUNT GENERATION PLACE         sectors as they are to be from PLACE on; the line has where they are
 //     report SECTOR COUNT                        prints COUNT zones, from the one with SECTOR on
 //     watch TIMES                                prints the next TIMES changes of the capacity
 //     wait                                       prints "idle" when all requests and watches have ended
@@ -173,43 +173,41 @@ async::task<block::status> zero_ranges(session& here, std::uint64_t sector, std:
     co_return co_await here.disk.write_zeroes(std::span{ranges}.first(times));
 }
 
-async::task<block::status> append(block::disk& disk, order wanted, std::span<std::byte> data, std::uint64_t seed) {
-    stamp::write(data, seed, wanted.place, wanted.age);
-    const block::append_result appended = co_await disk.append(wanted.sector, data);
-    if (appended.outcome == block::status::ok) {
-        console::print("request %lu: at %lu\n", wanted.number, appended.sector);
+// Of a kind that returns a status, and takes no memory but data.
+block::request make(block::disk& disk, const order& wanted, std::span<std::byte> data) noexcept {
+    switch (wanted.type->what) {
+    case kind::read: return disk.read(wanted.sector, data);
+    case kind::write: return disk.write(wanted.sector, data);
+    case kind::discard: return disk.discard(wanted.sector, wanted.count);
+    case kind::zeroes: return disk.write_zeroes(wanted.sector, wanted.count);
+    case kind::unmap: return disk.write_zeroes(wanted.sector, wanted.count, block::unmap::permitted);
+    case kind::erase: return disk.secure_erase(wanted.sector, wanted.count);
+    case kind::open: return disk.open_zone(wanted.sector);
+    case kind::close: return disk.close_zone(wanted.sector);
+    case kind::finish: return disk.finish_zone(wanted.sector);
+    case kind::reset: return disk.reset_zone(wanted.sector);
+    case kind::reset_all: return disk.reset_all_zones();
+    default: return disk.flush();
     }
-    co_return appended.outcome;
 }
 
-async::task<block::status> report(block::disk& disk, order wanted) {
-    const std::span into{reinterpret_cast<block::virtio_blk::zone_descriptor*>(wanted.buffer), wanted.count + 1};
-    const block::zone_report told = co_await disk.report_zones(wanted.sector, into);
+void tell(const block::zone_report& told) noexcept {
     for (const block::virtio_blk::zone_descriptor& zone : told.zones) {
         console::print("zone %lu: type %u, state %u, capacity %lu, write pointer %lu\n", zone.z_start,
                        static_cast<unsigned>(zone.z_type), static_cast<unsigned>(zone.z_state), zone.z_cap, zone.z_wp);
     }
-    co_return told.outcome;
 }
 
 async::task<void> perform(session& here, order wanted) {
     block::status result = block::status::ok;
     const std::span<std::byte> data{wanted.buffer, wanted.buffer == nullptr ? 0 : wanted.count * block::sector_size};
-    switch (wanted.type->what) {
-    case kind::read:
+    const kind what = wanted.type->what;
+    if (what == kind::read) {
         std::memset(data.data(), 0x5a, data.size());
-        result = co_await here.disk.read(wanted.sector, data);
-        break;
-    case kind::write:
-        stamp::write(data, here.seed, wanted.sector, wanted.age);
-        result = co_await here.disk.write(wanted.sector, data);
-        break;
-    case kind::discard: result = co_await here.disk.discard(wanted.sector, wanted.count); break;
-    case kind::zeroes: result = co_await here.disk.write_zeroes(wanted.sector, wanted.count); break;
-    case kind::unmap:
-        result = co_await here.disk.write_zeroes(wanted.sector, wanted.count, block::unmap::permitted);
-        break;
-    case kind::erase: result = co_await here.disk.secure_erase(wanted.sector, wanted.count); break;
+    } else if (what == kind::write || what == kind::append) {
+        stamp::write(data, here.seed, what == kind::append ? wanted.place : wanted.sector, wanted.age);
+    }
+    switch (what) {
     case kind::ranges: result = co_await zero_ranges(here, wanted.sector, wanted.count, wanted.age); break;
     case kind::cache: result = co_await here.disk.set_write_cache(wanted.sector != 0); break;
     case kind::lifetime: {
@@ -217,19 +215,25 @@ async::task<void> perform(session& here, order wanted) {
         result = co_await here.disk.get_lifetime(life);
         break;
     }
-    case kind::flush: result = co_await here.disk.flush(); break;
-    case kind::open: result = co_await here.disk.open_zone(wanted.sector); break;
-    case kind::close: result = co_await here.disk.close_zone(wanted.sector); break;
-    case kind::finish: result = co_await here.disk.finish_zone(wanted.sector); break;
-    case kind::reset: result = co_await here.disk.reset_zone(wanted.sector); break;
-    case kind::reset_all: result = co_await here.disk.reset_all_zones(); break;
-    case kind::append: result = co_await append(here.disk, wanted, data, here.seed); break;
-    case kind::report: result = co_await report(here.disk, wanted); break;
     case kind::id: {
         block::virtio_blk::id_string id;
         result = co_await here.disk.get_id(id);
         break;
     }
+    case kind::append: {
+        const block::append_result appended = co_await here.disk.append(wanted.sector, data);
+        result = appended.outcome;
+        wanted.sector = appended.sector;
+        break;
+    }
+    case kind::report: {
+        const std::span into{reinterpret_cast<block::virtio_blk::zone_descriptor*>(wanted.buffer), wanted.count + 1};
+        const block::zone_report told = co_await here.disk.report_zones(wanted.sector, into);
+        tell(told);
+        result = told.outcome;
+        break;
+    }
+    default: result = co_await make(here.disk, wanted, data); break;
     }
     tell(here, wanted, result);
     if (wanted.buffer != nullptr && result != block::status::device_lost) { // a lost device may still write to it

@@ -246,9 +246,9 @@ BOOST_AUTO_TEST_CASE(right_words) {
          [](const options& o) {
              return o.features_off == (1u << 2 | 1u << 9 | 1u << 10 | 1u << 11 | 1u << 13 | 1u << 14);
          }},
-        {"features_off=geometry,lifetime,secure_erase",
+        {"features_off=geometry,lifetime,secure_erase,zoned",
          [](const options& o) {
-             return o.features_off == (1u << 4 | 1u << 15 | 1u << 16);
+             return o.features_off == (1u << 4 | 1u << 15 | 1u << 16 | 1u << 17);
          }},
         {"interrupts=on",
          [](const options& o) {

@@ -252,6 +252,8 @@ BOOST_AUTO_TEST_CASE(operations_on_zones_are_judged_by_the_rules) {
     for (unsigned run = 0; run < 60'000; ++run) {
         disk_properties limits = random_limits(random);
         const std::uint64_t block = limits.logical_block_size / 512;
+        if (block > 1 << 16)
+            continue; // write_granularity has 32 bits
         const auto unit = static_cast<std::uint32_t>(block << random() % 4);
         limits.write_granularity = unit * 512;
         limits.zone_sectors = static_cast<std::uint32_t>(unit * (1 + random() % 20));
@@ -285,7 +287,7 @@ BOOST_AUTO_TEST_CASE(operations_on_zones_are_judged_by_the_rules) {
         if (has_range) {
             is(sectors == 0 || sector % block != 0 || sectors % block != 0, status::invalid_argument);
             is(end > limits.capacity, status::out_of_range);
-        } else if (type != request_type::zone_reset_all) {
+        } else { // there is such a zone; for a reset of all, any
             is(sector >= limits.capacity, status::out_of_range);
         }
         is(limits.read_only && type != request_type::in && type != request_type::zone_report, status::read_only);

@@ -548,6 +548,7 @@ def _(trial: Trial, way: tuple[str, ...]) -> None:
     path = image(trial.directory / "disk")
     with trial.requests(raw(file_node(path)), options=("--harts=2", "--queues=2", *way)) as session:
         session.machine.type("watch 20")
+        await_capacity(session, MEGABYTE // 512)  # it has begun
         for number in range(20):
             size = MEGABYTE * (2 + number % 3) // 2 + MEGABYTE
             session.monitor.do("block_resize", node_name=TOP, size=size)

@@ -1,5 +1,9 @@
 """Tests of bench/compare-linux as far as they take no guest and no network: a few seconds."""
 
+import contextlib
+import importlib.machinery
+import importlib.util
+import io
 import json
 import os
 import shutil
@@ -9,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import unittest.mock
 from pathlib import Path
 from typing import Any
 
@@ -394,6 +399,42 @@ class Script(unittest.TestCase):
         image.write_bytes(bytes(4096))
         ended = self.compare("", "--disk", str(image))
         self.assertIn("the jobs would overwrite it; give null:SIZE, or add --destroy", ended.stderr)
+
+
+class Scaling(unittest.TestCase):
+    """bench/scaling, without a guest."""
+
+    def test_refusals(self) -> None:
+        stub = Path(__file__).resolve().parent / "stub_qemu.py"
+        for arguments, message in (
+            (["--harts", "1"], "--harts: '1' is wrong"),
+            (["--transport", "isa"], "--transport: 'isa' is unknown; give mmio or pci"),
+            (["--poll", "always"], "--poll: 'always' is unknown; give adaptive or off"),
+            (["--iothreads", "3"], "3 threads have only 2 of a disk's queues"),
+            ([], "--iothreads: QEMU before 9.0 cannot serve a disk from several threads"),
+        ):
+            with self.subTest(arguments=arguments):
+                words = [sys.executable, "-B", str(ROOT / "bench" / "scaling"), "--qemu", str(stub), *arguments]
+                ended = subprocess.run(words, capture_output=True, text=True, timeout=60)
+                self.assertEqual((ended.returncode, ended.stdout), (2, ""))
+                self.assertIn(message, ended.stderr)
+
+    def test_table(self) -> None:
+        loader = importlib.machinery.SourceFileLoader("scaling", str(ROOT / "bench" / "scaling"))
+        specification = importlib.util.spec_from_loader("scaling", loader)
+        assert specification is not None
+        scaling = importlib.util.module_from_spec(specification)
+        with unittest.mock.patch("sys.dont_write_bytecode", True):
+            loader.exec_module(scaling)
+        runs = [{"transport": "pci", "who": "poll=off", "one": one, "all": 2.0 * one, "ratio": 2.0, "asleep": 50.0}
+                for one in (100.0, 300.0, 200.0)]  # fmt: skip
+        runs.append({"transport": "pci", "who": "Linux", "one": 40.0, "all": 50.0})
+        with contextlib.redirect_stdout(io.StringIO()) as told:
+            scaling.show(runs, 2)
+        self.assertEqual(told.getvalue().splitlines()[2:], [
+            "| pci | poll=off | 200 (100 - 300) | 400 (200 - 600) | 2.00 (2.00 - 2.00) | 50 % | 8.00 |",
+            "| pci | Linux | 40.0 | 50.0 | 1.25 | - | - |",
+        ])  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -468,6 +468,8 @@ void virtio_blk_model::on_fence(fence_kind kind) {
             if (!queue.in_flight[position]->never) {
                 one.push_back(detach_request(queue, position));
                 break;
+            } else if (accepted(feature::in_order)) {
+                break;
             }
         if (one.empty())
             continue;

@@ -264,8 +264,10 @@ void virtio_blk_model::complete_due(unsigned index) {
     bool others = false;
     for (std::size_t position = 0; position < queue.in_flight.size(); ++position) {
         const request& each = *queue.in_flight[position];
-        if (each.never)
+        if (each.never) {
+            others = others || accepted(feature::in_order); // nothing overtakes it then
             continue;
+        }
         if (each.due && !(keeps_order() && others))
             positions.push_back(position);
         else
@@ -296,7 +298,10 @@ bool virtio_blk_model::complete_one_anywhere(bool interrupt) {
     for (unsigned index = 0; index < queues_.size(); ++index) {
         auto& queue = queues_[index];
         for (std::size_t position = 0; queue.live && position < queue.in_flight.size(); ++position)
-            if (!queue.in_flight[position]->never) {
+            if (queue.in_flight[position]->never) {
+                if (accepted(feature::in_order))
+                    break;
+            } else {
                 candidates.emplace_back(index, position);
                 if (keeps_order())
                     break;

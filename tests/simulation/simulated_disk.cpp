@@ -203,6 +203,9 @@ void simulated_disk::choose_faults() {
         if (choose.percent(30)) {
             swallow_after = choose.below(12);
             swallow = choose.between(1, 2);
+            if (model->accepted(bits::in_order)) { // who comes after what it keeps would be late, too
+                swallow = swallow_after = 0;
+            }
         }
         if (choose.percent(30)) {
             model->inject(model::fault::no_interrupt, choose.below(12), choose.between(1, 3));

@@ -460,7 +460,7 @@ MUTANTS = [
     (LIMITS, "        known.max_secure_erase_sectors = round_down(known.max_secure_erase_sectors, known.zone_sectors);\n", "",
      "a part of a zone is erased", "zoned"),
     (ADMISSION, "limits.max_zone_write_sectors, limits.zone_sectors - from_start);",
-     "limits.max_zone_write_sectors, limits.zone_sectors);", "a write goes from zone to zone", "zoned"),
+     "limits.max_zone_write_sectors, limits.zone_sectors);", "a write goes from zone to zone", "parts"),
     (ADMISSION, "return is_aligned && sectors % granularity == 0 && sectors <= room", "return is_aligned && sectors <= room",
      "a write ends within a unit", "zoned"),
     (ADMISSION, "        limit = std::min(limit, 2 * block);\n", "", "a plain read goes from zone to zone", "zoned"),

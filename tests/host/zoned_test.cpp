@@ -452,6 +452,7 @@ BOOST_AUTO_TEST_CASE(a_request_against_the_rules_is_refused_before_the_device_se
         return pattern(w, sectors, 1);
     };
     // BLKZ-17, 18, 19: size, place, and end of a write
+    BOOST_TEST(w.write(first, data(1)) == status::invalid_argument);
     BOOST_TEST(w.write(first, data(7)) == status::invalid_argument);
     BOOST_TEST(w.write(first + 4, data(8)) == status::invalid_argument);
     BOOST_TEST(w.write(first + 248, data(16)) == status::invalid_argument);

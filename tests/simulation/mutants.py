@@ -490,6 +490,20 @@ COMPILER = os.environ.get("CXX", "g++")
 BOOST = "-DBOOST_TEST_DYN_LINK"
 
 
+# The units of such a folder are compiled as one, which reads their headers once; some use names of others.
+TOGETHER = {"async", "drivers/block", "drivers/pci", "drivers/virtio", "tests/simulation"}
+ALONE = {"mmio.cpp", "pci_capabilities.cpp"}
+
+
+def parts_of(units):
+    """What is compiled at a time: the name of its object, and its units."""
+    parts = {}
+    for unit in units:
+        name = str(unit.parent if str(unit.parent) in TOGETHER and unit.name not in ALONE else unit)
+        parts.setdefault(name, []).append(unit)
+    return parts
+
+
 class Killer:
     """A test: the flags and the units that it is made of, beside the runtime and the driver, and how it is run."""
 
@@ -508,6 +522,37 @@ class Killer:
         if name.endswith(".cpp"):
             return [unit for unit in self.units(tree) if str(unit) == name]
         return [unit for unit in self.units(tree) if not str(unit).startswith(("arch", "tests/model"))]
+
+    def prepare(self, tree, which):
+        """Builds the test without a change; see build()."""
+        return self.build(tree, which, self.units(tree))
+
+    def build(self, tree, which, units):
+        """Compiles these units and links; the message of the compiler if that fails, else None."""
+        objects = []
+        for part, all_units in parts_of(self.units(tree)).items():
+            name = f"{which}.{part.replace('/', '.')}"
+            objects.append(f"{name}.o")
+            if any(unit in units for unit in all_units):
+                (tree / f"{name}.cpp").write_text("".join(f'#include "{unit}"\n' for unit in all_units))
+                done = subprocess.run([COMPILER, *self.flags, "-c", f"{name}.cpp", "-o", f"{name}.o"], cwd=tree, text=True,
+                                      capture_output=True, check=False)
+                if done.returncode != 0:
+                    return done.stderr
+        libraries = ["-lboost_unit_test_framework"] if BOOST in self.flags else []
+        done = subprocess.run([COMPILER, *objects, *libraries, "-o", f"run-{which}"], cwd=tree, text=True,
+                              capture_output=True, check=False)
+        return done.stderr if done.returncode != 0 else None
+
+    def run(self, tree, which, seeds):
+        """Whether it passes, and what was said. A test that hangs has not passed."""
+        command = [part.format(seeds=seeds) for part in self.command]
+        try:
+            done = subprocess.run([f"./run-{which}", *command], cwd=tree, errors="replace", capture_output=True, check=False,
+                                  timeout=1800)
+        except subprocess.TimeoutExpired:
+            return False, "it did not end"
+        return done.returncode == 0, done.stdout + done.stderr
 
 
 KILLERS = {
@@ -557,53 +602,8 @@ KILLERS = {
 }
 
 
-# The units of such a folder are compiled as one, which reads their headers once; some use names of others.
-TOGETHER = {"async", "drivers/block", "drivers/pci", "drivers/virtio", "tests/simulation"}
-ALONE = {"mmio.cpp", "pci_capabilities.cpp"}
-
-
-def parts_of(units):
-    """What is compiled at a time: the name of its object, and its units."""
-    parts = {}
-    for unit in units:
-        name = str(unit.parent if str(unit.parent) in TOGETHER and unit.name not in ALONE else unit)
-        parts.setdefault(name, []).append(unit)
-    return parts
-
-
 def killer_of(mutant):
     return mutant[4] if len(mutant) > 4 else "simulation"
-
-
-def build(tree, which, units):
-    """Compiles these units and links; the message of the compiler if that fails, else None."""
-    killer = KILLERS[which]
-
-    objects = []
-    for part, all_units in parts_of(killer.units(tree)).items():
-        name = f"{which}.{part.replace('/', '.')}"
-        objects.append(f"{name}.o")
-        if any(unit in units for unit in all_units):
-            (tree / f"{name}.cpp").write_text("".join(f'#include "{unit}"\n' for unit in all_units))
-            done = subprocess.run([COMPILER, *killer.flags, "-c", f"{name}.cpp", "-o", f"{name}.o"], cwd=tree, text=True,
-                                  capture_output=True, check=False)
-            if done.returncode != 0:
-                return done.stderr
-    libraries = ["-lboost_unit_test_framework"] if BOOST in killer.flags else []
-    done = subprocess.run([COMPILER, *objects, *libraries, "-o", f"run-{which}"], cwd=tree, text=True,
-                          capture_output=True, check=False)
-    return done.stderr if done.returncode != 0 else None
-
-
-def run(tree, which, seeds):
-    """Whether it passes, and what was said. A test that hangs has not passed."""
-    command = [part.format(seeds=seeds) for part in KILLERS[which].command]
-    try:
-        done = subprocess.run([f"./run-{which}", *command], cwd=tree, errors="replace", capture_output=True, check=False,
-                              timeout=1800)
-    except subprocess.TimeoutExpired:
-        return False, "it did not end"
-    return done.returncode == 0, done.stdout + done.stderr
 
 
 def first_finding(said):
@@ -616,7 +616,7 @@ def first_finding(said):
 
 
 def try_mutant(pristine, where, number, mutant, seeds):
-    """Whether it was found, how, and how long that took."""
+    """Whether it was found, what was said, and how long that took. None, and the compiler's message, if it does not compile."""
     name, original, replacement = mutant[:3]
     which = killer_of(mutant)
     started = time.monotonic()
@@ -624,12 +624,49 @@ def try_mutant(pristine, where, number, mutant, seeds):
     shutil.copytree(pristine, tree, symlinks=True)
     file = tree / name
     file.write_text(file.read_text().replace(original, replacement))
-    problem = build(tree, which, KILLERS[which].touched_by(tree, name))
+    problem = KILLERS[which].build(tree, which, KILLERS[which].touched_by(tree, name))
     if problem is not None:
         return None, problem, time.monotonic() - started
-    passed, said = run(tree, which, seeds)
+    passed, said = KILLERS[which].run(tree, which, seeds)
     shutil.rmtree(tree)
-    return not passed, "" if passed else first_finding(said), time.monotonic() - started
+    return not passed, said, time.monotonic() - started
+
+
+def misfits(chosen):
+    """Tells of each mutant whose text does not stand in its file exactly once. How many there are."""
+    unfit = 0
+    for name, original, _, reason, *_ in chosen:
+        count = (ROOT / name).read_text().count(original)
+        if count != 1:
+            unfit += 1
+            print(f"{name} has this {count} times, not once ({reason}):\n{original}", file=sys.stderr)
+    return unfit
+
+
+class Unusable(Exception):
+    """A test fails without any change, or something does not compile: the table or the tests are to be repaired first."""
+
+
+def try_all(chosen, seeds, jobs):
+    """Yields each mutant with what try_mutant() returns for it."""
+    with tempfile.TemporaryDirectory() as folder:
+        where = pathlib.Path(folder)
+        pristine = where / "pristine"
+        for source in SOURCES:
+            shutil.copytree(ROOT / source, pristine / source, symlinks=True)
+        for which in sorted({killer_of(mutant) for mutant in chosen}):
+            problem = KILLERS[which].prepare(pristine, which)
+            if problem is not None:
+                raise Unusable(problem)
+            passed, said = KILLERS[which].run(pristine, which, seeds)
+            if not passed:
+                raise Unusable(f"{which} fails without any change: {first_finding(said)}")
+            print(f"{which} passes without a change", flush=True)
+        with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
+            runs = [pool.submit(try_mutant, pristine, where, number, mutant, seeds)
+                    for number, mutant in enumerate(chosen)]
+            for mutant, result in zip(chosen, runs):
+                yield mutant, *result.result()
 
 
 def main():
@@ -641,44 +678,24 @@ def main():
     options = parser.parse_args()
 
     chosen = [mutant for mutant in MUTANTS if options.only in mutant[0] or options.only in mutant[3]]
-    unfit = [mutant for mutant in chosen if (ROOT / mutant[0]).read_text().count(mutant[1]) != 1]
-    for name, original, _, reason, *_ in unfit:
-        count = (ROOT / name).read_text().count(original)
-        print(f"{name} has this {count} times, not once ({reason}):\n{original}", file=sys.stderr)
-    if unfit or options.check:
-        return 2 if unfit else 0
-
-    with tempfile.TemporaryDirectory() as folder:
-        where = pathlib.Path(folder)
-        pristine = where / "pristine"
-        for source in SOURCES:
-            shutil.copytree(ROOT / source, pristine / source, symlinks=True)
-        for which in sorted({killer_of(mutant) for mutant in chosen}):
-            problem = build(pristine, which, KILLERS[which].units(pristine))
-            if problem is not None:
-                print(problem, file=sys.stderr)
-                return 2
-            passed, said = run(pristine, which, options.seeds)
-            if not passed:
-                print(f"{which} fails without any change: {first_finding(said)}", file=sys.stderr)
-                return 2
-            print(f"{which} passes without a change", flush=True)
-        print(f"{options.seeds} seeds, {len(chosen)} mutants", flush=True)
-
-        found = 0
-        with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-            runs = [pool.submit(try_mutant, pristine, where, number, mutant, options.seeds)
-                    for number, mutant in enumerate(chosen)]
-            for mutant, result in zip(chosen, runs):
-                caught, how, seconds = result.result()
-                if caught is None:
-                    print(f"does not compile: {mutant[0]}: {mutant[3]}\n{how}", file=sys.stderr)
-                    return 2
-                found += caught
-                print(f"{'found   ' if caught else 'SURVIVED'} {seconds:5.1f} s  {mutant[0]}: {mutant[3]}"
-                      + (f"\n                   {how}" if caught else ""), flush=True)
-    print(f"{found} of {len(chosen)} mutants found")
-    return 0 if found == len(chosen) else 1
+    if misfits(chosen):
+        return 2
+    if options.check:
+        return 0
+    print(f"{options.seeds} seeds, {len(chosen)} mutants", flush=True)
+    number_found = 0
+    try:
+        for mutant, found, said, seconds in try_all(chosen, options.seeds, options.jobs):
+            if found is None:
+                raise Unusable(f"does not compile: {mutant[0]}: {mutant[3]}\n{said}")
+            number_found += found
+            print(f"{'found   ' if found else 'SURVIVED'} {seconds:5.1f} s  {mutant[0]}: {mutant[3]}"
+                  + (f"\n                   {first_finding(said)}" if found else ""), flush=True)
+    except Unusable as problem:
+        print(problem, file=sys.stderr)
+        return 2
+    print(f"{number_found} of {len(chosen)} mutants found")
+    return 0 if number_found == len(chosen) else 1
 
 
 if __name__ == "__main__":

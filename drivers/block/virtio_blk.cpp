@@ -25,7 +25,7 @@ const char* feature_name(unsigned bit) noexcept {
 }
 
 virtio::feature_set wanted_features(virtio::feature_set offered, virtio::feature_set off, zoned_model model) noexcept {
-    virtio::feature_set wanted = (known_features | virtio::feature::in_order) & ~off;
+    virtio::feature_set wanted = (known_features | virtio::feature::in_order | virtio::feature::ring_reset) & ~off;
     if ((offered & wanted & feature::flush) == 0) {
         wanted &= ~feature::config_wce; // useless without, and not to be offered alone (5.2.5.2)
     }

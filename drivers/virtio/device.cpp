@@ -24,9 +24,11 @@ error device::negotiate(feature_set offered, feature_set chosen) noexcept {
             return error::features_refused;
         }
     } else {
-        // In which order buffers are made available is up to the driver of the device type.
+        // In which order buffers are made available is up to the driver of the device type, and whether queues are
+        // reset.
         const feature_set for_driver = feature::of_device_types | feature::in_order;
-        const feature_set allowed = (chosen & for_driver) | transport_.supported_features();
+        const feature_set unused = feature::ring_reset & ~chosen;
+        const feature_set allowed = (chosen & for_driver) | (transport_.supported_features() & ~unused);
         offered_ = offered;
         accepted_ = offered & allowed & (~features_off_ | feature::version_1);
     }

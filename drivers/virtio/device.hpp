@@ -37,11 +37,10 @@ class device {
     // Steps 1 to 8, once.
     //
     // `choose(offered)` returns the features of the device type that the driver accepts: its allow-list, of which what
-    // is not offered is dropped. The features of ring and transport come from the transport, but for IN_ORDER, which the
-    // driver chooses, too. Of all of them
-    // `features_off` are not accepted. `configure()` is step 7: it returns an error, and calls read_configuration(),
-    // queue_size() and enable_queue(). Both may be called several times, because a device may set DEVICE_NEEDS_RESET at
-    // any time (2.1.2).
+    // is not offered is dropped. The features of ring and transport come from the transport; of these, the driver also
+    // chooses IN_ORDER and RING_RESET. Of all of them, `features_off` are not accepted. `configure()` is step 7: it
+    // returns an error, and calls read_configuration(), queue_size() and enable_queue(). Both may be called several
+    // times, because a device may set DEVICE_NEEDS_RESET at any time (2.1.2).
     //
     // After an error the device has been given up: FAILED is set, unless the device did not even finish its reset.
     template <typename Choose, typename Configure>

@@ -124,9 +124,10 @@ BOOST_AUTO_TEST_CASE(each_feature_can_be_switched_off) {
             }
 }
 
-BOOST_AUTO_TEST_CASE(all_combinations_work_together) {
+// Every fifth combination: any two features are together there, each without the other, and both off.
+BOOST_AUTO_TEST_CASE(combinations_work_together) {
     for (const place& where : places())
-        for (unsigned choice = 0; choice < 1U << std::size(numbers); ++choice)
+        for (unsigned choice = 0; choice < 1U << std::size(numbers); choice += 5)
             BOOST_TEST_CONTEXT(where << ", combination " << choice) {
                 std::uint64_t offered = 0;
                 for (unsigned i = 0; i < std::size(numbers); ++i)

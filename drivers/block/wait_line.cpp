@@ -37,7 +37,6 @@ void wait_line::end(operation& left, status outcome) noexcept {
         left.pieces.failure = outcome;
     }
     left.length = 0;
-    left.pieces.segments_left = 0;
     if (left.pieces.in_flight == 0) {
         left.end();
         executor_->make_ready(left);

@@ -31,10 +31,9 @@ status check_zone(const operation& candidate, const disk_properties& limits) noe
     return candidate.sector < limits.capacity ? status::ok : status::out_of_range;
 }
 
-// The buffer has room for one zone, and for the header of the report. (A smaller one breaks QEMU.)
+// QEMU breaks on a buffer smaller than the smallest report.
 status check_report(const operation& candidate, const disk_properties& limits) noexcept {
-    constexpr std::size_t smallest = sizeof(virtio_blk::zone_report_header) + sizeof(virtio_blk::zone_descriptor);
-    if (candidate.length < smallest) {
+    if (candidate.length < virtio_blk::smallest_zone_report) {
         return status::invalid_argument;
     }
     return candidate.sector < limits.capacity ? status::ok : status::out_of_range;
@@ -110,10 +109,6 @@ status check_ranges(const operation& candidate, const disk_properties& limits) n
     }
     return status::ok;
 }
-
-} // namespace
-
-namespace {
 
 status check_zoned(const operation& candidate, const disk_properties& limits) noexcept {
     const bool appends = candidate.type == request_type::zone_append;

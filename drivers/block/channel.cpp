@@ -321,9 +321,7 @@ void channel::report_if_drained() noexcept {
 bool channel::is_drained() noexcept {
     const bool all = (recovery_->causes() & recovery::cause::write_cache) != 0;
     bool drained = true;
-    for_each_queue([all, &drained](queue& each) {
-        drained = drained && (each.in_flight() == 0 || !(all || each.reset_requested()));
-    });
+    for_each_queue([all, &drained](queue& each) { drained = drained && each.is_drained(all); });
     return drained;
 }
 

@@ -199,8 +199,8 @@ class alignas(512) channel final : private async::completion_source,
 
     async::executor* executor_;
     queue* first_ = nullptr; // of the queues of this channel, which are linked
-    // The same if it has no sibling, its ring is split and without IN_ORDER, and the transport has fast_path_registers: then what is done once
-    // per round is inline.
+    // The same if it has no sibling, its ring is split and without IN_ORDER, and the transport has fast_path_registers:
+    // then what is done once per round is inline.
     queue* only_ = nullptr;
     recovery* recovery_;
     virtio::transport* transport_;

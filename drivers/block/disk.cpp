@@ -526,12 +526,8 @@ void disk::count_capacity_change(std::uint64_t before) noexcept {
 
 bool disk::is_drained(recovery::causes_t causes) noexcept {
     const bool all = (causes & recovery::cause::write_cache) != 0;
-    for (const queue& each : queues()) {
-        if ((all || each.reset_requested()) && each.in_flight() != 0) {
-            return false;
-        }
-    }
-    return true;
+    const auto all_queues = queues();
+    return std::all_of(all_queues.begin(), all_queues.end(), [all](const queue& each) { return each.is_drained(all); });
 }
 
 // An interrupt that does not come any more leaves its queue slow, but working, so the device can be asked to give all of

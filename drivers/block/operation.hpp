@@ -167,8 +167,8 @@ struct operation : async::operation {
     // Takes the operation out of its channel's list of deadlines, if it is there.
     void leave_deadlines() noexcept;
 
-    std::uint64_t
-        sector; // where the part begins that was not submitted yet; of an append that has ended, where it went
+    // Where the part begins that was not submitted yet. Of an append that has ended: where the data is.
+    std::uint64_t sector;
     const std::byte* data; // of that part, or of its first segment
     std::size_t length;    // of it, in bytes; in sectors where is_of_ranges()
     virtio_blk::request_type type;

@@ -74,7 +74,6 @@ void next_piece(operation& of, const disk_properties& limits, const dma_memory& 
 }
 
 void whole_report(operation& of, const disk_properties& limits, const dma_memory& memory, data_piece& piece) noexcept {
-    constexpr std::size_t smallest = sizeof(virtio_blk::zone_report_header) + sizeof(virtio_blk::zone_descriptor);
     piece.sector = of.sector;
     piece.count = 0;
     std::uint32_t room = max_bytes;
@@ -87,7 +86,7 @@ void whole_report(operation& of, const disk_properties& limits, const dma_memory
         room -= part;
     }
     of.length = 0;
-    if (max_bytes - room < smallest) {
+    if (max_bytes - room < virtio_blk::smallest_zone_report) {
         piece.count = 0;
     }
 }

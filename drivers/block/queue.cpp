@@ -16,18 +16,23 @@ namespace {
 // device reads a table for every request, which is 2 to 3 % of the IOPS of QEMU (docs/performance-notebook.md).
 constexpr std::uint16_t roomy_size = 512;
 
+// What a status byte of a zoned device means that an ordinary one does not have.
+status to_zone_status(std::uint8_t byte) noexcept {
+    switch (byte) {
+    case virtio_blk::status_byte::zone_invalid_command: return status::zone_invalid_command;
+    case virtio_blk::status_byte::zone_unaligned_write_pointer: return status::zone_unaligned_write_pointer;
+    case virtio_blk::status_byte::zone_open_resource: return status::zone_open_resource;
+    case virtio_blk::status_byte::zone_active_resource: return status::zone_active_resource;
+    default: return status::device_error; // poison: never written; or a value that the specification does not know
+    }
+}
+
 // What a status byte means that is not ok.
 status to_status(std::uint8_t byte, bool has_zones) noexcept {
-    namespace status_byte = virtio_blk::status_byte;
     switch (byte) {
-    case status_byte::io_error: return status::io_error;
-    case status_byte::unsupported: return status::unsupported;
-    case status_byte::zone_invalid_command: return has_zones ? status::zone_invalid_command : status::device_error;
-    case status_byte::zone_unaligned_write_pointer:
-        return has_zones ? status::zone_unaligned_write_pointer : status::device_error;
-    case status_byte::zone_open_resource: return has_zones ? status::zone_open_resource : status::device_error;
-    case status_byte::zone_active_resource: return has_zones ? status::zone_active_resource : status::device_error;
-    default: return status::device_error; // poison: never written; or a value that the specification does not know
+    case virtio_blk::status_byte::io_error: return status::io_error;
+    case virtio_blk::status_byte::unsupported: return status::unsupported;
+    default: return has_zones ? to_zone_status(byte) : status::device_error;
     }
 }
 

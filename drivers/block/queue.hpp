@@ -71,6 +71,10 @@ class queue {
     void request_reset() noexcept { reset_requested_ = true; }
     [[nodiscard]] bool reset_requested() const noexcept { return reset_requested_; }
 
+    // True if nothing is in flight here that must end first: before the reset of this queue that was requested, or before
+    // a change for which all queues must be empty (`all`).
+    [[nodiscard]] bool is_drained(bool all) const noexcept { return in_flight() == 0 || !(all || reset_requested_); }
+
     [[nodiscard]] virtio::virtqueue& ring() noexcept { return ring_; }
 
     // How many device requests fit in at once, and how many are in flight.

@@ -173,6 +173,8 @@ struct zone_descriptor {
 };
 static_assert(sizeof(zone_descriptor) == sizeof(zone_report_header));
 
+inline constexpr std::size_t smallest_zone_report = sizeof(zone_report_header) + sizeof(zone_descriptor); // of one zone
+
 inline constexpr std::size_t append_sector_length = 8; // the answer of a zone append, right before the status
 
 inline constexpr std::size_t id_length = 20; // padded with NUL, without one if it is this long

@@ -97,8 +97,8 @@ struct fast_path_registers {
     std::uintptr_t queue_notify_with_data = 0; // 32 bits, with NOTIFICATION_DATA, if both are 0
     std::uintptr_t interrupt_status = 0;
     std::uintptr_t interrupt_ack = 0;
-    std::uint16_t queue =
-        0; // what a notification names: the queue's index, or with NOTIF_CONFIG_DATA what the device says
+    // What a notification names: the index of the queue, or with NOTIF_CONFIG_DATA the number that the device gives it.
+    std::uint16_t queue = 0;
 
     [[nodiscard]] bool can_notify() const noexcept {
         return (queue_notify | queue_notify_16 | queue_notify_with_data) != 0;

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import stamps
+from disk_server import DiskServer
 from fault_trial import (
     DISK,
     MEGABYTE,
@@ -668,13 +668,13 @@ def _(trial: Trial) -> None:
 SOCKET = "nbd"
 
 
-class Server:
-    """qemu-nbd, which can be killed and started again at the same place."""
+class Server(DiskServer):
+    """qemu-nbd."""
 
     def __init__(self, path: Path) -> None:
-        self._directory = path.parent
-        self._path = path
-        self._process: subprocess.Popen[bytes] | None = None
+        socket = path.parent / SOCKET
+        words = ["qemu-nbd", "--persistent", "--shared=4", "--format=raw", "--socket", str(socket), str(path)]
+        super().__init__(words, ready=socket)
         if shutil.which("qemu-nbd") is None:
             raise Skipped("qemu-nbd is not installed (package qemu-utils)")
         self.start()
@@ -683,25 +683,6 @@ class Server:
         """QEMU's side of it."""
         server = {"type": "unix", "path": SOCKET}
         return {"driver": "nbd", "server": server, "reconnect-delay": reconnect_delay}
-
-    def start(self) -> None:
-        """Until it accepts."""
-        socket = self._directory / SOCKET
-        socket.unlink(missing_ok=True)
-        words = ["qemu-nbd", "--persistent", "--shared=4", "--format=raw"]
-        words += ["--socket", f"{self._directory}/{SOCKET}", str(self._path)]
-        self._process = subprocess.Popen(words)
-        until = time.monotonic() + PATIENCE
-        while not socket.exists():
-            if self._process.poll() is not None or time.monotonic() > until:
-                raise Broken("qemu-nbd does not start")
-            time.sleep(0.01)
-
-    def kill(self) -> None:
-        """At once."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGKILL)
-            self._process.wait()
 
 
 @contextlib.contextmanager

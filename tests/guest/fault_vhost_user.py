@@ -2,16 +2,16 @@
 
 import contextlib
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from disk_server import DiskServer
 from fault_cases import SOAK_BYTES, fault
 from fault_trial import Session, Skipped, Trial, finish_soak, image, judge_soak
-from vm import PATIENCE, Broken, Machine, qemu_command
+from vm import Broken, Machine, qemu_command
 
 DAEMON = "qemu-storage-daemon"
 SERIAL = "vhost_user_blk"  # that this daemon gives its disks
@@ -22,35 +22,18 @@ TRANSPORTS = {
 }
 
 
-class StorageDaemon:
-    """qemu-storage-daemon with one disk, which can be killed and started again at the same place."""
+class StorageDaemon(DiskServer):
+    """qemu-storage-daemon with one disk."""
 
     def __init__(self, directory: Path, contents: Path, queues: int, iops: int) -> None:
         self.socket = directory / "disk"  # not with the image: the path of a socket has room for a hundred characters
-        self._words = [DAEMON, "--object", f"throttle-group,id=limit,x-iops-total={iops}"]
-        self._words += ["--blockdev", f"driver=file,node-name=file,filename={contents},discard=unmap"]
-        self._words += ["--blockdev", "driver=throttle,node-name=disk,throttle-group=limit,file=file,discard=unmap"]
-        self._words += ["--export", f"type=vhost-user-blk,id=disk,node-name=disk,addr.type=unix,addr.path={self.socket},"
-                        f"num-queues={queues},writable=on", "--pidfile", f"{directory}/pid"]  # fmt: skip
-        self._pid = directory / "pid"
-        self._process: "subprocess.Popen[bytes] | None" = None
-
-    def start(self) -> None:
-        """Until it serves the disk."""
-        for left in (self.socket, self._pid):
-            left.unlink(missing_ok=True)
-        self._process = subprocess.Popen(self._words)
-        until = time.monotonic() + PATIENCE
-        while not self._pid.exists():
-            if self._process.poll() is not None or time.monotonic() > until:
-                raise Broken(f"{DAEMON} does not start")
-            time.sleep(0.01)
-
-    def kill(self) -> None:
-        """At once."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGKILL)
-            self._process.wait()
+        pid = directory / "pid"
+        words = [DAEMON, "--object", f"throttle-group,id=limit,x-iops-total={iops}"]
+        words += ["--blockdev", f"driver=file,node-name=file,filename={contents},discard=unmap"]
+        words += ["--blockdev", "driver=throttle,node-name=disk,throttle-group=limit,file=file,discard=unmap"]
+        words += ["--export", f"type=vhost-user-blk,id=disk,node-name=disk,addr.type=unix,addr.path={self.socket},"
+                  f"num-queues={queues},writable=on", "--pidfile", str(pid)]  # fmt: skip
+        super().__init__(words, ready=pid, left=(self.socket,))
 
 
 @contextlib.contextmanager

@@ -38,22 +38,6 @@ setup of_way(const way& how, unsigned queues = 1) {
     return s;
 }
 
-void read_a_lot(world& w, unsigned depth, unsigned each) {
-    auto memory = w.buffer(depth * std::size_t{512});
-    auto work = [&](unsigned number) -> task<void> {
-        const auto buffer = memory.subspan(number * std::size_t{512}, 512);
-        for (unsigned i = 0; i < each; ++i) {
-            const std::uint64_t sector = (number * 131 + i * 17) % 8192;
-            const status outcome = co_await w.disk().read(sector, buffer);
-            if (outcome != status::ok || !same(buffer, w.on_disk(sector, 1)))
-                BOOST_ERROR("sector " << sector << ": " << outcome);
-        }
-    };
-    for (unsigned number = 0; number < depth; ++number)
-        w.spawn(work(number));
-    w.finish();
-}
-
 BOOST_AUTO_TEST_CASE(nothing_is_lost_whatever_the_device_does_with_interrupts) {
     using arrangement = std::function<void(world&)>;
     const std::pair<const char*, arrangement> arrangements[] = {

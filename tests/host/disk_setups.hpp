@@ -1,4 +1,4 @@
-// Disks of both versions, with features offered or withdrawn.
+// Disks of both versions, with features offered or withdrawn, and many reads of one.
 #pragma once
 
 #include "tests/host/driver_fixture.hpp"
@@ -34,6 +34,23 @@ inline void offer(blk_configuration& c, unsigned number) {
 
 inline void withdraw(blk_configuration& c, unsigned number) {
     c.features = features_of(c) & ~bit(number);
+}
+
+// `depth` tasks at a time, `each` reads of one sector by every one of them, each checked against the device's disk.
+inline void read_a_lot(world& w, unsigned depth, unsigned each) {
+    auto memory = w.buffer(depth * std::size_t{512});
+    auto work = [&](unsigned number) -> task<void> {
+        const auto buffer = memory.subspan(number * std::size_t{512}, 512);
+        for (unsigned i = 0; i < each; ++i) {
+            const std::uint64_t sector = (number * 131 + i * 17) % 8192;
+            const status outcome = co_await w.disk().read(sector, buffer);
+            if (outcome != status::ok || !same(buffer, w.on_disk(sector, 1)))
+                BOOST_ERROR("sector " << sector << ": " << outcome);
+        }
+    };
+    for (unsigned number = 0; number < depth; ++number)
+        w.spawn(work(number));
+    w.finish();
 }
 
 } // namespace inflight::test

@@ -58,32 +58,15 @@ setup at_place(const place& where, std::uint64_t features, const std::function<v
     return s;
 }
 
-// Many reads at a time, over many laps of the rings.
-void read_a_lot(world& w, unsigned depth = 24, unsigned each = 12) {
-    auto memory = w.buffer(depth * std::size_t{512});
-    auto work = [&](unsigned number) -> task<void> {
-        const auto buffer = memory.subspan(number * std::size_t{512}, 512);
-        for (unsigned i = 0; i < each; ++i) {
-            const std::uint64_t sector = (number * 131 + i * 17) % 8192;
-            const status outcome = co_await w.disk().read(sector, buffer);
-            if (outcome != status::ok || !same(buffer, w.on_disk(sector, 1)))
-                BOOST_ERROR("sector " << sector << ": " << outcome);
-        }
-    };
-    for (unsigned number = 0; number < depth; ++number)
-        w.spawn(work(number));
-    w.finish();
-}
-
 // Requests of all kinds, a reset with requests in flight, and requests again.
 void use(world& w) {
     exercise(w);
-    read_a_lot(w);
+    read_a_lot(w, 24, 12); // many laps of the rings
     const std::uint64_t resets = w.disk().count().resets;
     w.model().raise_needs_reset();
     w.settle();
     BOOST_TEST(w.disk().count().resets == resets + 1);
-    read_a_lot(w);
+    read_a_lot(w, 24, 12); // many laps of the rings
 }
 
 // Whether a feature that is offered there is one that the driver accepts.

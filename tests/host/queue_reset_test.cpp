@@ -160,6 +160,48 @@ BOOST_AUTO_TEST_CASE(what_the_queue_has_is_awaited) {
         }
 }
 
+// The device has a slow request of the queue when the third interrupt is lost.
+BOOST_AUTO_TEST_CASE(a_slow_request_of_the_queue_is_awaited) {
+    constexpr std::uint64_t slow_sector = 4000;
+    for (const place& where : places)
+        BOOST_TEST_CONTEXT(where) {
+            world w{at_place(where)};
+            w.start_all();
+            w.model().behave.random_order = true;
+            w.model().behave.latency_for = [](const model::request_view& view) {
+                return std::optional<ticks>{view.sector == slow_sector ? 7 * limit / 4 : 50};
+            };
+            unsigned resets = 0;
+            stop_interrupts(w, [&] {
+                ++resets;
+                BOOST_TEST(w.model().in_flight() == 0U);
+            });
+            bool slow_ended = false;
+            auto slow = [&]() -> task<void> {
+                auto memory = w.buffer(512);
+                BOOST_TEST(co_await w.disk().read(slow_sector, memory) == status::ok);
+                BOOST_TEST(same(memory, w.on_disk(slow_sector, 1)));
+                BOOST_TEST(w.disk().count().lost_interrupts >= until_reset); // so the reset was requested before
+                slow_ended = true;
+            };
+            auto reader = [&]() -> task<void> {
+                auto memory = w.buffer(512);
+                for (std::uint64_t i = 0; !slow_ended; ++i) {
+                    BOOST_TEST(co_await w.disk().read(i, memory) == status::ok);
+                    BOOST_TEST(same(memory, w.on_disk(i, 1)));
+                }
+            };
+            w.spawn(slow());
+            w.spawn(reader());
+            w.finish();
+            BOOST_TEST(resets == 1U);
+            BOOST_TEST(w.disk().count().queue_resets == 1U);
+            BOOST_TEST(w.disk().count().resets == 0U);
+            w.model().behave.latency_for = {};
+            exercise(w);
+        }
+}
+
 // What another queue has stays with the device.
 BOOST_AUTO_TEST_CASE(only_the_queue_itself_has_to_be_empty) {
     constexpr std::uint64_t slow_sector = 4000;
@@ -247,6 +289,40 @@ BOOST_AUTO_TEST_CASE(a_device_that_does_not_reset_its_queues_is_reset) {
                 read_slowly(w, 2 * until_reset);
                 BOOST_TEST(w.disk().count().resets == 1U);
             }
+}
+
+// A device that ignores the reset may still read the ring, so nothing is written there before the device is reset.
+BOOST_AUTO_TEST_CASE(the_ring_of_a_queue_that_was_not_reset_stays_as_it_is) {
+    for (const place& where : places)
+        BOOST_TEST_CONTEXT(where) {
+            world w{at_place(where)};
+            w.start_all();
+            w.model().behave.queue_reset_ignored = true;
+            w.model().inject(fault::no_interrupt, 0, model::forever);
+            const auto ring = [&w] {
+                virtio::virtqueue& of = w.disk().unsafe_queue(0).ring();
+                const std::size_t bytes = of.size() * std::size_t{16}; // a descriptor
+                const std::byte* first = w.host.translate(of.addresses().descriptors, bytes);
+                return std::vector<std::byte>{first, first + bytes};
+            };
+            std::vector<std::byte> before;
+            unsigned device_resets = 0;
+            w.model().behave.before_access = [&](std::uint64_t, std::uint64_t offset, bool write) {
+                if (write && offset == (where.on_pci ? 58U : model::reg::queue_reset)) {
+                    w.model().clear_faults();
+                    before = ring();
+                } else if (write && offset == (where.on_pci ? 20U : model::reg::status) && device_resets++ == 0) {
+                    BOOST_TEST(!before.empty());
+                    BOOST_TEST(ring() == before);
+                }
+            };
+            read_slowly(w, until_reset);
+            w.settle();
+            BOOST_TEST(device_resets != 0U);
+            BOOST_TEST(w.disk().count().resets == 1U);
+            exercise(w);
+            w.model().behave.before_access = {};
+        }
 }
 
 // The queue was reset, and the device does not take it again as it was.

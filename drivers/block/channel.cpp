@@ -331,11 +331,15 @@ inline bool channel::publish(queue& own) noexcept {
         return false;
     }
     if (own.publish()) {
-        own.notified();
-        trace::record(trace::event::notify, own.track);
-        transport_->notify(own.index, own.ring().next_available());
+        notify(own);
     }
     return true;
+}
+
+void channel::notify(queue& own) noexcept {
+    own.notified();
+    trace::record(trace::event::notify, own.track);
+    transport_->notify(own.index, own.ring().next_available());
 }
 
 inline void channel::end_publishing() noexcept {
@@ -473,6 +477,17 @@ void channel::look_for_lost_interrupts() noexcept {
         if (stopped) {
             recovery_->request(recovery::cause::queue_reset);
         }
+    }
+}
+
+void channel::look_for_lost_notifications() noexcept {
+    if (!stopped_ || holds_) {
+        for_each_queue([this](queue& each) {
+            if (each.seems_unnoticed()) {
+                ++counters_.repeated_notifications;
+                notify(each);
+            }
+        });
     }
 }
 

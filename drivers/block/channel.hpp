@@ -37,10 +37,11 @@ class alignas(512) channel final : private async::completion_source,
                                    private watchdog::subject {
   public:
     struct counters {
-        std::uint64_t waited;              // operations that found all slots taken, or no room to share their data
-        std::uint64_t protocol_violations; // times the device broke the rules of a ring
-        std::uint64_t forwarded;           // operations that went through another hart, for want of a queue
-        std::uint64_t lost_interrupts;     // times the watchdog found what an interrupt should have told of
+        std::uint64_t waited;                 // operations that found all slots taken, or no room to share their data
+        std::uint64_t protocol_violations;    // times the device broke the rules of a ring
+        std::uint64_t forwarded;              // operations that went through another hart, for want of a queue
+        std::uint64_t lost_interrupts;        // times the watchdog found what an interrupt should have told of
+        std::uint64_t repeated_notifications; // those of the watchdog, for what the device seemed not to have seen
     };
 
     // What all channels of a disk share. It outlives them.
@@ -148,6 +149,8 @@ class alignas(512) channel final : private async::completion_source,
     void wake_capacity_waiters() noexcept;
 
     void look_for_lost_interrupts() noexcept override;
+    void look_for_lost_notifications() noexcept override;
+    void notify(queue& own) noexcept;
     [[nodiscard]] bool interrupt_lost(queue& own) noexcept;
     [[nodiscard]] bool is_busy() noexcept override;
     [[nodiscard]] bool is_drained() noexcept;

@@ -580,13 +580,15 @@ disk::counters disk::count() const noexcept {
                  .protocol_violations = 0,
                  .resets = recovery_.resets(),
                  .lost_interrupts = 0,
-                 .queue_resets = queue_resets_};
+                 .queue_resets = queue_resets_,
+                 .repeated_notifications = 0};
     for (arch::hart_index hart = 0; hart < harts_; ++hart) {
         const block::channel::counters& of_hart = channels_[hart].count();
         sum.waited += of_hart.waited;
         sum.forwarded += of_hart.forwarded;
         sum.protocol_violations += of_hart.protocol_violations;
         sum.lost_interrupts += of_hart.lost_interrupts;
+        sum.repeated_notifications += of_hart.repeated_notifications;
     }
     return sum;
 }

@@ -78,14 +78,15 @@ class disk final : private recovery::target {
     static constexpr std::size_t max_queues = 64;
 
     struct counters {
-        std::uint64_t interrupts;          // of the device, whatever they were for
-        std::uint64_t spurious;            // of these, with no cause
-        std::uint64_t waited;              // requests that found all slots taken, or no room to share their data
-        std::uint64_t forwarded;           // requests that went through another hart, for want of a queue
-        std::uint64_t protocol_violations; // times the device broke the rules of a ring
-        std::uint64_t resets;              // times the device was reset while in use
-        std::uint64_t lost_interrupts;     // times something was found that an interrupt should have told of
-        std::uint64_t queue_resets;        // times a queue was reset by itself
+        std::uint64_t interrupts;             // of the device, whatever they were for
+        std::uint64_t spurious;               // of these, with no cause
+        std::uint64_t waited;                 // requests that found all slots taken, or no room to share their data
+        std::uint64_t forwarded;              // requests that went through another hart, for want of a queue
+        std::uint64_t protocol_violations;    // times the device broke the rules of a ring
+        std::uint64_t resets;                 // times the device was reset while in use
+        std::uint64_t lost_interrupts;        // times something was found that an interrupt should have told of
+        std::uint64_t queue_resets;           // times a queue was reset by itself
+        std::uint64_t repeated_notifications; // for what the device seemed not to have seen
     };
 
     // How many resets in a row a device may ask for without completing anything before it is lost.

@@ -114,6 +114,8 @@ void queue::reset(const virtio::queue_format& format, bool strict_lengths) noexc
     is_built_ = false;
     reset_requested_ = false;
     lost_in_a_row_ = 0;
+    taken_then_ = 0;
+    published_then_ = 0;
 }
 
 void queue::build() noexcept {
@@ -126,6 +128,13 @@ bool queue::interrupt_was_lost() noexcept {
     lost_in_a_row_ = have_come == interrupts_then_ ? lost_in_a_row_ + 1 : 1;
     interrupts_then_ = have_come;
     return lost_in_a_row_ >= lost_until_reset;
+}
+
+bool queue::seems_unnoticed() noexcept {
+    const bool has_waited = ring_.taken() == taken_then_ && published_then_ != taken_then_;
+    taken_then_ = ring_.taken();
+    published_then_ = ring_.published();
+    return has_waited && ring_.still_wants_notification();
 }
 
 // Lays out the chain and the header of a free slot for requests of this type with `segments` data descriptors, all but

@@ -67,6 +67,10 @@ class queue {
     static constexpr std::uint32_t lost_until_reset = 3;
     [[nodiscard]] bool interrupt_was_lost() noexcept;
 
+    // True if the device has had something since the last call, has completed nothing, and still wants to be notified
+    // of what is in flight: then it has not seen a notification.
+    [[nodiscard]] bool seems_unnoticed() noexcept;
+
     // The queue is to be reset by itself when nothing is in flight here; until reset().
     void request_reset() noexcept { reset_requested_ = true; }
     [[nodiscard]] bool reset_requested() const noexcept { return reset_requested_; }
@@ -383,6 +387,8 @@ class queue {
     bool reset_requested_ = false;
     std::uint32_t lost_in_a_row_ = 0;
     std::uint64_t interrupts_then_ = 0; // when one was lost
+    std::size_t taken_then_ = 0;        // see seems_unnoticed()
+    std::size_t published_then_ = 0;
 
     void (*short_length_call_)(void* context) noexcept = nullptr;
     void* short_length_context_ = nullptr;

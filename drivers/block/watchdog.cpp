@@ -11,6 +11,7 @@ void watchdog::begin_watch() noexcept {
     without_progress_ = 0;
     progress_seen_ = progress_->load(std::memory_order_relaxed);
     completed_then_ = subject_->completed();
+    subject_->look_for_lost_notifications();
     begin_period();
 }
 
@@ -26,6 +27,7 @@ void watchdog::period_ends() noexcept {
     if (!subject_->is_busy()) {
         return;
     }
+    subject_->look_for_lost_notifications();
     begin_period();
     const bool starves = subject_->grow_older(periods_until_late);
     const bool late = device_is_late();

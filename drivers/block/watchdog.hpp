@@ -25,6 +25,10 @@ class watchdog {
         // Looks for completions whose interrupt was lost, before the device is judged.
         virtual void look_for_lost_interrupts() noexcept = 0;
 
+        // Sends a notification again that the device has not seen, of requests that it had at the last call already.
+        // Called when the watch begins, and at the end of each period.
+        virtual void look_for_lost_notifications() noexcept = 0;
+
         // True if the device has requests; how many it has completed.
         [[nodiscard]] virtual bool is_busy() noexcept = 0;
         [[nodiscard]] virtual std::uint64_t completed() noexcept = 0;

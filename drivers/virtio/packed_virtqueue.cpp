@@ -108,6 +108,20 @@ bool packed_virtqueue::wants_notification(std::size_t chains) const noexcept {
     return of_this_lap ? begin <= slot && slot < end : begin <= slot - size_;
 }
 
+bool packed_virtqueue::still_wants_notification() const noexcept {
+    const std::uint32_t event = device_event_->load();
+    const std::uint32_t flags = event & event_suppression::flags;
+    if (flags != event_suppression::descriptor || !event_idx_) {
+        return flags != event_suppression::disable;
+    }
+    // Slot and wrap counter come again after two laps.
+    const std::size_t period = std::size_t{2} * size_;
+    const std::size_t of_lap = (event & event_suppression::wrap) != 0 ? 0 : size_;
+    const std::size_t asked = (event & event_suppression::slot) + of_lap;
+    const std::size_t first = taken() * chain_length_;
+    return (asked + period - first % period) % period < in_flight_published() * chain_length_;
+}
+
 std::size_t packed_virtqueue::used_count() const noexcept {
     const std::size_t most = in_flight_published();
     const packed_descriptor* next = next_used_;

@@ -73,6 +73,9 @@ class packed_virtqueue {
     // Whether the device would want a notification if publish() were called now. A hint: no fence orders it.
     [[nodiscard]] bool publish_would_notify() const noexcept;
 
+    // See virtqueue::still_wants_notification().
+    [[nodiscard]] bool still_wants_notification() const noexcept;
+
     // After publish(): where the next chain is going to be, slot and wrap counter, which a notification may carry (2.9).
     [[nodiscard]] std::uint16_t next_available() const noexcept {
         const bool wrap = available_flags_ == packed_word::available;

@@ -91,6 +91,12 @@ class split_virtqueue {
                                       : (device_field(ring_flags).load() & used_no_notify) == 0;
     }
 
+    // See virtqueue::still_wants_notification().
+    [[nodiscard]] bool still_wants_notification() const noexcept {
+        return used_event_ != nullptr ? crossed(notification_event(), published_, taken_)
+                                      : (device_field(ring_flags).load() & used_no_notify) == 0;
+    }
+
     // enable_interrupts() and publish() with one full fence. `available_now` is available(), and not published(). Calls
     // notify() if the device wants a notification. Returns what enable_interrupts() does.
     template <typename Notify>

@@ -90,6 +90,13 @@ class virtqueue {
         return is_packed_ ? packed_.has_unpublished() : split_.has_unpublished();
     }
 
+    // Whether the device wants a notification for any of the chains that it has been shown and has not used. One that
+    // asks for notifications by number (EVENT_IDX) does not, once it has seen them all.
+    [[nodiscard]] bool still_wants_notification() const noexcept {
+        return in_flight_published() != 0 &&
+               (is_packed_ ? packed_.still_wants_notification() : split_.still_wants_notification());
+    }
+
     // How many chains the device has been shown, and how many were taken back, since lay_out().
     [[nodiscard]] std::size_t published() const noexcept {
         return is_packed_ ? packed_.published() : split_.published();

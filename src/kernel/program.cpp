@@ -125,9 +125,9 @@ void print_queues_json(const virtio_device& device) noexcept {
         trace::record(trace::event::counted);
     }
     console::print("\"interrupts\":%lu,\"spurious_interrupts\":%lu,\"waited\":%lu,\"sent\":%lu,\"resets\":%lu,"
-                   "\"lost_interrupts\":%lu,\"queue_resets\":%lu,\"queues\":[",
+                   "\"lost_interrupts\":%lu,\"queue_resets\":%lu,\"repeated_notifications\":%lu,\"queues\":[",
                    count.interrupts, count.spurious, count.waited, count.forwarded, count.resets, count.lost_interrupts,
-                   count.queue_resets);
+                   count.queue_resets, count.repeated_notifications);
     for (std::uint16_t i = 0; i < disk.properties().queues; ++i) {
         const block::queue::counters& queue = disk.count(i);
         console::print("%s{\"requests\":%lu,\"notifications\":%lu,\"interrupts\":%lu,\"short_lengths\":%lu,\"hart\":%u",

@@ -2,6 +2,7 @@
 #include "async/scheduler.hpp"
 #include "async/with_timeout.hpp"
 #include "drivers/block/watchdog.hpp"
+#include "tests/host/disk_setups.hpp"
 #include "tests/host/readers.hpp"
 #include "tests/host/requests_of_all_kinds.hpp"
 
@@ -253,6 +254,86 @@ BOOST_AUTO_TEST_CASE(an_interrupt_that_is_lost_is_found_at_the_next_look) {
         {8});
 }
 
+// So is a notification that the device has not seen: with EVENT_IDX, or a packed ring, it still asks for it.
+BOOST_AUTO_TEST_CASE(a_notification_that_is_lost_is_sent_again_at_the_next_look) {
+    for_each_variant(
+        [](const variant& of) {
+            for (unsigned choice = 0; choice < (of.version == 1 ? 2U : 4U); ++choice) {
+                setup s = setup_of(of, limit, (choice & 1) != 0 ? 3 : 1);
+                if ((choice & 2) != 0)
+                    offer(s.disks[0], bits::ring_packed);
+                world w{s};
+                w.start_all();
+                guests all{w};
+                constexpr kind whole[] = {kind::read, kind::write, kind::flush, kind::discard,
+                                          kind::get_id};  // one piece each
+                for (std::uint64_t i = 1; i <= 20; ++i) { // laps of the ring
+                    w.model().inject(fault::notification_lost);
+                    const guests::guest& each = all.start(whole[i % std::size(whole)]);
+                    w.finish();
+                    guests::check_ok(each);
+                    BOOST_TEST(each.ended - each.began > limit / 5);
+                    BOOST_TEST(each.ended - each.began <= limit / 4 + slack);
+                    BOOST_TEST(w.disk().count().repeated_notifications == i);
+                    w.settle();
+                }
+                BOOST_TEST(w.disk().count().resets == 0U);
+                BOOST_TEST(w.model().fired(fault::notification_lost) == 20U);
+            }
+        },
+        {8});
+}
+
+// Other queues go on, and do not hide it.
+BOOST_AUTO_TEST_CASE(a_notification_is_lost_in_one_queue_of_two) {
+    world w{setup_of(plain, limit, 2)};
+    w.start_all();
+    bool over = false;
+    auto memory = w.buffer(2 * 512);
+    auto busy = [&](std::span<std::byte> part) -> task<void> {
+        while (!over) {
+            BOOST_TEST(co_await w.disk().read(5, part) == status::ok);
+            co_await sleep_for(300);
+        }
+    };
+    auto victim = [&](std::span<std::byte> part) -> task<void> {
+        co_await sleep_for(limit / 2);
+        w.model().inject(fault::notification_lost);
+        const ticks began = w.host.time();
+        BOOST_TEST(co_await w.disk().read(77, part) == status::ok);
+        BOOST_TEST(w.host.time() - began <= limit / 2 + slack); // a period may have begun with a completion
+        over = true;
+    };
+    w.spawn(busy(memory.first(512)));
+    w.spawn(victim(memory.last(512)));
+    w.finish();
+    BOOST_TEST(w.disk().count().repeated_notifications >= 1U);
+    BOOST_TEST(w.disk().count().resets == 0U);
+}
+
+// A device that is slow, and has all that it was told of, is not told again.
+BOOST_AUTO_TEST_CASE(a_slow_device_is_not_notified_again) {
+    for_each_variant(
+        [](const variant& of) {
+            if (!of.event_idx)
+                return; // it does not say what it has seen
+            setup s = setup_of(of, limit);
+            s.disks[0].superfluous_permitted = 0;
+            if (of.indirect && of.version != 1)
+                offer(s.disks[0], bits::ring_packed);
+            world w{s};
+            w.start_all();
+            w.model().behave.latency_min = w.model().behave.latency_max = 4 * limit / 5;
+            guests all{w};
+            for (unsigned i = 0; i < kinds; ++i)
+                all.start(kind{i});
+            w.finish();
+            BOOST_TEST(w.disk().count().repeated_notifications == 0U);
+            BOOST_TEST(w.disk().count().resets == 0U);
+        },
+        {8});
+}
+
 // Done in time, and not told of until the look at which it would be late.
 BOOST_AUTO_TEST_CASE(a_device_that_is_done_is_not_late_though_its_interrupt_is_lost) {
     for_each_variant(
@@ -382,6 +463,7 @@ struct watched final : block::watchdog::subject {
         if (found_by_looking != 0)
             busy = false;
     }
+    void look_for_lost_notifications() noexcept override {}
     bool is_busy() noexcept override { return busy; }
     std::uint64_t completed() noexcept override { return done; }
     bool grow_older(std::uint32_t old) noexcept override {

@@ -542,7 +542,8 @@ void virtio_blk_model::on_wait_for_interrupt() {
             report(queue.ring->rule.full_fence, title(queue) + "no full fence after making available");
         }
         queue.ring->check_flags_of_next();
-        if (queue.looks_scheduled != 0 || !queue.ring->has_waiting() || queue.lost_kick_reported == queue.ring->seen())
+        if (queue.looks_scheduled != 0 || queue.misses_notification || !queue.ring->has_waiting() ||
+            queue.lost_kick_reported == queue.ring->seen())
             continue;
         queue.lost_kick_reported = queue.ring->seen();
         report(queue.ring->rule.lost_notification,

@@ -202,6 +202,7 @@ enum class fault : std::uint8_t {
     complete_during_reset, // a request completes after the reset was written and before Status read 0 [status read]
     removed,               // all registers read all ones from here on                      [register access]
     vector_refused,        // PCI: a vector reads back as NO_VECTOR                         [its write]
+    notification_lost,     // the device does not look at its ring                          [notification]
     notify_out_of_range,   // PCI: queue_notify_off is far beyond the structure             [its read]
 };
 
@@ -405,6 +406,7 @@ class virtio_blk_model final : public arch::host::mmio_device, public arch::host
         std::map<std::byte*, std::uint64_t> shared;          // what the driver shares beside the rings: start, bytes
         std::vector<request_pointer> in_flight;              // oldest first
         unsigned looks_scheduled = 0;
+        bool misses_notification = false;                // the last one, so that it asks for no other
         std::optional<std::uint64_t> lost_kick_reported; // where the driver stood then
 
         // order of memory

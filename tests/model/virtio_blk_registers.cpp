@@ -695,6 +695,9 @@ void virtio_blk_model::write_queue_notify(std::uint32_t value) {
                    "superfluous notification of queue " + std::to_string(index));
     }
     ring.notified();
+    queue.misses_notification = fires(fault::notification_lost);
+    if (queue.misses_notification)
+        return;
     schedule_look(index, draw(behave.notification_latency_min, behave.notification_latency_max), true);
 }
 

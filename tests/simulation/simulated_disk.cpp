@@ -210,7 +210,15 @@ void simulated_disk::choose_faults() {
         if (choose.percent(30)) {
             model->inject(model::fault::no_interrupt, choose.below(12), choose.between(1, 3));
         }
+        if (loses_notifications()) {
+            model->inject(model::fault::notification_lost, in_.host.seed() / 4 % 12, 1 + in_.host.seed() / 48 % 2);
+        }
     }
+}
+
+// By the seed, so that the seeds that were found before replay as they did.
+bool simulated_disk::loses_notifications() const {
+    return limit != 0 && in_.host.seed() % 4 == 0;
 }
 
 void simulated_disk::choose_behaviour() {
@@ -219,7 +227,7 @@ void simulated_disk::choose_behaviour() {
     chooser& choose = in_.choose;
     model::behaviour& b = model->behave;
     // A device that is slow, but in time, and does nothing else that could take longer.
-    if (limit != 0 && !may_reset && !lies && swallow == 0 && choose.percent(20)) {
+    if (limit != 0 && !may_reset && !lies && swallow == 0 && choose.percent(20) && !loses_notifications()) {
         b.random_order = false;
         b.burst = 1;
         b.latency_max = limit * 9 / 10;

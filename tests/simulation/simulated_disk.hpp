@@ -52,6 +52,7 @@ struct simulated_disk {
     void choose_permitted_behaviour();
     void choose_faults();
     bool swallows(const model::request_view&);
+    [[nodiscard]] bool loses_notifications() const;
 
     run_context& in_;
     std::unique_ptr<test::virtio_pci_function> pci_; // nullptr: on MMIO

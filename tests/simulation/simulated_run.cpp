@@ -70,6 +70,7 @@ void simulated_run::count() {
         counted.resets += each->disk->count().resets;
         counted.sent += each->disk->count().forwarded;
         counted.lost_interrupts += each->model->fired(model::fault::no_interrupt);
+        counted.lost_notifications += each->model->fired(model::fault::notification_lost);
         counted.lies += each->disk->count().protocol_violations;
     }
 }

@@ -106,6 +106,7 @@ void print(const totals& all, std::uint64_t first, double seconds) {
     add("requests cancelled", all.cancelled);
     add("timed out", all.timed_out);
     add("interrupts lost", all.lost_interrupts);
+    add("notifications lost", all.lost_notifications);
     add("lies", all.lies);
     std::printf("\n");
 }

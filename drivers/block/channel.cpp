@@ -47,24 +47,16 @@ channel::channel(const device& of, async::executor& hart, channel& server) noexc
 // one is laid out for another kind of request; or the channel has no queue. Usually others wait already, because a queue
 // is full. That path calls nothing unless as its last step, so that no register is saved for it.
 void channel::submit_plain_later(operation& started) noexcept {
-    if (!waiting_.empty()) [[likely]] {
+    if (current_->submit_plain_packed_first(started)) {
+        started.begin(operation_state::whole_in_flight);
+    } else if (!waiting_.empty()) [[likely]] {
         wait_whole(started); // there is no free slot: push_waiting() has given them all away
     } else if (forwarding_) {
         ++counters_.forwarded;
         forwarding_->send_plain(started);
-    } else if (current_->ring().is_packed()) {
-        submit_plain_packed(started);
     } else {
         submit_plain_elsewhere(started);
     }
-}
-
-void channel::submit_plain_packed(operation& started) noexcept {
-    if (!current_->submit_plain_packed(started)) [[unlikely]] {
-        submit_plain_elsewhere(started);
-        return;
-    }
-    started.begin(operation_state::whole_in_flight);
 }
 
 void channel::submit_plain_elsewhere(operation& started) noexcept {
@@ -249,6 +241,13 @@ bool channel::drain_rest(std::size_t used) noexcept {
     return push_waiting_after_poll();
 }
 
+bool channel::drain_rest_packed() noexcept {
+    if (first_->drain_rest_packed(*executor_) == queue::drained::protocol_violation) [[unlikely]] {
+        return violates();
+    }
+    return push_waiting_after_poll();
+}
+
 bool channel::push_waiting_after_poll() noexcept {
     push_waiting();
     return true;
@@ -281,8 +280,30 @@ bool channel::poll() noexcept {
     return true;
 }
 
-// While the channel holds, it takes completions and submits nothing.
+// As poll(), for a packed ring.
 bool channel::poll_slow_path() noexcept {
+    queue* const only = only_packed_;
+    if (only == nullptr || configuration_changed_.load(std::memory_order_relaxed)) [[unlikely]] {
+        return poll_all();
+    }
+    if (!only->ring().disarm_unless_armed_packed()) {
+        return false;
+    }
+    const bool found = only->drain_in_order_packed(*executor_);
+    if (only->ring().packed().some_used()) [[unlikely]] {
+        return drain_rest_packed();
+    }
+    if (!found) {
+        return false;
+    }
+    if (!waiting_.empty()) [[unlikely]] {
+        return push_waiting_after_poll();
+    }
+    return true;
+}
+
+// While the channel holds, it takes completions and submits nothing.
+bool channel::poll_all() noexcept {
     if (stopped_ && !holds_) [[unlikely]] {
         return false;
     }
@@ -367,7 +388,7 @@ bool channel::publish_early(bool may_notify) noexcept {
     bool published = false;
     bool notified = false;
     for_each_queue([this, may_notify, &published, &notified](queue& each) {
-        const bool would_notify = each.ring().publish_would_notify();
+        const bool would_notify = each.publish_would_notify();
         if (may_notify || !would_notify) {
             const bool shown = publish(each);
             published |= shown;
@@ -407,7 +428,25 @@ bool channel::arm_and_publish() noexcept {
     return work;
 }
 
+// As arm_and_publish(), for a packed ring.
 bool channel::arm_and_publish_slow_path() noexcept {
+    queue* const only = only_packed_;
+    if (only == nullptr || configuration_changed_.load(std::memory_order_relaxed) ||
+        !only->ring().wants_arm_and_publish_packed()) [[unlikely]] {
+        return arm_and_publish_all();
+    }
+    const bool work = only->arm_and_publish_packed([ this, only ]() __attribute__((always_inline)) {
+        only->notified();
+        trace::record(trace::event::notify, only->track);
+        virtio::notify(registers_, [only] { return only->ring().packed().next_available(); });
+    });
+    if (!watchdog_.watches()) [[unlikely]] {
+        return begin_to_watch(work);
+    }
+    return work;
+}
+
+bool channel::arm_and_publish_all() noexcept {
     if (stopped_ && !holds_) [[unlikely]] {
         return false;
     }
@@ -436,6 +475,14 @@ bool channel::has_unpublished() noexcept {
 }
 
 // ---- interrupts ----
+
+void channel::interrupted_here_slow_path() noexcept {
+    if (only_packed_ == nullptr) [[unlikely]] {
+        interrupted();
+        return;
+    }
+    static_cast<void>(only_packed_->ring().interrupted());
+}
 
 void channel::interrupted() noexcept {
     bool found = configuration_changed_.load(std::memory_order_relaxed);
@@ -590,6 +637,7 @@ void channel::quiesce() noexcept {
     stopped_ = true;
     holds_ = false;
     only_ = nullptr;
+    only_packed_ = nullptr;
     current_ = &no_queue;
     admission_.close();
 }
@@ -620,9 +668,9 @@ void channel::resume() noexcept {
     if (capacity_has_changed || stopped_) {
         wake_capacity_waiters();
     }
-    const bool is_quick = first_ != nullptr && !has_several_queues() && !first_->ring().is_packed() &&
-                          !first_->ring().is_in_order() && registers_.can_notify();
-    only_ = !stopped_ && is_quick ? first_ : nullptr;
+    const bool is_quick = !stopped_ && first_ != nullptr && !has_several_queues() && registers_.can_notify();
+    only_ = is_quick && !first_->ring().is_packed() && !first_->ring().is_in_order() ? first_ : nullptr;
+    only_packed_ = is_quick && first_->ring().is_packed() ? first_ : nullptr;
     if (!stopped_ && memory_->is_direct()) {
         admission_.open(properties_);
     }

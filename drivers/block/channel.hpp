@@ -75,11 +75,16 @@ class alignas(512) channel final : private async::completion_source,
             submit_slow_path(started);
             return;
         }
-        if (!current_->submit_plain(started)) [[unlikely]] {
+        if (current_->submit_plain(started)) [[likely]] {
+            started.begin(operation_state::whole_in_flight);
+            return;
+        }
+        if (!current_->submit_plain_packed(started)) [[unlikely]] {
             submit_plain_later(started);
             return;
         }
         started.begin(operation_state::whole_in_flight);
+        asm(""); // else it shares the end of the way of a split ring, which then takes an instruction more
     }
 
     // Interrupt context, any hart: marks the queues in which something has completed, and wakes their hart.
@@ -88,7 +93,7 @@ class alignas(512) channel final : private async::completion_source,
     // The same where there is one hart.
     void interrupted_here() noexcept {
         if (only_ == nullptr) [[unlikely]] {
-            interrupted();
+            interrupted_here_slow_path();
             return;
         }
         static_cast<void>(only_->ring().interrupted_split());
@@ -128,11 +133,15 @@ class alignas(512) channel final : private async::completion_source,
     [[nodiscard]] const counters& count() const noexcept { return counters_; }
 
   private:
+    [[gnu::noinline]] void interrupted_here_slow_path() noexcept;
     [[gnu::noinline]] bool arm_and_publish_slow_path() noexcept;
+    [[gnu::noinline]] bool arm_and_publish_all() noexcept;
     [[gnu::noinline]] bool poll_slow_path() noexcept;
+    [[gnu::noinline]] bool poll_all() noexcept;
     [[gnu::noinline]] void report_if_drained() noexcept;
     [[gnu::noinline]] bool violates() noexcept;
     [[gnu::noinline]] bool drain_rest(std::size_t used) noexcept;
+    [[gnu::noinline]] bool drain_rest_packed() noexcept;
     [[gnu::noinline]] bool push_waiting_after_poll() noexcept;
     [[gnu::noinline]] bool begin_to_watch(bool work) noexcept;
     bool poll() noexcept override;
@@ -172,7 +181,6 @@ class alignas(512) channel final : private async::completion_source,
 
     void submit_slow_path(operation& started) noexcept;
     void submit_plain_later(operation& started) noexcept;
-    [[gnu::noinline]] void submit_plain_packed(operation& started) noexcept;
     [[gnu::noinline]] void submit_plain_elsewhere(operation& started) noexcept;
     inline void wait_whole(operation& started) noexcept;
     [[nodiscard]] bool push(operation& started) noexcept;
@@ -205,6 +213,7 @@ class alignas(512) channel final : private async::completion_source,
     // The same if it has no sibling, its ring is split and without IN_ORDER, and the transport has fast_path_registers:
     // then what is done once per round is inline.
     queue* only_ = nullptr;
+    queue* only_packed_ = nullptr; // the same if its ring is packed
     recovery* recovery_;
     virtio::transport* transport_;
     virtio::fast_path_registers registers_;

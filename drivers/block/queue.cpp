@@ -67,13 +67,11 @@ bool queue::allocate(dma_memory& memory, std::uint16_t size, const virtio::queue
 
     const virtio::queue_memory needed = virtio::queue_memory::of(size, format.legacy);
     ring_memory_ = memory.allocate(needed.bytes, needed.alignment);
-    std::byte* const memories = memory.allocate(sizeof(slot_memory) * slots, alignof(slot_memory));
-    std::byte* tables = nullptr;
-    if (indirect) {
-        tables = memory.allocate(sizeof(virtio::descriptor) * table_entries_ * slots, 64);
-    }
-    if (ring_memory_ == nullptr || memories == nullptr || (indirect && tables == nullptr) ||
-        !slots_.allocate(memory, size, stride_)) {
+    // Each slot's memory, with its table behind it.
+    const std::size_t bytes = sizeof(slot_memory) + sizeof(virtio::descriptor) * table_entries_;
+    const std::size_t bytes_of_slot = (bytes + alignof(slot_memory) - 1) & ~(alignof(slot_memory) - 1);
+    std::byte* const memories = memory.allocate(bytes_of_slot * slots, alignof(slot_memory));
+    if (ring_memory_ == nullptr || memories == nullptr || !allocate_slots(memory, format.packed)) {
         return false;
     }
     if (format.packed && !indirect) {
@@ -91,10 +89,9 @@ bool queue::allocate(dma_memory& memory, std::uint16_t size, const virtio::queue
         ranges_ = ::new (place) range_memory[std::size_t{ranges} * slots];
         ranges_per_slot_ = ranges;
     }
-    tables_ = reinterpret_cast<virtio::descriptor*>(tables);
-    slot_memories_ = reinterpret_cast<slot_memory*>(memories);
     for (std::uint32_t i = 0; i < slots; ++i) {
-        slots_.slot(i).memory = ::new (slot_memories_ + i) slot_memory{};
+        slot& each = format.packed ? packed_slots_.slot(i) : slots_.slot(i);
+        each.memory = ::new (memories + bytes_of_slot * i) slot_memory{};
     }
     if (!memory.is_direct()) {
         sharing_ = &memory;
@@ -105,12 +102,26 @@ bool queue::allocate(dma_memory& memory, std::uint16_t size, const virtio::queue
     return true;
 }
 
+// A plain request is the usual one. Its device writes the status at the least.
+bool queue::allocate_slots(dma_memory& memory, bool packed) noexcept {
+    if (!packed) {
+        return slots_.allocate(memory, size_, stride_);
+    }
+    constexpr std::uint64_t table_of_three =
+        virtio::packed_word::of(3 * sizeof(virtio::descriptor), 0, virtio::descriptor_flag::indirect);
+    return packed_slots_.allocate(memory, size_ / stride_, table_of_three, 1);
+}
+
 void queue::reset(const virtio::queue_format& format, bool strict_lengths) noexcept {
     completed_before_reset_ += ring_.taken();
     ring_.lay_out(ring_memory_, size_, format);
     trusts_length_ = !format.legacy; // legacy devices report what they like (LEG-11, BLKL-04)
     strict_lengths_ = strict_lengths;
-    slots_.clear_free();
+    if (format.packed) {
+        packed_slots_.clear_free(ring_.packed());
+    } else {
+        slots_.clear_free();
+    }
     is_built_ = false;
     reset_requested_ = false;
     lost_in_a_row_ = 0;
@@ -119,7 +130,14 @@ void queue::reset(const virtio::queue_format& format, bool strict_lengths) noexc
 }
 
 void queue::build() noexcept {
-    slots_.free_all([](slot& each) { each.shape = no_shape; });
+    const auto forget_shape = [](slot& each) {
+        each.shape = no_shape;
+    };
+    if (ring_.is_packed()) {
+        packed_slots_.free_all(ring_.packed(), forget_shape);
+    } else {
+        slots_.free_all(forget_shape);
+    }
     is_built_ = true;
 }
 
@@ -184,7 +202,7 @@ void queue::build_split(slot& free_slot, std::uint32_t segments, bool device_wri
         in_ring.store(arch::device_address(first), static_cast<std::uint32_t>(sizeof *first * (segments + 2)), indirect,
                       0);
     }
-    free_slot.data = first + 1;
+    free_slot.chain = first;
 }
 
 void queue::build_packed_table(slot& free_slot, std::uint32_t segments, bool device_writes,
@@ -197,7 +215,7 @@ void queue::build_packed_table(slot& free_slot, std::uint32_t segments, bool dev
         first[i].store_in_packed_table(0, 0, device_writes ? write : std::uint16_t{0});
     }
     first[segments + 1].store_in_packed_table(end.address, end.length, end.flags);
-    free_slot.data = first + 1;
+    free_slot.chain = first;
 }
 
 // All chains have three descriptors, so the header of a request without data has two of them, which any device with
@@ -226,8 +244,8 @@ void queue::set_data(slot& taken, std::uint32_t segment, std::uint64_t address, 
         data.address = address;
         data.length = length;
     } else {
-        taken.data[segment].address.store(address);
-        taken.data[segment].length.store(length);
+        taken.chain[1 + segment].address.store(address);
+        taken.chain[1 + segment].length.store(length);
     }
 }
 
@@ -235,26 +253,40 @@ void queue::submit_whole_packed(operation& owner) noexcept {
     slot& taken = take_slot(owner, 1);
     const auto length = static_cast<std::uint32_t>(owner.length);
     set_data(taken, 0, arch::device_address(owner.data), length);
-    make_available_packed(taken);
-    begin(taken, owner, owner.sector, owner.device_writes() ? std::uint64_t{length} + 1 : 1);
+    make_available(taken, owner, owner.sector, owner.device_writes() ? std::uint64_t{length} + 1 : 1);
 }
 
 void queue::make_available(slot& taken, operation& owner, std::uint64_t sector, std::uint64_t expected) noexcept {
     if (ring_.is_packed()) {
         make_available_packed(taken);
+        expected += taken.word() - taken.least_written; // the id
     } else {
         ring_.split().make_available(taken.id);
     }
-    begin(taken, owner, sector, expected);
+    begin(taken, *taken.memory, owner, sector, expected);
 }
 
 void queue::make_available_packed(const slot& taken) noexcept {
+    virtio::packed_virtqueue& ring = ring_.packed();
     if (chains_ != nullptr) {
-        ring_.packed().make_available(taken.id, chain_of(taken));
+        ring.store_chain(taken.place, taken.id, chain_of(taken));
+        packed_slots_.end_batch(); // the quick way is for tables
         return;
     }
-    const virtio::buffer table = table_buffer(taken, (taken.shape + 1u) & 0xffu); // see shape_of()
-    ring_.packed().make_available(taken.id, &table);
+    const virtio::buffer table = table_buffer(taken);
+    ring.store_chain(taken.place, taken.id, &table);
+}
+
+void queue::resubmit_unowned_packed(const slot& built) noexcept {
+    const virtio::buffer table = table_buffer(built);
+    ring_.packed().make_available(built.id, chains_ != nullptr ? chain_of(built) : &table);
+}
+
+virtio::buffer queue::table_buffer(const slot& of) noexcept {
+    const std::uint32_t segments = (of.shape + 1u) & 0xffu; // see shape_of()
+    return {.address = arch::device_address(of.chain),
+            .length = static_cast<std::uint32_t>(sizeof(virtio::descriptor) * (segments + 2)),
+            .flags = virtio::descriptor_flag::indirect};
 }
 
 // Shares the data of a piece with the device, and stores the addresses in the chain. False if there is no room for all
@@ -287,14 +319,14 @@ void queue::unshare(slot& used) noexcept {
 }
 
 bool queue::submit_data(operation& owner, const data_piece& piece) noexcept {
-    slot& taken = slots_.front();
+    slot& taken = ring_.is_packed() ? packed_slots_.next(ring_.packed()) : slots_.front();
     if (taken.shape != shape_of(owner.type, piece.count)) {
         reshape(taken, owner.type, piece.count);
     }
     if (sharing_ != nullptr && !share(taken, owner, piece)) {
         return false;
     }
-    slots_.take();
+    static_cast<void>(ring_.is_packed() ? packed_slots_.take_any(ring_.packed()) : slots_.take());
     std::uint32_t length = 0;
     for (std::uint32_t i = 0; i < piece.count; ++i) {
         if (sharing_ == nullptr) { // else share() has done it
@@ -313,8 +345,7 @@ bool queue::submit_data(operation& owner, const data_piece& piece) noexcept {
 
 void queue::submit_ranges(operation& owner, const range_piece& piece) noexcept {
     slot& taken = take_slot(owner, 1);
-    range_memory* const first =
-        piece.count == 1 ? &taken.memory->range : ranges_ + std::size_t{ranges_per_slot_} * (taken.id / stride_);
+    range_memory* const first = piece.count == 1 ? &taken.memory->range : ranges_ + ranges_per_slot_ * number_of(taken);
     range_memory* next = first;
     for (const virtio_blk::range_segment& range : piece.list()) {
         next->sector.store(range.sector);
@@ -350,7 +381,7 @@ void queue::submit_get_lifetime(operation& owner) noexcept {
 }
 
 void queue::submit_unowned_read(std::uint32_t slot_number, std::uint64_t sector, std::span<std::byte> buffer) noexcept {
-    slot& built = slots_.slot(slot_number);
+    slot& built = ring_.is_packed() ? packed_slots_.slot(slot_number) : slots_.slot(slot_number);
     reshape(built, request_type::in, 1);
     built.memory->header.sector.store(sector);
     set_data(built, 0, arch::device_address(buffer.data()), static_cast<std::uint32_t>(buffer.size()));
@@ -358,6 +389,10 @@ void queue::submit_unowned_read(std::uint32_t slot_number, std::uint64_t sector,
 }
 
 queue::drained queue::drain(async::executor& hart) noexcept {
+    if (ring_.is_packed()) {
+        ring_.disarm(); // as in virtqueue::begin_drain()
+        return drain_rest_packed(hart);
+    }
     const std::size_t used = ring_.begin_drain();
     if (used == 0) {
         return drained::nothing;
@@ -414,6 +449,32 @@ queue::drained queue::drain_rest(async::executor& hart, std::size_t used) noexce
         }
     }
     return drained::something;
+}
+
+bool queue::drain_expected_packed(async::executor& hart) noexcept {
+    async::executor::many_ready ready{hart};
+    return packed_slots_.take_expected(
+        ring_.packed(), [&](slot & done) __attribute__((always_inline)) { return complete_expected(done, ready); });
+}
+
+queue::drained queue::drain_rest_packed(async::executor& hart) noexcept {
+    using checked = virtio::packed_slot_table<slot>::checked;
+    const auto complete = [this, &hart](slot& done, std::uint32_t length, bool reserved) noexcept {
+        return complete_checked(done, length, reserved, hart);
+    };
+    virtio::packed_virtqueue& ring = ring_.packed();
+    drained outcome = drained::nothing;
+    for (;;) {
+        if (!ring_.is_in_order() && drain_expected_packed(hart)) {
+            outcome = drained::something;
+        }
+        switch (ring_.is_in_order() ? packed_slots_.take_batch(ring, complete)
+                                    : packed_slots_.take_checked(ring, complete)) {
+        case checked::nothing: return outcome;
+        case checked::violation: return drained::protocol_violation;
+        case checked::authentic: outcome = drained::something; break;
+        }
+    }
 }
 
 // What is not the data of a user is copied to where the operation wants it.
@@ -480,10 +541,15 @@ bool queue::complete_checked(slot& done, std::uint32_t length, bool reserved, as
 
 bool queue::grow_older(std::uint32_t old) noexcept {
     bool starves = false;
-    slots_.grow_older(old, completed(), [&starves](slot& each) {
+    const auto starved = [&starves](slot& each) {
         each.owner->flags |= operation::is_late;
         starves = true;
-    });
+    };
+    if (ring_.is_packed()) {
+        packed_slots_.grow_older(old, completed(), starved);
+    } else {
+        slots_.grow_older(old, completed(), starved);
+    }
     return starves;
 }
 

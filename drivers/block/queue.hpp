@@ -18,6 +18,7 @@
 #include "inflight/drivers/block/pieces.hpp"
 #include "inflight/drivers/block/virtio_blk.hpp"
 #include "inflight/drivers/memory/dma_memory.hpp"
+#include "inflight/drivers/virtio/packed_slot_table.hpp"
 #include "inflight/drivers/virtio/slot_table.hpp"
 #include "inflight/drivers/virtio/virtqueue.hpp"
 
@@ -50,7 +51,7 @@ class queue {
     // `ranges` is the largest number of them in one device request. False if no memory is left.
     [[nodiscard]] bool allocate(dma_memory& memory, std::uint16_t size, const virtio::queue_format& format,
                                 bool indirect, std::uint32_t segments, std::uint32_t ranges) noexcept;
-    [[nodiscard]] bool is_allocated() const noexcept { return slots_.is_allocated(); }
+    [[nodiscard]] bool is_allocated() const noexcept { return slots_.is_allocated() || packed_slots_.is_allocated(); }
 
     // Lays out an empty queue, all zero, as the device wants to be given it. The device does not know it, or was reset.
     // With `strict_lengths`, a request ends with device_error if the device says that it has written less than it has
@@ -82,9 +83,11 @@ class queue {
     [[nodiscard]] virtio::virtqueue& ring() noexcept { return ring_; }
 
     // How many device requests fit in at once, and how many are in flight.
-    [[nodiscard]] std::uint32_t slots() const noexcept { return slots_.size(); }
-    [[nodiscard]] std::size_t in_flight() const noexcept { return ring_.in_flight(); }
-    [[nodiscard]] bool full() const noexcept { return slots_.full(); }
+    [[nodiscard]] std::uint32_t slots() const noexcept { return slots_.size() + packed_slots_.size(); }
+    [[nodiscard]] std::size_t in_flight() const noexcept {
+        return ring_.is_packed() ? packed_slots_.in_flight(ring_.packed()) : ring_.in_flight();
+    }
+    [[nodiscard]] bool full() const noexcept { return ring_.is_packed() ? packed_slots_.full() : slots_.full(); }
 
     // The largest number of data segments in one device request.
     [[nodiscard]] std::uint32_t segments() const noexcept { return table_entries_ == 0 ? 1 : table_entries_ - 2; }
@@ -103,21 +106,26 @@ class queue {
         return true;
     }
 
-    // The same for a packed ring with indirect descriptors.
-    bool submit_plain_packed(operation& owner) noexcept {
-        slot& front = slots_.front();
-        if (chains_ != nullptr || front.shape != shape_of(owner.type, 1) || ring_.packed().run_has_ended())
-            [[unlikely]] {
+    // The same for a packed ring with indirect descriptors, where the request does not begin a batch.
+    [[gnu::always_inline]] bool submit_plain_packed(operation& owner) noexcept {
+        if (packed_slots_.front().shape != shape_of(owner.type, 1)) [[unlikely]] {
             return false;
         }
-        slots_.take();
-        const std::uint64_t sector = owner.sector;
-        const std::uint64_t length = owner.length;
-        const std::uint64_t expected = owner.device_writes() ? length + 1 : 1;
-        front.data->address.store(arch::device_address(owner.data));
-        front.data->length.store(static_cast<std::uint32_t>(length));
-        ring_.packed().make_one_available(front.id, table_buffer(front, 1));
-        begin(front, owner, sector, expected);
+        slot& taken = packed_slots_.take();
+        const std::uint64_t word = packed_slots_.word_of(taken);
+        submit_into_packed(taken, owner).word.store(word);
+        return true;
+    }
+
+    // The same where it begins one.
+    bool submit_plain_packed_first(operation& owner) noexcept {
+        if (!packed_slots_.is_between_batches() || packed_slots_.batch_front().shape != shape_of(owner.type, 1) ||
+            chains_ != nullptr) [[unlikely]] {
+            return false;
+        }
+        slot& taken = packed_slots_.take_batch_front();
+        const std::uint64_t word = packed_slots_.word_of(taken);
+        ring_.packed().hold_back(submit_into_packed(taken, owner), word);
         return true;
     }
 
@@ -140,8 +148,20 @@ class queue {
 
     // Shows the device what was submitted. True if it wants a notification for that.
     [[nodiscard]] bool publish() noexcept {
-        slots_.published();
+        if (ring_.is_packed()) {
+            packed_slots_.publish(ring_.packed());
+        } else {
+            slots_.published();
+        }
         return ring_.publish();
+    }
+
+    // Whether the device would want a notification if publish() were called now: it may change its mind until then.
+    [[nodiscard]] bool publish_would_notify() noexcept {
+        if (ring_.is_packed()) {
+            packed_slots_.catch_up(ring_.packed());
+        }
+        return ring_.publish_would_notify();
     }
 
     // The same, and arms the queue before, where ring().wants_arm_and_publish_split(). Calls notify() if the device
@@ -153,10 +173,25 @@ class queue {
         return ring_.arm_and_publish_split(available, notify);
     }
 
+    // The same where ring().wants_arm_and_publish_packed().
+    template <typename Notify>
+    [[nodiscard, gnu::always_inline]] inline bool arm_and_publish_packed(Notify&& notify) noexcept {
+        packed_slots_.publish(ring_.packed());
+        return ring_.arm_and_publish_packed(notify);
+    }
+
     // A quantum: how many plain requests the queue takes before it is another queue's turn. It ends early where the
     // ring begins again.
-    void begin_quantum(std::uint32_t requests) noexcept { ring_.begin_run(requests); }
-    [[nodiscard]] bool quantum_has_ended() const noexcept { return ring_.run_has_ended(); }
+    void begin_quantum(std::uint32_t requests) noexcept {
+        if (ring_.is_packed()) {
+            packed_slots_.begin_run(ring_.packed(), requests);
+        } else {
+            ring_.split().begin_run(requests);
+        }
+    }
+    [[nodiscard]] bool quantum_has_ended() const noexcept {
+        return ring_.is_packed() ? packed_slots_.run_has_ended() : ring_.split().run_has_ended();
+    }
 
     enum class drained : std::uint8_t { protocol_violation, nothing, something };
 
@@ -176,17 +211,31 @@ class queue {
     }
     drained drain_rest(async::executor& hart, std::size_t used) noexcept;
 
+    // The same of a packed ring, which is not armed. The first takes what comes in order, and returns whether there was
+    // any.
+    [[gnu::always_inline]] bool drain_in_order_packed(async::executor& hart) noexcept {
+        async::executor::many_ready ready{hart};
+        return packed_slots_.take_in_order(
+            ring_.packed(), [&](slot & done) __attribute__((always_inline)) { return complete_expected(done, ready); });
+    }
+    drained drain_rest_packed(async::executor& hart) noexcept;
+
     // Takes everything back that is in flight, after the device was reset or lost. Calls take(owner, age) for each
     // device request; `age` is the number of calls of grow_older() that it has seen. `confirmed`: the device does not
     // use the memory any more.
     template <typename Take>
     void take_back(bool confirmed, Take&& take) noexcept {
-        slots_.take_back([this, confirmed, &take](slot& each, std::uint32_t age) {
+        const auto take_one = [this, confirmed, &take](slot& each, std::uint32_t age) {
             if (confirmed) {
                 unshare(each);
             }
             take(*each.owner, age);
-        });
+        };
+        if (ring_.is_packed()) {
+            packed_slots_.take_back(take_one);
+        } else {
+            slots_.take_back(take_one);
+        }
     }
 
     // Makes everything in flight one period older. Marks an operation late, and returns true, if it has seen `old`
@@ -218,7 +267,12 @@ class queue {
         ring_.disarm();
         taken_before_raw_ = ring_.taken();
     }
-    void end_raw() noexcept { completed_before_reset_ -= ring_.taken() - taken_before_raw_; }
+    void end_raw() noexcept {
+        completed_before_reset_ -= ring_.taken() - taken_before_raw_;
+        if (ring_.is_packed()) {
+            packed_slots_.free_all(ring_.packed(), [](slot&) {});
+        }
+    }
 
     // For a benchmark that drives ring() itself: builds slot number `slot` into a read, and makes it available. Nobody
     // waits for it, so its completion must be taken from ring() too.
@@ -227,7 +281,7 @@ class queue {
     // The same with a slot that was built so, by the id of its chain.
     [[gnu::always_inline]] inline void resubmit_unowned(std::uint64_t id) noexcept {
         if (ring_.is_packed()) {
-            make_available_packed(slots_.slot(static_cast<std::uint32_t>(id / stride_)));
+            resubmit_unowned_packed(packed_slots_.slot(static_cast<std::uint32_t>(id)));
         } else {
             ring_.split().make_available(static_cast<std::uint16_t>(id));
         }
@@ -279,11 +333,11 @@ class queue {
 
     // A slot: one cache line that only the driver sees.
     struct slot : virtio::slot_base<slot> {
-        std::uint16_t shape = no_shape;     // what the chain and its header are laid out for now, see shape_of()
-        std::uint16_t shared = 0;           // how many of its segments are shared, see shared_segments()
-        operation* owner = nullptr;         // of what is in flight
-        slot_memory* memory = nullptr;      // what the device sees of it
-        virtio::descriptor* data = nullptr; // first data descriptor of the chain as it is laid out now
+        std::uint16_t shape = no_shape;      // what the chain and its header are laid out for now, see shape_of()
+        std::uint16_t shared = 0;            // how many of its segments are shared, see shared_segments()
+        operation* owner = nullptr;          // of what is in flight
+        slot_memory* memory = nullptr;       // what the device sees of it
+        virtio::descriptor* chain = nullptr; // its first descriptor, as it is laid out now; the second one is of data
     };
     static_assert(sizeof(slot) == 64);
 
@@ -295,7 +349,7 @@ class queue {
 
     // A free slot (there must be one) of the owner's type, with that many data segments.
     slot& take_slot(const operation& owner, std::uint32_t segments) noexcept {
-        slot& taken = slots_.take();
+        slot& taken = ring_.is_packed() ? packed_slots_.take_any(ring_.packed()) : slots_.take();
         if (taken.shape != shape_of(owner.type, segments)) {
             reshape(taken, owner.type, segments);
         }
@@ -309,33 +363,47 @@ class queue {
         const std::byte* const data = owner.data;
         const std::uint64_t length = owner.length;
         const std::uint64_t expected = owner.device_writes() ? length + 1 : 1;
-        taken.data->address.store(arch::device_address(data));
-        taken.data->length.store(static_cast<std::uint32_t>(length));
+        taken.chain[1].address.store(arch::device_address(data));
+        taken.chain[1].length.store(static_cast<std::uint32_t>(length));
         ring_.split().make_available(taken.id);
-        begin(taken, owner, sector, expected);
+        begin(taken, *taken.memory, owner, sector, expected);
+    }
+    // The same for a packed ring, but for the word of the descriptor that is returned.
+    [[gnu::always_inline]] virtio::packed_descriptor& submit_into_packed(slot& taken, operation& owner) noexcept {
+        const std::uint64_t sector = owner.sector;
+        const std::byte* const data = owner.data;
+        const std::uint64_t length = owner.length;
+        const std::uint64_t expected = taken.word() + (owner.device_writes() ? length : 0);
+        virtio::descriptor* const table = taken.chain;
+        virtio::packed_descriptor& place = *taken.place;
+        table[1].address.store(arch::device_address(data));
+        table[1].length.store(static_cast<std::uint32_t>(length));
+        // Each time, because a device may write anything into the address of a used descriptor.
+        place.address.store(arch::device_address(table));
+        begin(taken, memory_before(table), owner, sector, expected);
+        return place;
     }
     void submit_whole_packed(operation& owner) noexcept;
+    [[nodiscard]] bool drain_expected_packed(async::executor& hart) noexcept;
 
     // Gives a slot whose data is in place to a ring of any format.
     void make_available(slot& taken, operation& owner, std::uint64_t sector, std::uint64_t expected) noexcept;
     void make_available_packed(const slot& taken) noexcept;
+    void resubmit_unowned_packed(const slot& built) noexcept;
     // The descriptor of a packed ring that points to the table of a slot.
-    [[nodiscard]] static virtio::buffer table_buffer(const slot& of, std::uint32_t segments) noexcept {
-        return {.address = arch::device_address(of.data - 1),
-                .length = static_cast<std::uint32_t>(sizeof(virtio::descriptor) * (segments + 2)),
-                .flags = virtio::descriptor_flag::indirect};
-    }
+    [[nodiscard]] static virtio::buffer table_buffer(const slot& of) noexcept;
 
     // What the driver remembers of a slot that is given to the device, and what differs from request to request.
-    void begin(slot& taken, operation& owner, std::uint64_t sector, std::uint64_t expected) noexcept {
+    void begin(slot& taken, slot_memory& memory, operation& owner, std::uint64_t sector,
+               std::uint64_t expected) noexcept {
         taken.owner = &owner;
         taken.expected = expected;
-        slot_memory& memory = *taken.memory;
         memory.header.sector.store(sector);
         memory.status.preset(virtio_blk::status_byte::poison);
         trace::record(trace::event::submit, track, taken.id);
     }
 
+    [[nodiscard]] bool allocate_slots(dma_memory& memory, bool packed) noexcept;
     void reshape(slot& free_slot, virtio_blk::request_type type, std::uint32_t segments) noexcept;
     // The device-writable end of a request: the status, and before it what a zone append returns.
     [[nodiscard]] static virtio::buffer end_of(slot_memory& memory, virtio_blk::request_type type) noexcept;
@@ -344,17 +412,23 @@ class queue {
                             const virtio::buffer& end) noexcept;
     void build_packed_chain(slot& free_slot, std::uint32_t segments, bool device_writes,
                             const virtio::buffer& end) noexcept;
-    [[nodiscard]] virtio::descriptor* table_of(const slot& of) noexcept {
-        return tables_ + std::size_t{table_entries_} * (of.id / stride_);
+    // The indirect table of a slot lies behind its memory.
+    [[nodiscard]] static virtio::descriptor* table_of(const slot& of) noexcept {
+        return reinterpret_cast<virtio::descriptor*>(of.memory + 1);
+    }
+    [[nodiscard]] static slot_memory& memory_before(virtio::descriptor* table) noexcept {
+        return reinterpret_cast<slot_memory*>(table)[-1];
+    }
+    // Slots counted without gaps.
+    [[nodiscard]] std::size_t number_of(const slot& of) const noexcept {
+        return ring_.is_packed() ? of.id : of.id / stride_;
     }
     void set_data(slot& taken, std::uint32_t segment, std::uint64_t address, std::uint32_t length) noexcept;
-    [[nodiscard]] virtio::buffer* chain_of(const slot& of) noexcept {
-        return chains_ + std::size_t{of.id} / stride_ * stride_;
-    }
+    [[nodiscard]] virtio::buffer* chain_of(const slot& of) noexcept { return chains_ + number_of(of) * stride_; }
     [[nodiscard]] bool share(slot& taken, const operation& owner, const data_piece& piece) noexcept;
     void unshare(slot& used) noexcept;
     [[nodiscard]] shared_segment* shared_segments(const slot& of) noexcept {
-        return shared_ + std::size_t{of.id} / stride_ * segments();
+        return shared_ + number_of(of) * segments();
     }
     [[gnu::noinline]] drained drain_in_order(async::executor& hart, std::size_t used) noexcept;
     // Returns false if the device says that it has failed.
@@ -376,8 +450,9 @@ class queue {
                                         async::executor& hart) noexcept;
 
     virtio::virtqueue ring_;
-    virtio::slot_table<slot> slots_;
-    std::uint64_t completed_before_reset_ = 0; // less what was taken between begin_raw() and end_raw()
+    virtio::slot_table<slot> slots_;               // of a split ring
+    virtio::packed_slot_table<slot> packed_slots_; // of a packed one
+    std::uint64_t completed_before_reset_ = 0;     // less what was taken between begin_raw() and end_raw()
     std::uint64_t taken_before_raw_ = 0;
     std::uint64_t notifications_ = 0;
     std::uint64_t short_lengths_ = 0;
@@ -395,14 +470,12 @@ class queue {
 
     dma_memory* sharing_ = nullptr; // nullptr if devices reach every buffer where it lies
     shared_segment* shared_ = nullptr;
-    slot_memory* slot_memories_ = nullptr; // one per slot
-    range_memory* ranges_ = nullptr;       // ranges_per_slot_ of each slot; nullptr if that is 1
+    range_memory* ranges_ = nullptr; // ranges_per_slot_ of each slot; nullptr if that is 1
     std::uint32_t ranges_per_slot_ = 1;
     std::byte* ring_memory_ = nullptr;
-    virtio::descriptor* tables_ = nullptr; // indirect tables, one per slot
-    std::uint32_t table_entries_ = 0;      // 0: no indirect descriptors
-    virtio::buffer* chains_ = nullptr;     // of a packed ring without them: the chains, for the driver only
-    std::uint16_t stride_ = 3;             // descriptors per slot
+    std::uint32_t table_entries_ = 0;  // of the indirect table of a slot; 0: no indirect descriptors
+    virtio::buffer* chains_ = nullptr; // of a packed ring without them: the chains, for the driver only
+    std::uint16_t stride_ = 3;         // descriptors per slot
     std::uint16_t size_ = 0;
 };
 

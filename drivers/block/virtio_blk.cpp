@@ -34,10 +34,9 @@ virtio::feature_set wanted_features(virtio::feature_set offered, virtio::feature
     } else { // no DISCARD (5.2.5.1); and nothing says what a write-zeroes does to a write pointer
         wanted &= ~(feature::discard | feature::write_zeroes);
     }
-    // IN_ORDER asks for descriptors in the order of the ring: one for each request, which points to a table. Not built for
-    // packed rings.
-    if ((offered & ~off & (virtio::feature::indirect_desc | virtio::feature::ring_packed)) !=
-        virtio::feature::indirect_desc) {
+    // On a split ring, IN_ORDER asks for descriptors in the order of the ring: one for each request, which points to a
+    // table.
+    if ((offered & ~off & (virtio::feature::indirect_desc | virtio::feature::ring_packed)) == 0) {
         wanted &= ~virtio::feature::in_order;
     }
     return wanted;

@@ -24,6 +24,10 @@ inline constexpr std::uint64_t available = std::uint64_t{descriptor_flag::availa
 inline constexpr std::uint64_t used = std::uint64_t{descriptor_flag::used} << flags_shift;
 inline constexpr std::uint64_t write = std::uint64_t{descriptor_flag::write} << flags_shift;
 
+// What of a used descriptor's word tells which chain was used, and how much of it was written. The other flags mean
+// nothing there (2.8.4), but `write`, which only says whether the length means something.
+inline constexpr std::uint64_t told = available | used | ((std::uint64_t{1} << flags_shift) - 1);
+
 constexpr std::uint64_t of(std::uint32_t length, std::uint16_t id, std::uint16_t flags) noexcept {
     return length | std::uint64_t{id} << id_shift | std::uint64_t{flags} << flags_shift;
 }
@@ -33,6 +37,10 @@ constexpr std::uint16_t id(std::uint64_t word) noexcept {
 // Sign-extended from 32 bits, as the length of a split ring.
 constexpr std::uint64_t length(std::uint64_t word) noexcept {
     return static_cast<std::uint64_t>(static_cast<std::int32_t>(word));
+}
+// `flags` are those of descriptors that are used in the lap in question: both, or none.
+constexpr bool is_used(std::uint64_t word, std::uint64_t flags) noexcept {
+    return (word & (available | used)) == flags;
 }
 } // namespace packed_word
 

@@ -22,23 +22,57 @@ namespace inflight::virtio {
 template <typename Slot>
 struct slot_base {
     // What is expected of the device: the length that it has to claim, which is how many bytes of the chain it may
-    // write. Above the 32 bits of the length is whether the completion is irregular, and the age, see
-    // slot_table::grow_older(). So one comparison with the length that the device claims tells the common case from all
-    // others. A free slot expects what no device can claim, because lengths are sign-extended from 32 bits.
-    static constexpr std::uint64_t irregular = std::uint64_t{1} << 32;
-    static constexpr std::uint64_t one_period_old = std::uint64_t{1} << 33;
-    static constexpr std::uint64_t not_in_flight = std::uint64_t{1} << 63;
+    // write. In a packed_slot_table also the id. Above these 48 bits is whether the completion is irregular, and the age,
+    // see slot_table::grow_older(). So one comparison with what the device claims tells the common case from all others.
+    // A free slot expects what no device can claim, because lengths are sign-extended from 32 bits.
+    static constexpr std::uint64_t irregular = std::uint64_t{1} << 48;
+    static constexpr std::uint64_t one_period_old = std::uint64_t{1} << 56;
+    static constexpr std::uint32_t oldest = 127;
+    static constexpr std::uint64_t not_in_flight = std::uint64_t{1}
+                                                   << 62; // in no used descriptor, see packed_word::told
     static constexpr std::size_t never_available = ~std::size_t{0};
 
     Slot* next_free = nullptr; // of a free slot; in flight, as it was when the slot was taken
     std::uint64_t expected = not_in_flight;
-    std::size_t available_at = never_available; // see slot_table::mark_unpublished()
-    std::uint64_t aged_since = 0;               // how many others had completed when grow_older() first met it
-    std::uint16_t id = 0;                       // of the chain
+    union {
+        std::size_t available_at = never_available; // see slot_table::mark_unpublished()
+        packed_descriptor* place;                   // in a packed_slot_table: where the chain goes
+    };
+    // These make a word, see word().
+    std::uint32_t least_written = 0; // how many bytes of the chain the device writes at the least
+    std::uint16_t id = 0;            // of the chain
+    std::uint16_t is_mark = 0;       // 1 in what stands for no slot
+    std::uint32_t aged_since = 0;    // how many others had completed when grow_older() first met it
 
     [[nodiscard]] bool in_flight() const noexcept { return expected != not_in_flight; }
     [[nodiscard]] std::uint32_t expected_length() const noexcept { return static_cast<std::uint32_t>(expected); }
     [[nodiscard]] std::uint32_t age() const noexcept { return static_cast<std::uint32_t>(expected / one_period_old); }
+
+    // For a packed_slot_table: what a used descriptor says, but for its flags, if the device has written no more than it
+    // has to.
+    [[nodiscard]] std::uint64_t word() const noexcept { return packed_word::of(least_written, id, is_mark); }
+
+    // If the slot is in flight, it is not any more: take(slot, age).
+    template <typename Take>
+    void take_back(Take&& take) noexcept {
+        if (in_flight()) {
+            const std::uint32_t its_age = age();
+            expected = not_in_flight;
+            take(static_cast<Slot&>(*this), its_age);
+        }
+    }
+
+    // Makes a slot in flight, in a table of `slots`, one period older. True if it is starved, see
+    // slot_table::grow_older().
+    bool grow_older(std::uint32_t old, std::uint64_t completed, std::uint32_t slots) noexcept {
+        constexpr std::uint32_t laps_until_starved = 4;
+        const auto now = static_cast<std::uint32_t>(completed);
+        if (age() == 0) {
+            aged_since = now;
+        }
+        expected += age() != oldest ? one_period_old : 0;
+        return age() >= old && now - aged_since > laps_until_starved * slots;
+    }
 };
 
 template <typename Slot>
@@ -102,14 +136,11 @@ class slot_table {
     // After the queue was published.
     void published() noexcept { first_unpublished_ = free_; }
 
-    // Takes used buffers that are exactly what was expected of them: visit(slot) for each, which returns false to leave
-    // a buffer to for_each_checked(). `count` is what virtqueue::begin_drain() has returned. Returns how many were
+    // Of a split queue: takes used buffers that are exactly what was expected of them: visit(slot) for each, which
+    // returns false to leave a buffer to for_each_checked(). `count` is what virtqueue::begin_drain() has returned. Returns how many were
     // taken.
     template <typename Visit>
     std::size_t for_each_expected(virtqueue& queue, std::size_t count, Visit&& visit) noexcept {
-        if (queue.is_packed()) {
-            return take_expected<true>(queue.packed(), count, visit);
-        }
         return some_unpublished(queue.split()) ? take_expected<true>(queue.split(), count, visit)
                                                : take_expected<false>(queue.split(), count, visit);
     }
@@ -198,12 +229,7 @@ class slot_table {
     template <typename Take>
     void take_back(Take&& take) noexcept {
         for (std::uint32_t i = 0; i < slots_there_are_; ++i) {
-            Slot& each = slot(i);
-            if (each.in_flight()) {
-                const std::uint64_t expected = each.expected;
-                each.expected = Slot::not_in_flight;
-                take(each, static_cast<std::uint32_t>(expected / Slot::one_period_old));
-            }
+            slot(i).take_back(take);
         }
     }
 
@@ -212,17 +238,9 @@ class slot_table {
     // many it has completed.
     template <typename Starved>
     void grow_older(std::uint32_t old, std::uint64_t completed, Starved&& starved) noexcept {
-        constexpr std::uint64_t laps_until_starved = 4;
         for (std::uint32_t i = 0; i < slots_there_are_; ++i) {
             Slot& each = slot(i);
-            if (!each.in_flight()) {
-                continue;
-            }
-            if (each.age() == 0) {
-                each.aged_since = completed;
-            }
-            each.expected += Slot::one_period_old;
-            if (each.age() >= old && completed - each.aged_since > laps_until_starved * slots_there_are_) {
+            if (each.in_flight() && each.grow_older(old, completed, slots_there_are_)) {
                 starved(each);
             }
         }

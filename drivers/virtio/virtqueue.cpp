@@ -8,7 +8,7 @@ void virtqueue::lay_out(std::byte* memory, std::uint16_t size, const queue_forma
     if (is_packed_) {
         split_.lay_out_nothing(memory);
         packed_.lay_out(memory, size, format.chain_length, format.event_idx);
-        awaited_.store(armed_packed | packed_.used_position(), std::memory_order_relaxed);
+        awaited_.store(packed_.used_position(), std::memory_order_relaxed);
     } else {
         split_.lay_out(memory, size, format.legacy, format.event_idx);
         awaited_.store(armed_from(0), std::memory_order_relaxed);
@@ -19,7 +19,7 @@ bool virtqueue::arm() noexcept {
     const std::uint64_t awaited = awaited_.load(std::memory_order_relaxed);
     if (awaited == not_armed) {
         // Before the look: pairs with the handler, which looks first and then asks whether interrupts are on.
-        awaited_.store(is_packed_ ? armed_packed | packed_.used_position() : armed_from(split_.used_position()),
+        awaited_.store(is_packed_ ? packed_.used_position() : armed_from(split_.used_position()),
                        std::memory_order_relaxed);
         if (is_packed_ ? packed_.enable_interrupts() : split_.enable_interrupts()) {
             disarm();
@@ -35,16 +35,6 @@ std::size_t virtqueue::used_to_drain_packed() const noexcept {
     // The flags before ids, data and status: pairs with the device, which writes the flags last.
     arch::fence_consume();
     return used;
-}
-
-// The descriptor is looked at after `awaited`, which names it, was read. If the queue was not armed yet then, the owner
-// looks after it has armed the queue, and finds what the device had used before it interrupted.
-bool virtqueue::mark_if_completed_packed(std::uint64_t awaited) noexcept {
-    if (!packed_.used_since(static_cast<std::uint16_t>(awaited))) {
-        return false;
-    }
-    awaited_.store(marked, std::memory_order_relaxed);
-    return true;
 }
 
 } // namespace inflight::virtio

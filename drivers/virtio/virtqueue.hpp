@@ -42,7 +42,7 @@ class virtqueue {
 
     [[nodiscard]] bool is_packed() const noexcept { return is_packed_; }
 
-    // With IN_ORDER: a split ring, whose used chains are taken by next_batch().
+    // With IN_ORDER: what the device says of a chain may stand for others, which were made available before it.
     [[nodiscard]] bool is_in_order() const noexcept { return is_in_order_; }
 
     [[nodiscard]] queue_addresses addresses() const noexcept {
@@ -55,6 +55,7 @@ class virtqueue {
     [[nodiscard]] split_virtqueue& split() noexcept { return split_; }
     [[nodiscard]] const split_virtqueue& split() const noexcept { return split_; }
     [[nodiscard]] packed_virtqueue& packed() noexcept { return packed_; }
+    [[nodiscard]] const packed_virtqueue& packed() const noexcept { return packed_; }
 
     // Makes a single buffer available under `id`, which is below size() and not in flight. The device sees it at the next
     // publish(). The chain length is 1.
@@ -65,14 +66,6 @@ class virtqueue {
             split_.descriptor_at(id).store(single.address, single.length, single.flags, 0);
             split_.make_available(id);
         }
-    }
-
-    // A run: `entries` chains, or fewer where the ring begins again. See queue::begin_quantum().
-    void begin_run(std::size_t entries) noexcept {
-        is_packed_ ? packed_.begin_run(entries) : split_.begin_run(entries);
-    }
-    [[nodiscard]] bool run_has_ended() const noexcept {
-        return is_packed_ ? packed_.run_has_ended() : split_.run_has_ended();
     }
 
     // Chains that were made available and not taken back; of these, the ones that the device has been shown.
@@ -133,6 +126,19 @@ class virtqueue {
         return used_to_drain();
     }
 
+    // For a packed queue: false while armed(). Else disarms it, and returns true.
+    [[nodiscard, gnu::always_inline]] inline bool disarm_unless_armed_packed() noexcept {
+        const std::uint64_t awaited = awaited_.load(std::memory_order_relaxed);
+        if (awaited >= armed_packed) {
+            return false;
+        }
+        if (awaited != not_armed) {
+            awaited_.store(not_armed, std::memory_order_relaxed); // as in begin_drain()
+            packed_.disable_interrupts();
+        }
+        return true;
+    }
+
     // Takes used buffers in order, up to `count`, which begin_drain() has returned and is not 0: visit(id, length,
     // reserved) for each, until one call returns false, which leaves that buffer where it is, or until the ring begins
     // again. Returns how many were taken. Nothing that is visited is checked. `reserved`: the length means nothing.
@@ -167,6 +173,20 @@ class virtqueue {
                                                                         Notify&& notify) noexcept {
         awaited_.store(armed_from(split_.used_position()), std::memory_order_relaxed); // as in arm()
         const bool found = split_.enable_interrupts_and_publish(available, notify);
+        if (found) [[unlikely]] {
+            disarm();
+        }
+        return found;
+    }
+
+    // The same two for a packed queue.
+    [[nodiscard]] bool wants_arm_and_publish_packed() const noexcept {
+        return awaited_.load(std::memory_order_relaxed) == not_armed && packed_.has_unpublished();
+    }
+    template <typename Notify>
+    [[nodiscard, gnu::always_inline]] inline bool arm_and_publish_packed(Notify&& notify) noexcept {
+        awaited_.store(packed_.used_position(), std::memory_order_relaxed); // as in arm()
+        const bool found = packed_.enable_interrupts_and_publish(notify);
         if (found) [[unlikely]] {
             disarm();
         }
@@ -224,7 +244,15 @@ class virtqueue {
         awaited_.store(marked, std::memory_order_relaxed);
         return true;
     }
-    bool mark_if_completed_packed(std::uint64_t awaited) noexcept;
+    // The descriptor is looked at after `awaited`, which names it, was read. If the queue was not armed yet then, the
+    // owner looks after it has armed the queue, and finds what the device had used before it interrupted.
+    bool mark_if_completed_packed(std::uint64_t awaited) noexcept {
+        if (!packed_virtqueue::used_since(awaited)) {
+            return false;
+        }
+        awaited_.store(marked, std::memory_order_relaxed);
+        return true;
+    }
 
     bool count_interrupt(bool completed) noexcept {
         if (completed) {
@@ -239,7 +267,8 @@ class virtqueue {
     static constexpr std::uint64_t not_armed = 0;
     static constexpr std::uint64_t marked = 1;
     static constexpr std::uint64_t armed_from(std::uint64_t position) noexcept { return position + 2; }
-    static constexpr std::uint64_t armed_packed = std::uint64_t{1} << 63; // above any position of a split ring
+    // Those of packed rings are above any of a split ring.
+    static constexpr std::uint64_t armed_packed = packed_virtqueue::lowest_position;
 
     split_virtqueue split_;
     packed_virtqueue packed_;

@@ -46,6 +46,8 @@ LAYOUT = "drivers/virtio/split_ring.hpp"
 SPLIT = "drivers/virtio/split_virtqueue.hpp"
 SPLIT_SOURCE = "drivers/virtio/split_virtqueue.cpp"
 PACKED = "drivers/virtio/packed_virtqueue.cpp"
+PACKED_HEADER = "drivers/virtio/packed_virtqueue.hpp"
+PACKED_SLOTS = "drivers/virtio/packed_slot_table.hpp"
 PACKED_LAYOUT = "drivers/virtio/packed_ring.hpp"
 SLOTS = "drivers/virtio/slot_table.hpp"
 QUEUE = "drivers/block/queue.cpp"
@@ -333,11 +335,12 @@ BREAKAGES = [
     ("PACK-06", LIMITS, "known.seg_max = std::min(said_or(raw.seg_max, 1), max_segments);", "known.seg_max = max_segments;", "requests"),
     ("PACK-07 PACK-14", DISK, "std::min<std::uint32_t>(seg_max, size - 2u);", "seg_max;", "packed"),
     ("PACK-08", QUEUE, "    first[0].store_in_packed_table(arch::device_address(&memory.header), sizeof memory.header, 0);", "    first[0].store_in_packed_table(arch::device_address(&memory.header), sizeof memory.header, write);", "packed"),
-    ("PACK-09 PACK-10", SLOTS, "        free_ = taken.next_free;\n        return taken;", "        return taken;", "packed"),
+    ("PACK-09 PACK-10", PACKED_SLOTS, "        front_ = taken.next_free;\n        return taken;", "        return taken;", "packed"),
     ("PACK-13", QUEUE, "store_in_packed_table(end.address, end.length, end.flags);", "store_in_packed_table(end.address, end.length, static_cast<std::uint16_t>(end.flags | 1));", "packed"),
-    ("PACK-15", QUEUE_HEADER, ".flags = virtio::descriptor_flag::indirect};", ".flags = virtio::descriptor_flag::indirect | virtio::descriptor_flag::next};", "packed"),
+    ("PACK-15", QUEUE, "sizeof(virtio::descriptor), 0, virtio::descriptor_flag::indirect);", "sizeof(virtio::descriptor), 0, virtio::descriptor_flag::indirect | virtio::descriptor_flag::next);", "packed"),
     ("PACK-16", PACKED, "    arch::fence_publish();\n" + HAND_OVER, HAND_OVER, "packed"),
-    ("PACK-17", PACKED, "    arch::fence_full();\n    return wants_notification(published_ - before);", "    return wants_notification(published_ - before);", "packed"),
+    ("PACK-17", PACKED_HEADER, "        arch::fence_full();\n        const bool found", "        const bool found", "packed"),
+    ("PACK-31", PACKED_SLOTS, "        while (taken != &last) {\n", "        for (bool once = true; once; once = false) {\n", "in-order"),
 ]  # fmt: skip
 
 # Rows that no change of one line violates.

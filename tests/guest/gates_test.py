@@ -6,7 +6,7 @@ need not be, quite: when a completion arrives is up to a thread of the host, and
 it. Runs differ by a few hundredths of an instruction or not at all, and by half an instruction on a busy host.
 
 `bench`: once at each of three depths. `iops` at one depth: once for each queue that is to be full, and for each machine
-of several harts.
+of several harts. And once over packed rings.
 
 `costs`: no device and no thread of the host has a say in it, so both runs must say the same to the last digit.
 
@@ -42,6 +42,7 @@ ONE_DEPTH = [
         (["--harts=4", "--queues=1"], "depth=128"),
     )
 ]
+PACKED = [*IOPS, "--device=packed=on"]
 TOLERANCE = 0.02
 
 
@@ -92,7 +93,7 @@ def main() -> int:
                     return 1
                 reports.setdefault(arguments[0], []).append(outcome.report)
         one_depth = []
-        for arguments in ONE_DEPTH:
+        for arguments in (*ONE_DEPTH, PACKED):
             outcome = run(arguments, kernel, Path(directory), 80)
             if outcome.status != 0:
                 print(outcome.explain(["the measurement failed"]))

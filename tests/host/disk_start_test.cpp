@@ -383,7 +383,8 @@ BOOST_AUTO_TEST_CASE(of_all_features_only_those_on_the_list_are_accepted) {
                                  bit(bits::write_zeroes) | bit(bits::indirect_desc) | bit(bits::event_idx) |
                                  bit(bits::geometry) | bit(bits::lifetime) | bit(bits::secure_erase);
             list |= version == 2 ? bit(bits::version_1) | bit(bits::access_platform) | bit(bits::ring_packed) |
-                                       bit(bits::order_platform) | bit(bits::notification_data) | bit(bits::ring_reset)
+                                       bit(bits::order_platform) | bit(bits::notification_data) |
+                                       bit(bits::ring_reset) | bit(bits::in_order)
                                  : bit(bits::any_layout);
             list = is_host_managed ? (list & ~bit(bits::write_zeroes)) | bit(bits::zoned) : list | bit(bits::discard);
             BOOST_TEST(w.model().accepted() == list);

@@ -13,7 +13,8 @@ struct mute_device final : virtio::transport {
 
     bool is_legacy() const noexcept override { return false; }
     virtio::feature_set supported_features() const noexcept override {
-        return virtio::feature::version_1 | virtio::feature::indirect_desc | virtio::feature::event_idx;
+        return virtio::feature::version_1 | virtio::feature::indirect_desc | virtio::feature::event_idx |
+               virtio::feature::ring_packed;
     }
     bool reset() noexcept override {
         status_byte = 0;

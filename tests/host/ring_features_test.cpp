@@ -71,7 +71,7 @@ void use(world& w) {
 
 // Whether a feature that is offered there is one that the driver accepts.
 bool is_accepted(unsigned number, const place& where) {
-    return number == bits::notif_config_data ? where.on == bus::pci : number != bits::in_order || !where.packed;
+    return number != bits::notif_config_data || where.on == bus::pci;
 }
 
 constexpr unsigned numbers[] = {bits::access_platform,   bits::order_platform, bits::notification_data,

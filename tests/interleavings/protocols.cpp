@@ -481,9 +481,9 @@ class stopping final : public scenario {
     std::array<message, 2> go_on_;
 };
 
-template <bool event_idx, bool handled_elsewhere, unsigned requests>
+template <bool packed, bool event_idx, bool handled_elsewhere, unsigned requests>
 std::unique_ptr<scenario> make_ring_of(mistake made) {
-    return make_ring({event_idx, handled_elsewhere, requests}, made == mistake::look_before_acknowledge);
+    return make_ring({packed, event_idx, handled_elsewhere, requests}, made == mistake::look_before_acknowledge);
 }
 
 template <typename Scenario>
@@ -546,22 +546,37 @@ const std::vector<protocol>& protocols() {
          .right = {}},
         {.name = "ring and interrupts, EVENT_IDX",
          .bounds = {.preemptions = 3, .steps = 600},
-         .make = make_ring_of<true, false, 2>,
+         .make = make_ring_of<false, true, false, 2>,
          .wrong = {{look_before_acknowledge, "handler looks before it acknowledges"}},
          .right = {}},
         {.name = "ring and interrupts, flags",
          .bounds = {.preemptions = 2, .steps = 600},
-         .make = make_ring_of<false, false, 2>,
+         .make = make_ring_of<false, false, false, 2>,
          .wrong = {},
          .right = {}},
         {.name = "ring, interrupts elsewhere",
          .bounds = {.preemptions = 2, .steps = 600},
-         .make = make_ring_of<true, true, 2>,
+         .make = make_ring_of<false, true, true, 2>,
          .wrong = {},
          .right = {}},
         {.name = "ring, a look without an interrupt",
          .bounds = {.preemptions = 3, .spurious_wake_ups = 0},
          .make = [](mistake) { return make_look(); },
+         .wrong = {},
+         .right = {}},
+        {.name = "packed ring, EVENT_IDX",
+         .bounds = {.preemptions = 3, .steps = 600},
+         .make = make_ring_of<true, true, false, 2>,
+         .wrong = {{look_before_acknowledge, "handler looks before it acknowledges"}},
+         .right = {}},
+        {.name = "packed ring, flags",
+         .bounds = {.preemptions = 2, .steps = 600},
+         .make = make_ring_of<true, false, false, 2>,
+         .wrong = {},
+         .right = {}},
+        {.name = "packed ring, interrupts elsewhere",
+         .bounds = {.preemptions = 2, .steps = 600},
+         .make = make_ring_of<true, true, true, 2>,
          .wrong = {},
          .right = {}},
     };

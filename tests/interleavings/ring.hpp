@@ -9,6 +9,7 @@
 namespace inflight::interleavings {
 
 struct ring_options {
+    bool packed;
     bool event_idx;
     bool handled_elsewhere; // the interrupt is taken by another hart than the one that has the queue
     unsigned requests;

@@ -160,7 +160,7 @@ bool queue::seems_unnoticed() noexcept {
 void queue::reshape(slot& free_slot, request_type type, std::uint32_t segments) noexcept {
     free_slot.memory->header.type.store(static_cast<std::uint32_t>(type));
     free_slot.memory->header.reserved.store(0);
-    free_slot.shape = shape_of(type, segments);
+    free_slot.shape = shape_here(type, segments);
     const bool device_writes = is_written_by_device(type);
     const virtio::buffer end = end_of(*free_slot.memory, type);
     if (!ring_.is_packed()) {
@@ -270,7 +270,6 @@ void queue::make_available_packed(const slot& taken) noexcept {
     virtio::packed_virtqueue& ring = ring_.packed();
     if (chains_ != nullptr) {
         ring.store_chain(taken.place, taken.id, chain_of(taken));
-        packed_slots_.end_batch(); // the quick way is for tables
         return;
     }
     const virtio::buffer table = table_buffer(taken);
@@ -320,7 +319,7 @@ void queue::unshare(slot& used) noexcept {
 
 bool queue::submit_data(operation& owner, const data_piece& piece) noexcept {
     slot& taken = ring_.is_packed() ? packed_slots_.next(ring_.packed()) : slots_.front();
-    if (taken.shape != shape_of(owner.type, piece.count)) {
+    if (taken.shape != shape_here(owner.type, piece.count)) {
         reshape(taken, owner.type, piece.count);
     }
     if (sharing_ != nullptr && !share(taken, owner, piece)) {

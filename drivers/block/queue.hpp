@@ -119,8 +119,8 @@ class queue {
 
     // The same where it begins one.
     bool submit_plain_packed_first(operation& owner) noexcept {
-        if (!packed_slots_.is_between_batches() || packed_slots_.batch_front().shape != shape_of(owner.type, 1) ||
-            chains_ != nullptr) [[unlikely]] {
+        if (!packed_slots_.is_between_batches() || packed_slots_.batch_front().shape != shape_of(owner.type, 1))
+            [[unlikely]] {
             return false;
         }
         slot& taken = packed_slots_.take_batch_front();
@@ -346,11 +346,16 @@ class queue {
     static constexpr std::uint16_t shape_of(virtio_blk::request_type type, std::uint32_t segments) noexcept {
         return static_cast<std::uint16_t>(static_cast<std::uint32_t>(type) << 8 | ((segments - 1) & 0xffu));
     }
+    // The same in this queue: the quick ways of a packed ring are for tables, so no shape of another chain is theirs.
+    static constexpr std::uint16_t no_table = 0x8000;
+    [[nodiscard]] std::uint16_t shape_here(virtio_blk::request_type type, std::uint32_t segments) const noexcept {
+        return static_cast<std::uint16_t>(shape_of(type, segments) | (chains_ != nullptr ? no_table : 0));
+    }
 
     // A free slot (there must be one) of the owner's type, with that many data segments.
     slot& take_slot(const operation& owner, std::uint32_t segments) noexcept {
         slot& taken = ring_.is_packed() ? packed_slots_.take_any(ring_.packed()) : slots_.take();
-        if (taken.shape != shape_of(owner.type, segments)) {
+        if (taken.shape != shape_here(owner.type, segments)) {
             reshape(taken, owner.type, segments);
         }
         return taken;

@@ -127,13 +127,7 @@ class packed_slot_table {
     }
     Slot& take_any(packed_virtqueue& ring) noexcept {
         static_cast<void>(next(ring));
-        if (is_between_batches()) {
-            if (!ring.has_unpublished()) {
-                return take_batch_front();
-            }
-            front_ = batch_end_.next_free; // see end_batch()
-        }
-        return take();
+        return is_between_batches() ? take_batch_front() : take();
     }
 
     // A run: so many chains, or fewer: as many as there are free slots, up to where the ring begins again.
@@ -157,20 +151,13 @@ class packed_slot_table {
         return front_ == &full_ || front_ == &lap_end_ || front_ == &run_end_;
     }
 
-    // The next slot begins a batch; or it is not to be taken from front(), though something is unpublished.
-    void end_batch() noexcept {
-        if (front_->is_mark == 0) {
-            begin_batch_at(front_);
-        }
-    }
-
     // Tells the ring where the next chain goes: it does not see what is taken from front().
     void catch_up(packed_virtqueue& ring) const noexcept { ring.go_to(front_->place); }
 
     // The same before it is published.
     void publish(packed_virtqueue& ring) noexcept {
         ring.publish_up_to(front_->place);
-        end_batch();
+        begin_batch();
     }
     [[nodiscard]] std::size_t in_flight(const packed_virtqueue& ring) const noexcept {
         return ring.in_flight(front_->place);
@@ -401,13 +388,15 @@ class packed_slot_table {
     void set_front(const packed_virtqueue& ring, Slot* first) noexcept {
         front_ = first;
         if (!ring.has_unpublished()) {
-            end_batch();
+            begin_batch();
         }
     }
-    void begin_batch_at(Slot* first) noexcept {
-        batch_end_.place = first->place;
-        batch_end_.next_free = first;
-        front_ = &batch_end_;
+    void begin_batch() noexcept {
+        if (front_->is_mark == 0) {
+            batch_end_.place = front_->place;
+            batch_end_.next_free = front_;
+            front_ = &batch_end_;
+        }
     }
 
     Slot* append_lap_end(const packed_virtqueue& ring, Slot* last) noexcept {
@@ -418,9 +407,7 @@ class packed_slot_table {
         return &lap_end_;
     }
 
-    [[nodiscard]] bool is_slot(const Slot* each) const noexcept {
-        return each != &full_ && each != &lap_end_;
-    }
+    [[nodiscard]] bool is_slot(const Slot* each) const noexcept { return each != &full_ && each != &lap_end_; }
     void cut_run(std::size_t chains) noexcept {
         if (run_has_ended()) {
             return;

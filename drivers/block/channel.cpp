@@ -530,7 +530,8 @@ void channel::look_for_lost_interrupts() noexcept {
 void channel::look_for_lost_notifications() noexcept {
     if (!stopped_ || holds_) {
         for_each_queue([this](queue& each) {
-            if (each.seems_unnoticed()) {
+            // What is not published yet is going to be notified of, and where that is cannot be told before.
+            if (!each.ring().has_unpublished() && each.seems_unnoticed()) {
                 ++counters_.repeated_notifications;
                 notify(each);
             }

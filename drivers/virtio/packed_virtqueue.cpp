@@ -113,7 +113,7 @@ bool packed_virtqueue::enable_interrupts() noexcept {
     // The interrupt request before the read of the flags: pairs with the device, which writes the flags before it reads
     // the request; and with the handler, see virtqueue::mark_if_completed_packed().
     arch::fence_full();
-    return used_since(used_position());
+    return some_used();
 }
 
 } // namespace inflight::virtio

@@ -391,9 +391,10 @@ BOOST_AUTO_TEST_CASE(used_since_a_position) {
                 BOOST_TEST_CONTEXT("size " << each.size << ", chain " << chain) {
                     const std::uint64_t position = r.ring.used_position();
                     const std::uint64_t address = r.ring.addresses().descriptors + 16 * r.slot_of(r.used);
-                    BOOST_TEST(position << 1 == (reinterpret_cast<std::uintptr_t>(r.host.translate(address, 16)) |
-                                                 (r.wrap_of(r.used) ? 2U : 0U)));
-                    BOOST_TEST(position >> 63 == 1U);
+                    const auto at = reinterpret_cast<std::uintptr_t>(r.host.translate(address, 16));
+                    const std::uint64_t in_memory = position << 1, highest = position >> 63;
+                    BOOST_TEST(in_memory == (at | (r.wrap_of(r.used) ? 2U : 0U)));
+                    BOOST_TEST(highest == 1U);
                     BOOST_TEST(!r.ring.used_since(position));
                     BOOST_TEST(!r.ring.enable_interrupts());
                     const raw_event asked = r.driver_event();

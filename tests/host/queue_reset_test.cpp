@@ -186,9 +186,11 @@ BOOST_AUTO_TEST_CASE(a_slow_request_of_the_queue_is_awaited) {
             };
             auto reader = [&]() -> task<void> {
                 auto memory = w.buffer(512);
-                for (std::uint64_t i = 0; !slow_ended; ++i) {
+                std::uint64_t i = 0;
+                while (!slow_ended) {
                     BOOST_TEST(co_await w.disk().read(i, memory) == status::ok);
                     BOOST_TEST(same(memory, w.on_disk(i, 1)));
+                    ++i;
                 }
             };
             w.spawn(slow());

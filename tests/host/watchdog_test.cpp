@@ -311,6 +311,22 @@ BOOST_AUTO_TEST_CASE(a_notification_is_lost_in_one_queue_of_two) {
     BOOST_TEST(w.disk().count().resets == 0U);
 }
 
+// A device that lies about a packed ring in which there is nothing does not keep the hart awake.
+BOOST_AUTO_TEST_CASE(an_empty_ring_has_nothing_used) {
+    for (const bool event_idx : {true, false}) {
+        setup s = setup_of({.version = 2, .event_idx = event_idx, .indirect = true, .ring = 8}, limit);
+        offer(s.disks[0], bits::ring_packed);
+        world w{s};
+        w.start_all();
+        for (unsigned i = 0; i < 3; ++i) {
+            w.model().push_used(0, 0, 513);
+            BOOST_TEST(sleeps_for_ever(w));
+        }
+        BOOST_TEST(w.disk().count().protocol_violations == 0U);
+        w.checked_at_end = false; // the model cannot tell what it has used from what it has said
+    }
+}
+
 // A device that is slow, and has all that it was told of, is not told again.
 BOOST_AUTO_TEST_CASE(a_slow_device_is_not_notified_again) {
     for_each_variant(

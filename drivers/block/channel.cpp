@@ -47,13 +47,13 @@ channel::channel(const device& of, async::executor& hart, channel& server) noexc
 // one is laid out for another kind of request; or the channel has no queue. Usually others wait already, because a queue
 // is full. That path calls nothing unless as its last step, so that no register is saved for it.
 void channel::submit_plain_later(operation& started) noexcept {
-    if (current_->submit_plain_packed_first(started)) {
-        started.begin(operation_state::whole_in_flight);
-    } else if (!waiting_.empty()) [[likely]] {
+    if (!waiting_.empty()) [[likely]] {
         wait_whole(started); // there is no free slot: push_waiting() has given them all away
     } else if (forwarding_) {
         ++counters_.forwarded;
         forwarding_->send_plain(started);
+    } else if (current_->submit_plain_packed_first(started)) {
+        started.begin(operation_state::whole_in_flight);
     } else {
         submit_plain_elsewhere(started);
     }
@@ -194,10 +194,7 @@ void channel::push_waiting() noexcept {
     }
 }
 
-queue* channel::queue_with_room() noexcept {
-    if (!current_->full()) {
-        return current_;
-    }
+queue* channel::other_queue_with_room() noexcept {
     for (queue* each = first_; each != nullptr; each = each->sibling) {
         if (!each->full()) {
             return each;

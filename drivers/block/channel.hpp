@@ -187,7 +187,8 @@ class alignas(512) channel final : private async::completion_source,
     [[nodiscard]] status push_piece(operation& started, queue& to) noexcept;
     void end_if_failed(operation& pushed) noexcept;
     void push_waiting() noexcept;
-    [[nodiscard]] queue* queue_with_room() noexcept;
+    [[nodiscard]] queue* queue_with_room() noexcept { return !current_->full() ? current_ : other_queue_with_room(); }
+    [[nodiscard]] queue* other_queue_with_room() noexcept;
     void begin_quantum(queue& of) noexcept;
     void next_quantum() noexcept;
     void end_quantum_if_over() noexcept;

@@ -249,7 +249,8 @@ void queue::set_data(slot& taken, std::uint32_t segment, std::uint64_t address, 
     }
 }
 
-void queue::submit_whole_packed(operation& owner) noexcept {
+// A packed ring, or a slot that is laid out for another kind of request.
+void queue::submit_whole_slow_path(operation& owner) noexcept {
     slot& taken = take_slot(owner, 1);
     const auto length = static_cast<std::uint32_t>(owner.length);
     set_data(taken, 0, arch::device_address(owner.data), length);

@@ -87,7 +87,7 @@ class queue {
     [[nodiscard]] std::size_t in_flight() const noexcept {
         return ring_.is_packed() ? packed_slots_.in_flight(ring_.packed()) : ring_.in_flight();
     }
-    [[nodiscard]] bool full() const noexcept { return ring_.is_packed() ? packed_slots_.full() : slots_.full(); }
+    [[nodiscard]] bool full() const noexcept { return slots_.full() && packed_slots_.full(); } // one has none
 
     // The largest number of data segments in one device request.
     [[nodiscard]] std::uint32_t segments() const noexcept { return table_entries_ == 0 ? 1 : table_entries_ - 2; }
@@ -131,10 +131,10 @@ class queue {
 
     // The same into any free slot of any ring. There must be one. The quantum may have ended.
     void submit_whole(operation& owner) noexcept {
-        if (ring_.is_packed()) [[unlikely]] {
-            submit_whole_packed(owner);
+        if (slots_.front().shape != shape_of(owner.type, 1)) [[unlikely]] {
+            submit_whole_slow_path(owner);
         } else {
-            submit_into(take_slot(owner, 1), owner);
+            submit_into(slots_.take(), owner);
         }
     }
 
@@ -388,7 +388,7 @@ class queue {
         begin(taken, memory_before(table), owner, sector, expected);
         return place;
     }
-    void submit_whole_packed(operation& owner) noexcept;
+    [[gnu::noinline]] void submit_whole_slow_path(operation& owner) noexcept;
     [[nodiscard]] bool drain_expected_packed(async::executor& hart) noexcept;
 
     // Gives a slot whose data is in place to a ring of any format.

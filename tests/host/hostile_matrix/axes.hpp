@@ -218,8 +218,11 @@ inline bool applies(const run& it) {
         return false;                               // the legacy interface has neither
     const bool has_other_ids = !it.device.indirect; // than those of chains
     const bool full = it.when.what == state::full || it.when.what == state::cancelling;
-    if (what == id_in_mid_chain) // in a packed ring, where nothing is, an id that no chain ever has
-        return has_other_ids;
+    if (what == id_in_mid_chain) // there are no such ids in a packed ring: chains are numbered
+        return has_other_ids && !it.device.packed;
+    // One is used by then, and all other chains are in flight: no id that the driver could know as used.
+    if (what == duplicate && it.when.what == state::draining && it.device.packed && !it.device.indirect)
+        return false;
     if (what == id_of_free_slot)
         return has_other_ids || (it.device.packed && !full);
     return true;

@@ -37,8 +37,10 @@ bool may_end_with(const run& it, status outcome) {
         return what <= length_too_long || what == scribbles ||
                (what == bad_numbers && (unusable_numbers[it.detail].field == field::size_max ||
                                         unusable_numbers[it.detail].field == field::seg_max));
-    case status::device_error: // a jump, in a packed ring, claims that requests have ended whose status is not written
-        return what == status_not_written || what == status_unknown || (what == index_jump && it.device.packed);
+    case status::device_error: // a jump, in a packed ring, claims that requests have ended whose status is not written;
+                               // and there the status is written over after the used descriptor was read
+        return what == status_not_written || what == status_unknown || (what == index_jump && it.device.packed) ||
+               (what == scribbles && it.device.packed && it.when.what == state::draining);
     case status::io_error: // beyond what the device has, whatever it claims
         return what == io_error || what == capacity_shrinks || what == capacity_grows ||
                (what == bad_numbers && unusable_numbers[it.detail].field == field::capacity);

@@ -92,7 +92,7 @@ class packed_slot_table {
             last = append_lap_end(ring, last);
         }
         last->next_free = &full_;
-        full_.place = ring.place(at % chains_);
+        full_.place = ring.place(at == chains_ ? 0 : at);
         tail_ = last;
         predicted_ = free_.next_free;
         in_order_from_ = 0;
